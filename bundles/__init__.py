@@ -1,0 +1,1 @@
+"""Releases packed for media. See docs/format.md §10."""

@@ -1,0 +1,136 @@
+"""The one place that knows a key, a URL path, a content type or a cache rule of the tree.
+
+Takes names, gives relative POSIX keys (docs/format.md §2)::
+
+    metadata/<N>.root.json  <N>.targets.json  <N>.snapshot.json  <N>.<model>.json  timestamp.json
+    targets/<model>/<version>/<sha256>.manifest.json
+    targets/<model>/channels/<sha256>.<channel>.json
+    parts/<2 hex>/<blake3>
+    web/<name>/<path>
+    control/{leases,ledger,audit,probes}/…     for publishers only
+
+next: ``wire``
+"""
+
+from __future__ import annotations
+
+import mimetypes
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+from pipeline.digest import Blake3, Sha256
+from pipeline.release import Channel, ModelName, Release
+
+METADATA = "metadata/"
+TARGETS = "targets/"
+PARTS = "parts/"
+WEB = "web/"
+CONTROL = "control/"
+LEASES = "control/leases/"
+LEDGER = "control/ledger/"
+AUDIT = "control/audit/"
+PROBES = "control/probes/"
+TIMESTAMP = "metadata/timestamp.json"
+
+FOREVER = "public, max-age=31536000, immutable"
+REVALIDATE = "no-cache"
+PRIVATE = "no-store"
+JSON = "application/json"
+BYTES = "application/octet-stream"
+
+TopRole = Literal["root", "targets", "snapshot"]
+
+_ROLE_FILE = re.compile(r"metadata/([1-9][0-9]{0,15})\.([a-z0-9._-]+)\.json")
+# "app.3f9c0a1b2c4d.js": the part of the web view that never changes under its name.
+_HASHED_WEB_FILE = re.compile(r".*\.[0-9a-f]{12,64}\.[^/.]+(?:\.map)?")
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectHeaders:
+    """What an object is served with."""
+
+    content_type: str
+    cache_control: str
+
+
+def part_key(name: Blake3) -> str:
+    """Key of the part with this name."""
+    return f"{PARTS}{name[:2]}/{name}"
+
+
+def part_name(key: str) -> Blake3 | None:
+    """Name of the part under ``key``, or None. Law: ``part_name(part_key(n)) == n``."""
+    match = re.fullmatch(r"parts/([0-9a-f]{2})/(\1[0-9a-f]{62})", key)
+    return Blake3(match[2]) if match else None
+
+
+def role_key(role: str, version: int) -> str:
+    """Key of version ``version`` of a role's metadata; timestamp is the one without a number."""
+    return TIMESTAMP if role == "timestamp" else f"{METADATA}{version}.{role}.json"
+
+
+def role_version(key: str) -> tuple[str, int] | None:
+    """(role, version) of a numbered metadata key, or None. Law: inverse of ``role_key``."""
+    match = _ROLE_FILE.fullmatch(key)
+    return (match[2], int(match[1])) if match else None
+
+
+def manifest_target(release: Release) -> str:
+    """TUF target path of a release's manifest."""
+    return f"{release.model}/{release.version}/manifest.json"
+
+
+def channel_target(model: ModelName, channel: Channel) -> str:
+    """TUF target path of a channel."""
+    return f"{model}/channels/{channel}.json"
+
+
+def target_key(target: str, sha256: Sha256) -> str:
+    """Key of a target under TUF's consistent snapshots: the digest before the file name."""
+    folder, _, name = target.rpartition("/")
+    return f"{TARGETS}{folder}/{sha256}.{name}"
+
+
+def model_paths(model: ModelName) -> str:
+    """Path pattern that the targets role delegates to a model's role."""
+    return f"{model}/*/*"
+
+
+def lease_key(release: Release | str, lease_id: str) -> str:
+    """Key of a publisher's lease."""
+    return f"{LEASES}{release}.{lease_id}.json"
+
+
+def headers_for(key: str) -> ObjectHeaders:
+    """Content type and cache rule of the object under ``key``."""
+    if key.startswith(CONTROL):
+        return ObjectHeaders(JSON, PRIVATE)
+    if key == TIMESTAMP:
+        return ObjectHeaders(JSON, REVALIDATE)
+    if key.startswith(WEB):
+        kind = content_type(key)
+        return ObjectHeaders(kind, FOREVER if _HASHED_WEB_FILE.fullmatch(key) else REVALIDATE)
+    return ObjectHeaders(BYTES if key.startswith(PARTS) else JSON, FOREVER)
+
+
+_WEB_TYPES = {
+    ".js": "text/javascript; charset=utf-8",
+    ".mjs": "text/javascript; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".html": "text/html; charset=utf-8",
+    ".json": JSON,
+    ".map": JSON,
+    ".webmanifest": "application/manifest+json",
+    ".wasm": "application/wasm",
+    ".svg": "image/svg+xml",
+    ".txt": "text/plain; charset=utf-8",
+    ".woff2": "font/woff2",
+    ".onnx": BYTES,
+}
+
+
+def content_type(path: str) -> str:
+    """Content type of a web file by its ending; the machine's own mime tables are not asked."""
+    suffix = "." + path.rpartition(".")[2].lower()
+    return _WEB_TYPES.get(suffix) or mimetypes.types_map.get(suffix, BYTES)

@@ -1,0 +1,1 @@
+"""Web assets, hashed names and the service worker. See docs/format.md §9."""
