@@ -52,6 +52,8 @@ class ModelportError(Exception):
 
     exit_code: ClassVar[int] = 1
     retryable: ClassVar[bool] = False
+    # Seconds that the other side asked us to wait (RFC 9110 §10.2.3), where it said so.
+    retry_after_s: float | None = None
 
     def __init__(self, message: str, *, hint: str = "") -> None:
         super().__init__(message)
@@ -166,6 +168,10 @@ class StoreUnavailable(UnavailableError):
     """Throttled, reset, timed out, or a server error."""
 
     retryable = True
+
+    def __init__(self, message: str, *, hint: str = "", retry_after_s: float | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.retry_after_s = retry_after_s
 
 
 class DiskError(ModelportError):

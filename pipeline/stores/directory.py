@@ -1,0 +1,373 @@
+"""A store in a directory: the default one, and the form of a store that can be carried or served by any web server.
+
+Takes a path, gives an ``ObjectStore``. Every file is written under ``.tmp/`` on the same file system, made
+durable, and only then named; names are reached component by component without following links.
+
+next: ``stores.s3``
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import hashlib
+import os
+import secrets
+import stat
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+from typing_extensions import Buffer
+
+from pipeline.digest import Sha256
+from pipeline.errors import (
+    AccessDenied,
+    ConditionFailed,
+    DiskError,
+    ModelportError,
+    ObjectExists,
+    ObjectMissing,
+    UsageError,
+    WrongStore,
+)
+from pipeline.ports import BLOCK, ObjectInfo, StoreProperties
+from pipeline.release import NameRefused
+from pipeline.stores.keys import check_key
+from pipeline.stores.placing import locked, place_new, remove_abandoned
+
+TEMP = ".tmp"
+LOCK = "lock"
+# Above this, allocating first lets the disk say "full" before anything is written, and writes faster.
+ALLOCATE_BYTES = 1 << 20
+# Up to this size an ETag is a digest of the content: no file system repeats it, however coarse its times.
+SMALL_BYTES = 64 << 10
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_NO_FOLLOW = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+
+
+class DirectoryStore:
+    """An ``ObjectStore`` of plain files under ``path``, which is made by the first write."""
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self._root = Path(os.path.abspath(path))
+        self._swept = False
+        self._sweeping = threading.Lock()
+
+    @property
+    def path(self) -> Path:
+        """The folder of this store."""
+        return self._root
+
+    @property
+    def url(self) -> str:
+        return self._root.as_uri()
+
+    @property
+    def properties(self) -> StoreProperties:
+        return StoreProperties(create_only=True, compare_and_swap=True, keeps_sha256=False)
+
+    def put(
+        self, key: str, body: Buffer, *, sha256: Sha256, if_absent: bool = False, if_etag: str | None = None
+    ) -> ObjectInfo:
+        view = memoryview(body).cast("B")
+        with self._told(key, size=view.nbytes), self._temp_folder() as temp_fd:
+            parent_fd, name = self._open_parent(key, make=True)
+            try:
+                if if_absent and _exists(name, parent_fd):
+                    raise ObjectExists(f"{self.url}: {key} exists already")
+                with _written(view, temp_fd) as (temp, fd):
+                    if if_absent:
+                        place_new(temp, temp_fd, name, parent_fd)
+                    else:
+                        with locked(LOCK, temp_fd):
+                            self._check_etag(key, name, parent_fd, if_etag)
+                            os.replace(temp, name, src_dir_fd=temp_fd, dst_dir_fd=parent_fd)
+                    os.fsync(parent_fd)
+                    return _info(key, fd)
+            finally:
+                os.close(parent_fd)
+
+    def get(self, key: str, *, start: int = 0, size: int | None = None) -> Iterator[bytes]:
+        with self._told(key):
+            fd = self._open(key)
+            end = os.fstat(fd).st_size
+        return self._read(key, fd, start, end if size is None else min(end, start + size))
+
+    def _read(self, key: str, fd: int, at: int, end: int) -> Iterator[bytes]:
+        try:
+            while at < end:
+                with self._told(key):
+                    block = os.pread(fd, min(BLOCK, end - at), at)
+                if not block:
+                    raise DiskError(f"{self.url}: {key} ended at byte {at}, expected {end}", hint="Check the disk.")
+                at += len(block)
+                yield block
+        finally:
+            os.close(fd)
+
+    def head(self, key: str) -> ObjectInfo:
+        with self._told(key):
+            fd = self._open(key)
+            try:
+                return _info(key, fd)
+            finally:
+                os.close(fd)
+
+    def list(self, prefix: str) -> Iterator[ObjectInfo]:
+        try:
+            root_fd = self._open_root(make=False)
+        except FileNotFoundError:
+            return
+        with self._told(prefix):
+            yield from _walk(root_fd, "", prefix)
+
+    def delete(self, key: str) -> None:
+        with self._told(key):
+            try:
+                parent_fd, name = self._open_parent(key, make=False)
+            except (FileNotFoundError, NotADirectoryError):
+                return
+            try:
+                # The lock keeps a comparison and its replacement together.
+                with self._temp_folder() as temp_fd, locked(LOCK, temp_fd):
+                    os.unlink(name, dir_fd=parent_fd)
+                os.fsync(parent_fd)
+            except FileNotFoundError:
+                return
+            finally:
+                os.close(parent_fd)
+
+    def now(self) -> datetime:
+        """The file system's clock: the time of a file just written."""
+        with self._told("the clock"), self._temp_folder() as temp_fd, _written(memoryview(b"now"), temp_fd) as (_, fd):
+            return _modified_at(os.fstat(fd))
+
+    def _check_etag(self, key: str, name: str, parent_fd: int, expected: str | None) -> None:
+        if expected is None:
+            return
+        try:
+            fd = os.open(name, _NO_FOLLOW, dir_fd=parent_fd)
+        except FileNotFoundError:
+            found = "none"
+        else:
+            try:
+                found = _info(key, fd).etag
+            finally:
+                os.close(fd)
+        if found != expected:
+            raise ConditionFailed(
+                f"{self.url}: {key} has ETag {found}, expected {expected}", hint="Somebody else wrote it first: read it again."
+            )
+
+    def _open_root(self, *, make: bool) -> int:
+        if make:
+            self._root.mkdir(parents=True, exist_ok=True)
+        # The root itself may be a link: that is the owner's choice, unlike links inside.
+        try:
+            return os.open(self._root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except NotADirectoryError:
+            raise WrongStore(f"{self._root} is not a folder", hint="Set the store to a folder.") from None
+
+    def _open_parent(self, key: str, *, make: bool) -> tuple[int, str]:
+        *folders, name = check_key(key).split("/")
+        if (folders or [name])[0] == TEMP:
+            raise NameRefused(f"key {key!r} is refused: {TEMP}/ holds unfinished files", hint="Choose another key.")
+        fd = self._open_root(make=make)
+        try:
+            for folder in folders:
+                fd = _enter(fd, folder, make=make)
+        except OSError:
+            os.close(fd)
+            raise
+        return fd, name
+
+    def _open(self, key: str) -> int:
+        parent_fd, name = self._open_parent(key, make=False)
+        try:
+            fd = os.open(name, _NO_FOLLOW, dir_fd=parent_fd)
+        finally:
+            os.close(parent_fd)
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            os.close(fd)
+            raise ObjectMissing(f"{self.url}: {key} is not a file")
+        return fd
+
+    @contextmanager
+    def _temp_folder(self) -> Iterator[int]:
+        root_fd = self._open_root(make=True)
+        try:
+            temp_fd = _enter(os.dup(root_fd), TEMP, make=True)
+        finally:
+            os.close(root_fd)
+        try:
+            with self._sweeping:
+                if not self._swept:
+                    _sweep(temp_fd)
+                    self._swept = True
+            yield temp_fd
+        finally:
+            os.close(temp_fd)
+
+    @contextmanager
+    def _told(self, key: str, *, size: int = 0) -> Iterator[None]:
+        """Turn what the system raised into what the port promises."""
+        try:
+            yield
+        except OSError as error:
+            raise self._error(error, key, size) from error
+
+    def _error(self, error: OSError, key: str, size: int) -> ModelportError:
+        where = f"{self.url}: {key}"
+        match error.errno:
+            case errno.EEXIST:
+                return ObjectExists(f"{where} exists already")
+            case errno.ENOENT | errno.ENOTDIR if not size:
+                return ObjectMissing(f"{where}: there is no such object")
+            case errno.ELOOP:
+                return ObjectMissing(f"{where} leads through a link, which is not followed", hint="Remove the link from the store.")
+            case errno.ENOTDIR | errno.EISDIR:
+                return UsageError(f"{where}: one key is a folder of another", hint="A directory store cannot hold both keys.")
+            case errno.ENAMETOOLONG:
+                return UsageError(f"{where}: a component of the key is too long for this file system", hint="Choose shorter names.")
+            case errno.EACCES | errno.EPERM:
+                return AccessDenied(f"{where}: {error.strerror}", hint=f"Check who owns {self._root} and may write there.")
+            case errno.ENOSPC | errno.EDQUOT | errno.EFBIG:
+                return DiskError(
+                    f"{where}: {error.strerror}; {size} bytes are needed", hint=f"Free space at {self._root}, then run it again."
+                )
+            case errno.EROFS:
+                return DiskError(
+                    f"{where}: {error.strerror}; {size} bytes were to be written", hint="Mount the file system writable."
+                )
+        return DiskError(f"{where}: {error.strerror or error}", hint="Check the disk and the system's log.")
+
+
+def _enter(fd: int, name: str, *, make: bool) -> int:
+    """Open the folder ``name`` in the folder ``fd``, and close ``fd`` once that worked."""
+    try:
+        inner = os.open(name, _FOLDER, dir_fd=fd)
+    except FileNotFoundError:
+        if not make:
+            raise
+        try:
+            os.mkdir(name, dir_fd=fd)
+            os.fsync(fd)
+        except FileExistsError:
+            # Another writer made it first: that is what was wanted.
+            pass
+        inner = os.open(name, _FOLDER, dir_fd=fd)
+    os.close(fd)
+    return inner
+
+
+def _exists(name: str, folder_fd: int) -> bool:
+    try:
+        os.stat(name, dir_fd=folder_fd, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+@contextmanager
+def _written(view: memoryview, temp_fd: int) -> Iterator[tuple[str, int]]:
+    """Write a durable temporary file, give its name and descriptor, and remove what is left of it afterwards."""
+    while True:
+        temp = secrets.token_hex(12)
+        fd = os.open(temp, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666, dir_fd=temp_fd)
+        try:
+            _hold(fd)
+            # Another process may have swept it away between its making and its lock.
+            if os.fstat(fd).st_nlink == 0:
+                continue
+            if view.nbytes >= ALLOCATE_BYTES:
+                os.posix_fallocate(fd, 0, view.nbytes)
+            at = 0
+            while at < view.nbytes:
+                at += os.write(fd, view[at:])
+            os.fsync(fd)
+            yield temp, fd
+            return
+        finally:
+            os.close(fd)
+            try:
+                os.unlink(temp, dir_fd=temp_fd)
+            except FileNotFoundError:
+                # It has its final name by now.
+                pass
+
+
+def _hold(fd: int) -> None:
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+    except OSError:
+        # A file system without flock: then no sweeper can take the lock either, and nothing is swept.
+        return
+
+
+def _sweep(temp_fd: int) -> None:
+    for name in os.listdir(temp_fd):
+        if name != LOCK:
+            remove_abandoned(name, temp_fd)
+
+
+def _info(key: str, fd: int) -> ObjectInfo:
+    found = os.fstat(fd)
+    if found.st_size <= SMALL_BYTES:
+        etag = hashlib.sha256(os.pread(fd, SMALL_BYTES + 1, 0)).hexdigest()
+    else:
+        etag = f"{found.st_ino:x}-{found.st_mtime_ns:x}-{found.st_size:x}"
+    return ObjectInfo(key, found.st_size, _modified_at(found), etag)
+
+
+def _modified_at(found: os.stat_result) -> datetime:
+    return datetime.fromtimestamp(found.st_mtime_ns / 1e9, UTC)
+
+
+def _walk(fd: int, at: str, prefix: str) -> Iterator[ObjectInfo]:
+    """Yield the files below the folder ``fd`` (closed at the end) whose key starts with ``prefix``, in key order."""
+    try:
+        with os.scandir(fd) as entries:
+            # "a/" sorts after "a-" and before "a0": so that the order is that of whole keys.
+            found = sorted(f"{entry.name}/" if entry.is_dir(follow_symlinks=False) else entry.name for entry in entries)
+        for name in found:
+            key = at + name
+            if not at and name == f"{TEMP}/":
+                continue
+            if name.endswith("/"):
+                if key.startswith(prefix) or prefix.startswith(key):
+                    yield from _descend(fd, name[:-1], key, prefix)
+            elif key.startswith(prefix):
+                yield from _one(fd, name, key)
+    finally:
+        os.close(fd)
+
+
+def _descend(fd: int, name: str, key: str, prefix: str) -> Iterator[ObjectInfo]:
+    try:
+        inner = os.open(name, _FOLDER, dir_fd=fd)
+    except FileNotFoundError:
+        return
+    yield from _walk(inner, key, prefix)
+
+
+def _one(fd: int, name: str, key: str) -> Iterator[ObjectInfo]:
+    try:
+        file_fd = os.open(name, _NO_FOLLOW, dir_fd=fd)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        if error.errno in {errno.ELOOP, errno.ENXIO}:
+            # A link, or a socket: neither was put here by a store.
+            return
+        raise
+    try:
+        if stat.S_ISREG(os.fstat(file_fd).st_mode):
+            info = _info(key, file_fd)
+        else:
+            return
+    finally:
+        os.close(file_fd)
+    yield info
