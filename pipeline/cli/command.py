@@ -1,0 +1,211 @@
+"""``@command``: what every task shares, so that a task is settings, a walk and its answer.
+
+Takes a function ``(run, *, flags) -> Answer``, gives an invoke task with these flags, ``--report`` and
+the settings it asks for. It refuses values that begin with ``-``, turns every ``ModelportError`` into
+its exit code and one clear message, Ctrl-C and SIGTERM into 130, and leaves everything else
+to be shown as the bug that it is.
+
+next: ``release_tasks``
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import cached_property, partial
+from inspect import Parameter, Signature, signature
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from invoke.exceptions import Exit
+from invoke.tasks import Task, task
+
+from pipeline.cli.masking import Mask, mask_logs, secrets_in
+from pipeline.errors import Interrupted, ModelportError, UsageError
+
+if TYPE_CHECKING:
+    from invoke.context import Context
+
+    from pipeline.cli.report import Reporter
+    from pipeline.events import Listener
+    from pipeline.ports import ObjectStore
+    from pipeline.settings import Settings
+
+# The flags of a task that opens a store.
+STORE = ("store", "endpoint", "region")
+
+SETTING_HELP = {
+    "store": "Where the tree lies: a path, file:///…, s3://bucket/prefix, oss://bucket/prefix. Default ./.modelport/store.",
+    "endpoint": "URL of an S3-compatible or OSS endpoint. Default: the vendor's own.",
+    "region": "Region of the bucket. Default: the vendor's own chain.",
+    "models_dir": "Folder that holds one folder per release. Default models.",
+    "connections": "Transfers at the same time. Default 8.",
+    "part_size": "Largest part, such as 64MiB. Default: 64, 128 or 256 MiB by the release's size and the prefetch quota.",
+}
+_REPORT_HELP = "How to report: auto (bars on a terminal, else plain), plain, json (one document on stdout). Default auto."
+
+
+class Answer:
+    """What a command found out: a document for programs and a short summary for people.
+
+    ``left``: the run is done, but its exit code is this error's, as when work is left in the ledger.
+    """
+
+    def __init__(self, document: Any, summary: str, *, left: ModelportError | None = None) -> None:
+        self.document = document
+        self.summary = summary
+        self.left = left
+
+
+class Run:
+    """One run of a task: what it was given beside its own flags."""
+
+    def __init__(self, reporter: Reporter, setting_flags: Mapping[str, str], *, dry: bool) -> None:
+        self.dry = dry
+        self._reporter = reporter
+        self._setting_flags = setting_flags
+
+    @cached_property
+    def settings(self) -> Settings:
+        """The settings, this task's flags first; read at first use."""
+        from pipeline.settings import load_settings
+
+        return load_settings(self._setting_flags, os.environ, Path.cwd())
+
+    @property
+    def listen(self) -> Listener:
+        """The listener for walks."""
+        return self._reporter.listen
+
+    @cached_property
+    def store(self) -> ObjectStore:
+        """The store of the settings, with retries; under ``--dry`` one that makes no change."""
+        from pipeline.connect import open_store
+
+        return open_store(self.settings, dry=self.dry, listen=self.listen)
+
+
+Body = Callable[..., Answer]
+
+
+def command(*, help: Mapping[str, str], settings: Sequence[str] = (), name: str | None = None) -> Callable[[Body], Task[Any]]:  # noqa: A002 (invoke's own word)
+    """Make an invoke task of a function ``(run, *, flags) -> Answer``.
+
+    A flag is text (default ``""``, or without default: required), a switch (default ``False``) or a list
+    (default ``()``: the flag is repeated). Numbers arrive as text, because invoke answers a malformed
+    one with a traceback. ``settings`` names the settings that are flags of this task.
+    """
+
+    def decorate(body: Body) -> Task[Any]:
+        flags = list(signature(body).parameters.values())[1:]
+        if {flag.name for flag in flags} != set(help):
+            raise TypeError(f"{body.__name__}: help and flags differ: {sorted({flag.name for flag in flags} ^ set(help))}")
+        if any(flag.default not in (Parameter.empty, "", False, ()) for flag in flags):
+            raise TypeError(f"{body.__name__}: a flag is text, a switch or a list")
+        required = [flag.name for flag in flags if flag.default is Parameter.empty]
+
+        def call(context: Context, **given: Any) -> None:
+            run_command(body, given, required=required, settings=settings, dry=bool(context.config.run.dry))
+
+        call.__name__ = body.__name__
+        call.__doc__ = body.__doc__
+        call.__module__ = body.__module__
+        call.__signature__ = Signature(  # type: ignore[attr-defined]  # invoke reads the flags from here
+            [
+                Parameter("context", Parameter.POSITIONAL_OR_KEYWORD),
+                *(_keyword(flag.name, None if flag.default in (Parameter.empty, ()) else flag.default) for flag in flags),
+                *(_keyword(key, "") for key in settings),
+                _keyword("report", "auto"),
+            ]
+        )
+        made: Task[Any] = task(
+            name=name or body.__name__,
+            positional=[],
+            iterable=[flag.name for flag in flags if flag.default == ()],
+            # Short flags are dealt out in order of the signature and would move when it grows.
+            auto_shortflags=False,
+            help={**help, **{key: SETTING_HELP[key] for key in settings}, "report": _REPORT_HELP},
+        )(call)
+        return made
+
+    return decorate
+
+
+def _keyword(name: str, default: Any) -> Parameter:
+    return Parameter(name, Parameter.KEYWORD_ONLY, default=default)
+
+
+def run_command(body: Body, given: dict[str, Any], *, required: Sequence[str], settings: Sequence[str], dry: bool) -> None:
+    """Run ``body`` and report it.
+
+    Raises:
+        Exit: it did not end with 0; the reason has been reported.
+    """
+    from pipeline.cli.report import open_report, report_bug
+
+    mask = Mask(secrets_in(os.environ))
+    mask_logs(mask)
+    reporter = open_report("plain", mask)
+    code = 0
+    try:
+        reporter = open_report(given.pop("report"), mask)
+        sys.excepthook = partial(report_bug, reporter, mask)
+        refuse_flags_as_values(given)
+        missing = [name for name in required if not given[name]]
+        if missing:
+            raise UsageError(
+                f"--{missing[0].replace('_', '-')} is needed", hint=f"invoke --help {body.__name__} shows an example."
+            )
+        setting_flags = {key: given.pop(key) for key in settings}
+        with stop_on_sigterm():
+            answer = body(Run(reporter, {key: text for key, text in setting_flags.items() if text}, dry=dry), **given)
+        reporter.close()
+        reporter.answer(answer)
+        if answer.left is not None:
+            raise answer.left
+    except ModelportError as error:
+        code = error.exit_code
+        reporter.close()
+        reporter.failed(code, str(error), error.hint)
+    except KeyboardInterrupt:
+        code = Interrupted.exit_code
+        reporter.close()
+        reporter.failed(code, "interrupted", "Run it again: it goes on with what is missing.")
+    if code:
+        raise Exit(code=code)
+
+
+def refuse_flags_as_values(given: Mapping[str, Any]) -> None:
+    """Refuse a value that begins with ``-``.
+
+    invoke takes a core flag that follows a flag without its value as that value (its issues 982 and
+    1084): ``publish --model --help`` would publish ``--help``.
+
+    Raises:
+        UsageError: naming the flag and the value.
+    """
+    for name, value in given.items():
+        for text in value if isinstance(value, list) else [value]:
+            if isinstance(text, str) and text.startswith("-"):
+                flag = "--" + name.replace("_", "-")
+                raise UsageError(
+                    f"{flag} has the value {text!r}, which reads as a flag",
+                    hint=f"Give {flag} its value; a path that begins with '-' is spelled ./{text}.",
+                )
+
+
+@contextmanager
+def stop_on_sigterm() -> Iterator[None]:
+    """End on SIGTERM as on Ctrl-C, so that a cancelled CI job gives its lease back."""
+
+    def stop(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -1,0 +1,67 @@
+"""The tasks of those who work on modelport itself.
+
+Takes flags, runs the checks of CONTRIBUTING.md in a checkout. These tasks need what
+``pip install -e .[dev]`` installs.
+
+next: ``namespace``
+"""
+
+from __future__ import annotations
+
+from pipeline.cli.command import Answer, Run, command
+
+# The order of cost: what fails in a second is asked first.
+CHECKS = (
+    ("format", ("ruff", "format", "--check")),
+    ("lint", ("ruff", "check")),
+    ("floors", ("lint-imports",)),
+    ("types", ("mypy",)),
+)
+
+
+@command(help={})
+def check(run: Run) -> Answer:
+    """Check format, lint, import floors and types, in about half a minute.
+
+    Example: invoke dev.check
+    Exit codes: 0 all is well, 3 a check found something (its words stand above).
+    """
+    return _run_all(run, CHECKS)
+
+
+@command(help={})
+def ci(run: Run) -> Answer:
+    """Run all that CI runs: dev.check, then every test, two at a time. No skip, no expected failure.
+
+    Example: invoke dev.ci
+    Exit codes: 0 all is well, 3 a check or a test failed (its words stand above).
+    """
+    return _run_all(run, (*CHECKS, ("tests", ("pytest", "--numprocesses=2", "--dist=loadscope", "--no-skips"))))
+
+
+@command(help={"check": "Write nothing; fail if a page is stale. Default: off."})
+def docs(run: Run, *, check: bool = False) -> Answer:
+    """Write docs/reference anew from the code: commands, settings, events, exit codes, JSON Schemas.
+
+    Example: invoke dev.docs
+    Exit codes: 0 done, 3 with --check: a page is stale (named).
+    """
+    from pipeline.cli.checkout import root
+    from pipeline.cli.reference import write_reference
+
+    changed = write_reference(root(), dry=check or run.dry)
+    if check and changed:
+        from pipeline.errors import VerifyFailed
+
+        raise VerifyFailed(f"stale: {', '.join(changed)}", hint="Run invoke dev.docs and commit what it writes.")
+    return Answer({"changed": changed}, "\n".join([f"wrote {name}" for name in changed] or ["docs/reference is up to date"]))
+
+
+def _run_all(run: Run, checks: tuple[tuple[str, tuple[str, ...]], ...]) -> Answer:
+    from pipeline.cli.checkout import root, run_checks
+
+    seconds = run_checks(root(), checks, run.listen, dry=run.dry)
+    return Answer({"seconds": seconds}, "\n".join(f"{name}: passed in {spent:.1f} s" for name, spent in seconds.items()))
+
+
+WALK = (check, ci, docs)

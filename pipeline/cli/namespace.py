@@ -1,0 +1,57 @@
+"""All tasks, in the order in which a release engineer meets them.
+
+Takes the tasks of the group modules, gives the namespace of ``invoke`` in a checkout and of ``modelport``
+everywhere. A new task is added to its group's module and to ``WALK`` or its namespace here.
+
+next: ``program``
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from invoke.collection import Collection
+from invoke.program import Program
+from invoke.tasks import Task
+
+from pipeline.cli import dev_tasks, release_tasks
+
+GROUPS: dict[str, tuple[Task[Any], ...]] = {
+    "": release_tasks.WALK,
+    "dev": dev_tasks.WALK,
+}
+
+
+def namespace() -> Collection:
+    """Build the namespace; every task is in it once, under the name that it has everywhere."""
+    root = Collection()
+    for group, tasks in GROUPS.items():
+        inner = root if not group else Collection(group)
+        for task in tasks:
+            inner.add_task(task)
+        if group:
+            root.add_collection(inner)
+    return root
+
+
+def walk_order() -> list[str]:
+    """All task names as they are typed, in the order of the walk."""
+    return [f"{group}.{task.name}" if group else task.name for group, tasks in GROUPS.items() for task in tasks]
+
+
+def in_walk_order(pairs: Iterable[tuple[str, str | None]]) -> list[tuple[str, str | None]]:
+    """Sort invoke's (name, help) pairs of a listing; names that are no tasks of ours keep their place at the end."""
+    ranks = {name.rpartition(".")[2] if "." in name else name: rank for rank, name in enumerate(walk_order())}
+    full = {name: rank for rank, name in enumerate(walk_order())}
+    # ``--list trust`` shows ".show", which is not the "show" at the top.
+    return sorted(pairs, key=lambda pair: full.get(pair[0], ranks.get(pair[0].lstrip("."), len(full))))
+
+
+def list_as_walk(program: Program) -> None:
+    """Let ``--list`` of ``program`` keep the order of the walk: invoke sorts by name and has no setting for it."""
+
+    def list_flat() -> None:
+        program.display_with_columns(in_walk_order(program._make_pairs(program.scoped_collection)))  # noqa: SLF001 (the only place where invoke makes the list)
+
+    program.list_flat = list_flat  # type: ignore[method-assign]  # one program of one process, not invoke itself

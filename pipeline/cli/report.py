@@ -1,0 +1,198 @@
+"""Reporting: how events, answers and failures reach a person or a program.
+
+Takes events of ``pipeline.events`` and answers of commands; writes the answer to stdout and all
+else to stderr, masked. ``plain`` is one line a fact, ``rich`` has bars and is for terminals,
+``json`` is JSON Lines on stderr and one JSON document on stdout. Fields are only ever added.
+
+next: ``command``
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import traceback
+from dataclasses import asdict, is_dataclass
+from typing import TYPE_CHECKING, Any, Protocol, TextIO
+
+from pipeline.errors import ModelportError, UsageError
+from pipeline.events import Event, PartDone, Progress, Retrying, StepFinished, StepStarted, Warned
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from pipeline.cli.command import Answer
+    from pipeline.cli.masking import Mask
+
+MODES = ("auto", "plain", "json")
+EVENT_NAMES: dict[type[Event], str] = {
+    StepStarted: "step_started",
+    Progress: "progress",
+    PartDone: "part_done",
+    Retrying: "retrying",
+    Warned: "warned",
+    StepFinished: "step_finished",
+}
+
+
+class Reporter(Protocol):
+    """Shows one command's run. ``listen`` is the listener that walks are given."""
+
+    def listen(self, event: Event) -> None:
+        """Show that something happened."""
+        ...
+
+    def answer(self, answer: Answer) -> None:
+        """Write the result to stdout, once, at the end."""
+        ...
+
+    def failed(self, code: int, message: str, hint: str) -> None:
+        """Write why there is no result, as the last thing on stderr."""
+        ...
+
+    def close(self) -> None:
+        """Give the terminal back."""
+        ...
+
+
+def open_report(mode: str, mask: Mask) -> Reporter:
+    """Choose how to report; ``auto`` is rich on a terminal and plain lines elsewhere.
+
+    Raises:
+        UsageError: ``mode`` is none of auto, plain, json.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        # A file name that this terminal's encoding cannot spell must not end a publish.
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+    if mode == "json":
+        return JsonReport(mask)
+    if mode not in MODES:
+        raise UsageError(f"--report {mode}: expected one of {', '.join(MODES)}", hint="Leave it out to let the terminal decide.")
+    if mode == "auto" and sys.stderr.isatty() and os.environ.get("TERM", "dumb") != "dumb":
+        from pipeline.cli.terminal import RichReport
+
+        return RichReport(mask)
+    return PlainReport(mask)
+
+
+class PlainReport:
+    """One line for each fact that a person would want in a log; progress is not one of them."""
+
+    def __init__(self, mask: Mask) -> None:
+        self._mask = mask
+
+    def listen(self, event: Event) -> None:
+        """Write a line for ``event`` if it has one."""
+        line = plain_line(event)
+        if line:
+            write_line(sys.stderr, self._mask.text(line))
+
+    def answer(self, answer: Answer) -> None:
+        """Write the summary to stdout."""
+        write_line(sys.stdout, self._mask.text(answer.summary))
+
+    def failed(self, code: int, message: str, hint: str) -> None:
+        """Write what failed and what to do next."""
+        del code  # It is the process's exit code; a person reads the words.
+        write_line(sys.stderr, self._mask.text(f"error: {message}" + (f"\n  {hint}" if hint else "")))
+
+    def close(self) -> None:
+        """Nothing was opened."""
+
+
+class JsonReport:
+    """JSON Lines on stderr, one document on stdout."""
+
+    def __init__(self, mask: Mask) -> None:
+        self._mask = mask
+
+    def listen(self, event: Event) -> None:
+        """Write ``event`` as one object."""
+        self._write(sys.stderr, {"event": EVENT_NAMES[type(event)]} | asdict(event))
+
+    def answer(self, answer: Answer) -> None:
+        """Write the document to stdout on one line."""
+        self._write(sys.stdout, plain_value(answer.document))
+
+    def failed(self, code: int, message: str, hint: str) -> None:
+        """Write the object that is always the last line of a failure."""
+        self._write(sys.stderr, {"event": "failed", "code": code, "error": message, "hint": hint})
+
+    def close(self) -> None:
+        """Nothing was opened."""
+
+    def _write(self, stream: TextIO, value: Any) -> None:
+        write_line(stream, json.dumps(self._mask.value(value), ensure_ascii=False, default=str))
+
+
+def plain_line(event: Event) -> str:
+    """Say ``event`` in one line, or in none."""
+    match event:
+        case StepStarted(step, items, size):
+            return f"{step}: " + ", ".join([f"{items} items"] * bool(items) + [spell_size(size)] * bool(size) or ["started"])
+        case StepFinished(step, items, size, seconds):
+            done = [f"{items} items"] * bool(items) + [spell_size(size)] * bool(size)
+            return f"{step}: done" + (f", {', '.join(done)}" if done else "") + f" in {seconds:.1f} s"
+        case Retrying(what, attempt, wait_s, why):
+            return f"retry {attempt} of {what} in {wait_s:.1f} s: {why}"
+        case Warned(code, message):
+            return f"warning ({code}): {message}"
+        case PartDone(_, name, size, "replaced"):
+            return f"replaced part {name} ({spell_size(size)})"
+        case _:
+            return ""
+
+
+def plain_value(value: Any) -> Any:
+    """Turn dataclasses and structs into what JSON can hold."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return plain_value(asdict(value))
+    if hasattr(value, "__struct_fields__"):
+        import msgspec
+
+        return msgspec.to_builtins(value)
+    if isinstance(value, dict):
+        return {str(key): plain_value(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain_value(item) for item in value]
+    return value
+
+
+def spell_size(size: int) -> str:
+    """Spell bytes for people: 1023 B, 1.5 KiB, 64.0 MiB."""
+    if abs(size) < 1024:
+        return f"{size} B"
+    amount = float(size)
+    for unit in ("KiB", "MiB", "GiB"):
+        amount /= 1024
+        if abs(amount) < 1024:
+            return f"{amount:.1f} {unit}"
+    return f"{amount / 1024:.1f} TiB"
+
+
+def write_line(stream: TextIO, line: str) -> None:
+    """Write and flush a line. A reader who went away does not change what was done: the rest is dropped."""
+    try:
+        stream.write(line + "\n")
+        stream.flush()
+    except BrokenPipeError:
+        # Python flushes once more at exit and would complain then: give it somewhere to write.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def report_bug(
+    reporter: Reporter, mask: Mask, kind: type[BaseException], error: BaseException, trace: TracebackType | None
+) -> None:
+    """Show an exception that no one raised on purpose: its traceback, masked, then the failure. Exit code 1.
+
+    Takes the place of ``sys.excepthook`` while a command runs.
+    """
+    reporter.close()
+    write_line(sys.stderr, mask.text("".join(traceback.format_exception(kind, error, trace)).rstrip("\n")))
+    reporter.failed(
+        ModelportError.exit_code,
+        f"{kind.__name__}: {error}",
+        "This is a bug in modelport; please report it with the lines above.",
+    )

@@ -1,0 +1,13 @@
+"""What ``invoke`` offers in this checkout: the tasks of ``modelport``, in the order of the walk."""
+
+import sys
+
+# invoke switches bytecode off, and every run would compile the command line anew.
+sys.dont_write_bytecode = bool(sys.flags.dont_write_bytecode)
+
+from invoke.main import program  # noqa: E402 (after the switch above)
+
+from pipeline.cli.namespace import list_as_walk, namespace  # noqa: E402 (after the switch above)
+
+ns = namespace()
+list_as_walk(program)
