@@ -1,0 +1,139 @@
+"""The chain of roots: from a pin, or from the newest root already trusted, to the newest there is.
+
+Takes anything that gives objects by key, and the state of a place; gives the newest verified root.
+Each step is TUF's (specification §5.3): root N+1 must be signed by enough keys of N and of itself,
+and is kept before the next one is asked for.
+
+next: ``view``
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Protocol
+
+from tuf.api.metadata import Root
+
+from pipeline.errors import InvalidDocument, NotPinned, ObjectMissing, RollbackRefused, TrustError
+from pipeline.layout import role_key
+from pipeline.trust.sealed import ROOT_BYTES, Sealed, check_signed, open_sealed
+from pipeline.trust.state import TrustState
+
+# As many as the reference client follows in one go (tuf.ngclient.UpdaterConfig).
+NEW_ROOTS = 256
+
+
+class TreeSource(Protocol):
+    """Where the tree's objects can be read: an object store, an edge, a bundle, a site."""
+
+    @property
+    def url(self) -> str:
+        """Where this is, for people."""
+        ...
+
+    def get(self, key: str, *, start: int = 0, size: int | None = None) -> Iterator[bytes]:
+        """Yield the bytes of an object; see ``ports.ObjectStore.get``."""
+        ...
+
+
+def read_capped(source: TreeSource, key: str, cap: int) -> bytes:
+    """Read a whole object, and not one byte more than ``cap`` allows.
+
+    Raises:
+        ObjectMissing, InvalidDocument: there is none, or it is larger than ``cap`` bytes.
+    """
+    blocks: list[bytes] = []
+    total = 0
+    for block in source.get(key):
+        total += len(block)
+        if total > cap:
+            raise InvalidDocument(f"{source.url}: {key} has more than {cap} bytes", hint="Try another source.")
+        blocks.append(block)
+    return b"".join(blocks)
+
+
+def read_root(source: TreeSource, version: int) -> Sealed[Root] | None:
+    """Root ``version`` of the tree, unverified, or None where there is none.
+
+    Raises:
+        InvalidDocument: it is not a root, or carries another number than its name.
+    """
+    key = role_key("root", version)
+    try:
+        data = read_capped(source, key, ROOT_BYTES)
+    except ObjectMissing:
+        return None
+    root = open_sealed(data, Root, what=key, cap=ROOT_BYTES)
+    if root.version != version:
+        raise InvalidDocument(f"{key} says it is version {root.version}", hint="The tree was altered: try another source.")
+    return root
+
+
+def follow_roots(source: TreeSource, state: TrustState) -> Sealed[Root]:
+    """Verify the chain up to the newest root of the tree, keeping every step in ``state``.
+
+    Raises:
+        NotPinned: this place trusts no root of this tree; the message gives the tree's fingerprint.
+        BadSignature, InvalidDocument: the next root is not one; those before it stay trusted.
+    """
+    trusted = state.root() or _pinned_root(source, state)
+    for _ in range(NEW_ROOTS):
+        following = read_root(source, trusted.version + 1)
+        if following is None:
+            return trusted
+        what = role_key("root", following.version)
+        check_signed(trusted.signed, "root", following, what=what)
+        check_signed(following.signed, "root", following, what=what)
+        state.trust_root(following, trusted)
+        trusted = following
+    if read_root(source, trusted.version + 1) is None:
+        return trusted
+    raise TrustError(
+        f"{source.url} has more than {NEW_ROOTS} roots above the newest one known here; root {trusted.version} is kept",
+        hint="No honest tree rotates so often: ask its publisher. Running it again follows the next ones.",
+    )
+
+
+def check_same_tree(source: TreeSource, trusted: Sealed[Root]) -> None:
+    """Refuse a tree whose root of the trusted number is missing or another: it is older, or not ours.
+
+    Raises:
+        RollbackRefused
+    """
+    there = read_root(source, trusted.version)
+    if there is None or there.data != trusted.data:
+        found = "has no such root" if there is None else f"has another one, fingerprint {there.sha256}"
+        raise RollbackRefused(
+            f"root {trusted.version} with fingerprint {trusted.sha256} was seen here, {source.url} {found}",
+            hint="The store was set back, or is another one: check its address before publishing to it.",
+        )
+
+
+def newest_fingerprint(source: TreeSource) -> tuple[int, str] | None:
+    """(version, fingerprint) of the newest root a tree shows, unverified: for people to compare."""
+    found: tuple[int, str] | None = None
+    version = 1
+    while version <= 2 * NEW_ROOTS and (root := read_root(source, version)) is not None:
+        found = (version, root.sha256)
+        version += 1
+    return found
+
+
+def _pinned_root(source: TreeSource, state: TrustState) -> Sealed[Root]:
+    pins = state.pins
+    version = 1
+    shown: Sealed[Root] | None = None
+    while pins and version <= 2 * NEW_ROOTS and (root := read_root(source, version)) is not None:
+        if root.sha256 in pins:
+            check_signed(root.signed, "root", root, what=role_key("root", version))
+            state.trust_root(root, None)
+            return root
+        shown, version = root, version + 1
+    newest = (shown.version, shown.sha256) if shown else newest_fingerprint(source)
+    if newest is None:
+        raise NotPinned(f"{source.url} has no root: it is not a published tree", hint="Run: invoke trust.init")
+    fault = f"this place trusts {', '.join(pins)}, which is none of its roots" if pins else "no root of it is trusted here"
+    raise NotPinned(
+        f"{source.url}: {fault}; its newest root is {newest[0]} with fingerprint {newest[1]}",
+        hint=f"Compare this fingerprint with its publisher by another way, then: invoke trust.pin --fingerprint {newest[1]}",
+    )

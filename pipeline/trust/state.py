@@ -1,0 +1,273 @@
+"""What one place trusts and has seen: pins, the root chain, versions, the highest signed time.
+
+Takes a folder (one per store or site), gives a ``TrustState`` whose every step is written whole or
+not at all; docs/format.md §8. Several processes may share the folder: a lock covers each change,
+and versions only ever rise, but for the recovery that a new root allows::
+
+    <folder>/state.json              pins, versions seen, signed time, notes
+    <folder>/roots/<N>.root.json     the chain, exact bytes
+    <folder>/metadata/<role>.json    the newest verified copy of every role
+
+next: ``chain``
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import secrets
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from tuf.api.metadata import Root
+
+from pipeline.digest import is_hex64
+from pipeline.errors import DiskError, InvalidDocument, RollbackRefused, UsageError
+from pipeline.trust.facts import instant, instant_text
+from pipeline.trust.roles import role_keys
+from pipeline.trust.sealed import ROOT_BYTES, TARGETS_BYTES, Sealed, open_sealed
+from pipeline.wire import decode_document, encode_document
+
+FORMAT = "modelport-trust-state"
+NOTES = 100
+
+
+class Seen(msgspec.Struct, frozen=True):
+    """The highest version of a role that was verified here, and the digest of its signed part."""
+
+    version: int
+    sha256: str
+
+
+class Note(msgspec.Struct, frozen=True):
+    """Something that was accepted, or refused, and should be found again later."""
+
+    at: str
+    what: str
+
+
+class StateDocument(msgspec.Struct, frozen=True, kw_only=True):
+    """``state.json``. ``claims`` are versions that verified snapshots named, fetched or not."""
+
+    format: str = FORMAT
+    format_version: int = 1
+    pins: tuple[str, ...] = ()
+    root: int = 0
+    seen: dict[str, Seen] = {}
+    claims: dict[str, int] = {}
+    signed_at: str = ""
+    notes: tuple[Note, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class TrustState:
+    """The trust of one place, in ``folder``."""
+
+    folder: Path
+
+    def read(self) -> StateDocument:
+        """What stands in ``state.json``; an empty state where there is none.
+
+        Raises:
+            InvalidDocument: it is damaged. Nothing is guessed from a damaged state.
+        """
+        try:
+            data = (self.folder / "state.json").read_bytes()
+        except FileNotFoundError:
+            return StateDocument()
+        except OSError as error:
+            raise DiskError(f"cannot read {self.folder}/state.json: {error.strerror}", hint="Check its owner.") from error
+        document = decode_document(data, StateDocument, what=f"{self.folder}/state.json")
+        if document.format != FORMAT or document.format_version != 1:
+            raise InvalidDocument(f"{self.folder}/state.json has another format", hint="It needs a newer modelport.")
+        return document
+
+    @property
+    def pins(self) -> tuple[str, ...]:
+        """Fingerprints of the roots that this place trusts."""
+        return self.read().pins
+
+    @property
+    def signed_at(self) -> datetime | None:
+        """The highest signed time seen."""
+        text = self.read().signed_at
+        return instant(text) if text else None
+
+    def pin(self, fingerprint: str) -> None:
+        """Trust the tree one of whose roots has this fingerprint.
+
+        A pin that is no root of the chain trusted so far is a decision for another tree: what was
+        seen of the old one is forgotten.
+
+        Raises:
+            UsageError: not 64 lower-case hex digits.
+        """
+        if not is_hex64(fingerprint):
+            raise UsageError(
+                f"{fingerprint!r} is not a fingerprint, expected 64 lower-case hex digits",
+                hint="Take it from `invoke trust.show`, or `sha256sum metadata/1.root.json`, on the publishing side.",
+            )
+        with self._changed() as document:
+            known = {root.sha256 for root in self._chain(document.root)}
+            if fingerprint in known or not document.root:
+                pins = tuple(sorted({*document.pins, fingerprint})) if document.root else (fingerprint,)
+                self._write(msgspec.structs.replace(document, pins=pins))
+            else:
+                self._write(StateDocument(pins=(fingerprint,), notes=document.notes))
+
+    def root(self) -> Sealed[Root] | None:
+        """The newest root trusted here."""
+        version = self.read().root
+        return self._root(version) if version else None
+
+    def trust_root(self, root: Sealed[Root], before: Sealed[Root] | None) -> None:
+        """Add a verified root to the chain.
+
+        Where its snapshot or timestamp keys are others than those of ``before``, what was seen of
+        these roles is forgotten, and the signed time with them: fast-forward recovery, as in the
+        TUF specification §5.3.11.
+        """
+        with self._changed() as document:
+            if document.root >= root.version:
+                return
+            self._file(f"roots/{root.version}.root.json", root.data)
+            changed = {role for role in root.signed.roles if before and _keys(before, role) != _keys(root, role)}
+            if changed & {"snapshot", "timestamp"}:
+                changed |= {"snapshot", "timestamp"}
+            kept = msgspec.structs.replace(
+                document,
+                root=root.version,
+                seen={role: seen for role, seen in document.seen.items() if role not in changed},
+            )
+            if "snapshot" in changed:
+                kept = msgspec.structs.replace(kept, claims={}, signed_at="")
+            self._write(kept)
+
+    def copy(self, role: str) -> bytes | None:
+        """The newest verified bytes of ``role``, to be verified again."""
+        try:
+            return (self.folder / "metadata" / f"{role}.json").read_bytes()
+        except FileNotFoundError:
+            return None
+
+    def check(self, role: str, sealed: Sealed[Any], *, what: str) -> None:
+        """Refuse what is older than, or differs from, what was seen.
+
+        Raises:
+            RollbackRefused: the difference is noted in the state.
+        """
+        document = self.read()
+        seen = document.seen.get(role)
+        if seen and sealed.version == seen.version and sealed.signed_sha256 != seen.sha256:
+            self.note(f"{role} version {sealed.version}: seen with two contents, {seen.sha256} and {sealed.signed_sha256}")
+            raise RollbackRefused(
+                f"{what} has version {sealed.version} with other content than was seen here under this version",
+                hint="Two trees were signed with one key: ask the publisher before trusting either.",
+            )
+        least = max(seen.version if seen else 0, document.claims.get(role, 0))
+        if sealed.version < least:
+            raise RollbackRefused(
+                f"{what} has version {sealed.version}, version {least} was seen here before",
+                hint="The source is out of date or was set back: try another source, or wait for its caches.",
+            )
+
+    def check_claims(self, versions: Mapping[str, int], *, what: str) -> None:
+        """Refuse a snapshot that names older roles than were seen, or none for a role that was seen.
+
+        Raises:
+            RollbackRefused
+        """
+        document = self.read()
+        for role in sorted({*document.claims, *document.seen} - {"root", "snapshot", "timestamp"}):
+            least = max(document.claims.get(role, 0), document.seen[role].version if role in document.seen else 0)
+            if versions.get(role, 0) < least:
+                found = f"version {versions[role]}" if role in versions else "no version"
+                raise RollbackRefused(
+                    f"{what} names {found} of {role}, version {least} was seen here before",
+                    hint="The source is out of date or was set back: try another source.",
+                )
+
+    def record(
+        self, roles: Mapping[str, Sealed[Any]], *, claims: Mapping[str, int] | None = None, signed_at: datetime | None = None
+    ) -> None:
+        """Keep verified roles as seen; nothing is ever lowered."""
+        with self._changed() as document:
+            seen = dict(document.seen)
+            for role, sealed in roles.items():
+                known = seen.get(role)
+                if known is None or known.version < sealed.version:
+                    self._file(f"metadata/{role}.json", sealed.data)
+                    seen[role] = Seen(sealed.version, sealed.signed_sha256)
+            merged = dict(document.claims)
+            for role, version in (claims or {}).items():
+                merged[role] = max(version, merged.get(role, 0))
+            latest = max(document.signed_at, instant_text(signed_at) if signed_at else "")
+            updated = msgspec.structs.replace(document, seen=seen, claims=merged, signed_at=latest)
+            if updated != document:
+                self._write(updated)
+
+    def note(self, what: str, at: datetime | None = None) -> None:
+        """Record a sentence; the last hundred are kept."""
+        with self._changed() as document:
+            entry = Note(instant_text(at) if at else document.signed_at, what)
+            if not document.notes or document.notes[-1].what != what:
+                self._write(msgspec.structs.replace(document, notes=(*document.notes, entry)[-NOTES:]))
+
+    def _chain(self, newest: int) -> Iterator[Sealed[Root]]:
+        for version in range(newest, 0, -1):
+            if not (self.folder / "roots" / f"{version}.root.json").exists():
+                return
+            yield self._root(version)
+
+    def _root(self, version: int) -> Sealed[Root]:
+        path = self.folder / "roots" / f"{version}.root.json"
+        try:
+            data = path.read_bytes()
+        except OSError as error:
+            raise DiskError(f"cannot read the trusted root {path}: {error.strerror}", hint="Pin the root again.") from error
+        return open_sealed(data, Root, what=str(path), cap=ROOT_BYTES)
+
+    @contextmanager
+    def _changed(self) -> Iterator[StateDocument]:
+        try:
+            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            descriptor = os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise _unwritable(self.folder, error) from error
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield self.read()
+        finally:
+            os.close(descriptor)
+
+    def _write(self, document: StateDocument) -> None:
+        self._file("state.json", encode_document(document))
+
+    def _file(self, name: str, data: bytes) -> None:
+        if len(data) > TARGETS_BYTES:
+            raise InvalidDocument(f"{name} has {len(data)} bytes, at most {TARGETS_BYTES} are kept")
+        path = self.folder / name
+        temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+        try:
+            path.parent.mkdir(mode=0o700, exist_ok=True)
+            with temporary.open("xb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        except OSError as error:
+            temporary.unlink(missing_ok=True)
+            raise _unwritable(path, error) from error
+
+
+def _keys(root: Sealed[Root], role: str) -> set[str]:
+    return {str(key.keyval) for key in role_keys(root.signed, role)}
+
+
+def _unwritable(path: Path, error: OSError) -> DiskError:
+    return DiskError(f"cannot write the trust state {path}: {error.strerror}", hint="Check free space and the folder's owner.")
