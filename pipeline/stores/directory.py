@@ -16,7 +16,7 @@ import secrets
 import stat
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -52,7 +52,7 @@ class DirectoryStore:
     """An ``ObjectStore`` of plain files under ``path``, which is made by the first write."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self._root = Path(os.path.abspath(path))
+        self._root = Path(path).absolute()
         self._swept = False
         self._sweeping = threading.Lock()
 
@@ -70,7 +70,13 @@ class DirectoryStore:
         return StoreProperties(create_only=True, compare_and_swap=True, keeps_sha256=False)
 
     def put(
-        self, key: str, body: Buffer, *, sha256: Sha256, if_absent: bool = False, if_etag: str | None = None
+        self,
+        key: str,
+        body: Buffer,
+        *,
+        sha256: Sha256,  # noqa: ARG002 (no file system verifies it)
+        if_absent: bool = False,
+        if_etag: str | None = None,
     ) -> ObjectInfo:
         view = memoryview(body).cast("B")
         with self._told(key, size=view.nbytes), self._temp_folder() as temp_fd:
@@ -227,11 +233,15 @@ class DirectoryStore:
             case errno.ENOENT | errno.ENOTDIR if not size:
                 return ObjectMissing(f"{where}: there is no such object")
             case errno.ELOOP:
-                return ObjectMissing(f"{where} leads through a link, which is not followed", hint="Remove the link from the store.")
+                return ObjectMissing(
+                    f"{where} leads through a link, which is not followed", hint="Remove the link from the store."
+                )
             case errno.ENOTDIR | errno.EISDIR:
                 return UsageError(f"{where}: one key is a folder of another", hint="A directory store cannot hold both keys.")
             case errno.ENAMETOOLONG:
-                return UsageError(f"{where}: a component of the key is too long for this file system", hint="Choose shorter names.")
+                return UsageError(
+                    f"{where}: a component of the key is too long for this file system", hint="Choose shorter names."
+                )
             case errno.EACCES | errno.EPERM:
                 return AccessDenied(f"{where}: {error.strerror}", hint=f"Check who owns {self._root} and may write there.")
             case errno.ENOSPC | errno.EDQUOT | errno.EFBIG:
@@ -292,11 +302,9 @@ def _written(view: memoryview, temp_fd: int) -> Iterator[tuple[str, int]]:
             return
         finally:
             os.close(fd)
-            try:
+            # Unless it has its final name by now.
+            with suppress(FileNotFoundError):
                 os.unlink(temp, dir_fd=temp_fd)
-            except FileNotFoundError:
-                # It has its final name by now.
-                pass
 
 
 def _hold(fd: int) -> None:

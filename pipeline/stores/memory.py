@@ -48,9 +48,7 @@ class MemoryStore:
     def properties(self) -> StoreProperties:
         return StoreProperties(create_only=True, compare_and_swap=True, keeps_sha256=True)
 
-    def put(
-        self, key: str, body: Buffer, *, sha256: Sha256, if_absent: bool = False, if_etag: str | None = None
-    ) -> ObjectInfo:
+    def put(self, key: str, body: Buffer, *, sha256: Sha256, if_absent: bool = False, if_etag: str | None = None) -> ObjectInfo:
         data = bytes(body)
         found = sha256_of(data)
         if found != sha256:

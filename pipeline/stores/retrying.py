@@ -1,6 +1,6 @@
 """A store that makes its calls again while they fail with something retryable.
 
-Takes a store and a ``Retry``, gives a store. A write whose answer was lost may, on the second attempt,
+Takes a store, gives a store. A write whose answer was lost may, on the second attempt,
 meet its own object and raise ``ObjectExists`` or ``ConditionFailed``: whoever writes reads back, as for
 any other winner.
 
@@ -16,16 +16,20 @@ from typing_extensions import Buffer
 
 from pipeline.digest import Sha256
 from pipeline.errors import ModelportError
+from pipeline.events import Listener, ignore
 from pipeline.ports import ObjectInfo, ObjectStore, StoreProperties
 from pipeline.retry import Retry
 
 
 class RetryingStore:
-    """An ``ObjectStore`` around another. Attempts are counted anew after every block that arrived."""
+    """An ``ObjectStore`` around another; ``listen`` hears of each repetition, unless ``retry`` has its own listener.
 
-    def __init__(self, inner: ObjectStore, retry: Retry) -> None:
+    Attempts are counted anew after every block or listed object that arrived.
+    """
+
+    def __init__(self, inner: ObjectStore, *, retry: Retry | None = None, listen: Listener = ignore) -> None:
         self._inner = inner
-        self._retry = retry
+        self._retry = retry or Retry(listen=listen)
 
     @property
     def url(self) -> str:
@@ -35,9 +39,7 @@ class RetryingStore:
     def properties(self) -> StoreProperties:
         return self._inner.properties
 
-    def put(
-        self, key: str, body: Buffer, *, sha256: Sha256, if_absent: bool = False, if_etag: str | None = None
-    ) -> ObjectInfo:
+    def put(self, key: str, body: Buffer, *, sha256: Sha256, if_absent: bool = False, if_etag: str | None = None) -> ObjectInfo:
         return self._retry.call(
             lambda: self._inner.put(key, body, sha256=sha256, if_absent=if_absent, if_etag=if_etag), what=f"put {key}"
         )

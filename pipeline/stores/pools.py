@@ -1,0 +1,96 @@
+"""Connections for bodies: a urllib3 pool that sends bytes as they are, with the right authorities and proxy.
+
+Takes what the environment says, gives a pool and the one call on it. A body is sent in slices because a
+socket's timeout covers a whole ``sendall``: in slices it means "no progress", not "too large a part".
+
+next: ``stores.s3``
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import cast
+
+import urllib3
+
+from pipeline.errors import ModelportError, StoreUnavailable, UnavailableError
+
+CONNECT_S = 10.0
+READ_S = 60.0
+# At least 26 kB/s on each connection, or it counts as stuck.
+SLICE = 256 << 10
+ANSWER_BYTES = 64 << 10
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """A short answer. Header names are lower case."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+def authorities(ca_file: str | None) -> str | None:
+    """The file of certificate authorities to trust: the one given, else SSL_CERT_FILE or the system's, else None."""
+    return ca_file or ssl.get_default_verify_paths().cafile
+
+
+def open_pool(*, ca_file: str | None, proxy: str | None, connections: int) -> urllib3.PoolManager:
+    """Make a pool that keeps ``connections`` to a host open, through ``proxy`` if there is one."""
+    timeout = urllib3.Timeout(connect=CONNECT_S, read=READ_S)
+    if proxy is None:
+        return urllib3.PoolManager(maxsize=connections, timeout=timeout, ca_certs=ca_file, cert_reqs="CERT_REQUIRED")
+    user = urllib3.util.parse_url(proxy).auth
+    return urllib3.ProxyManager(
+        proxy,
+        maxsize=connections,
+        timeout=timeout,
+        ca_certs=ca_file,
+        cert_reqs="CERT_REQUIRED",
+        proxy_headers=urllib3.make_headers(proxy_basic_auth=user) if user else None,
+    )
+
+
+def send(pool: urllib3.PoolManager, method: str, url: str, *, headers: Mapping[str, str], body: memoryview) -> Received:
+    """Make one request; no redirect is followed, nothing is repeated.
+
+    Raises:
+        urllib3.exceptions.HTTPError
+    """
+    answer = pool.request(
+        method,
+        url,
+        headers={**headers, "Content-Length": str(body.nbytes)},
+        body=_slices(body),
+        redirect=False,
+        retries=False,
+        preload_content=False,
+        decode_content=False,
+    )
+    try:
+        text = answer.read(ANSWER_BYTES)
+        # What is longer is no answer of a store: the connection is not worth reading it.
+        if answer.read(1):
+            answer.close()
+    finally:
+        answer.release_conn()
+    return Received(answer.status, {name.lower(): value for name, value in answer.headers.items()}, text)
+
+
+def _slices(body: memoryview) -> Iterator[bytes]:
+    # urllib3 hands each slice to the socket as it is; its type names only bytes, which a view stands in for.
+    return (cast("bytes", body[at : at + SLICE]) for at in range(0, body.nbytes, SLICE))
+
+
+def connection_fault(error: Exception, told: str) -> ModelportError:
+    """Say what a failed connection means; ``told`` names the call."""
+    text = " ".join(str(error).split())[:300]
+    if "CERTIFICATE_VERIFY_FAILED" in text or "certificate verify failed" in text:
+        return UnavailableError(
+            f"{told}: the server's certificate is not trusted: {text}",
+            hint="Set SSL_CERT_FILE to the authorities that your network uses; verification is never switched off.",
+        )
+    return StoreUnavailable(f"{told}: {text}", hint="Check the network, the endpoint and the proxy, then run it again.")
