@@ -90,10 +90,13 @@ class Answer:
 
     @property
     def expired(self) -> bool:
-        """Tell whether newer credentials may help."""
-        return self.code in _EXPIRED or (
-            self.status == 400 and "token" in self.message.lower() and "expired" in self.message.lower()
-        )
+        """Tell whether the store says that the credentials have expired."""
+        said = self.message.lower()
+        return self.code in _EXPIRED or (self.status == 400 and "token" in said and "expired" in said)
+
+    def may_be_expiry(self, *, temporary: bool) -> bool:
+        """Tell whether newer credentials may help; a HEAD has no body to say so in, and only ``temporary`` ones expire."""
+        return self.expired or (temporary and self.status in {400, 403} and not self.code)
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +162,7 @@ def _about_conditions(answer: Answer, asked: Asked, told: str, said: str) -> Mod
 
 
 def _about_place(answer: Answer, asked: Asked, told: str, said: str) -> ModelportError | None:
-    if answer.code in {"NoSuchBucket", "InvalidBucketName"}:
+    if answer.code in {"NoSuchBucket", "InvalidBucketName"} or (answer.status == 404 and asked.op == "find"):
         return WrongStore(f"{told}: there is no such bucket: {said}", hint="Check the store's name and endpoint.")
     moved = answer.status in {301, 302, 307, 308} or answer.code in _ELSEWHERE
     # OSS tells it as AccessDenied; a HEAD has no body, but S3 always names the bucket's region.
@@ -170,7 +173,7 @@ def _about_place(answer: Answer, asked: Asked, told: str, said: str) -> Modelpor
             f"{told}: the bucket is elsewhere: region or endpoint found: {found} ({said}); nothing was sent there",
             hint=f"Set the region{f' to {found}' if answer.region else ''}, and the endpoint if you use one.",
         )
-    if answer.status == 404 and asked.op != "find":
+    if answer.status == 404:
         return ObjectMissing(f"{told}: there is no such object ({said})")
     return None
 

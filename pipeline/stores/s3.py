@@ -126,6 +126,7 @@ class S3Store:
         self._line: _Line | None = None
         self._lock = threading.Lock()
         self._clock = StoreClock()
+        # Set by whatever succeeds, or is denied, in the bucket.
         self._bucket_seen = False
         self._keeps_sha256 = True
 
@@ -140,6 +141,8 @@ class S3Store:
 
     def put(self, key: str, body: Buffer, *, sha256: Sha256, if_absent: bool = False, if_etag: str | None = None) -> ObjectInfo:
         view = memoryview(body).cast("B")
+        # Some servers make a bucket that is written to: a misspelt one must be found before.
+        self._find_bucket()
         asked = self._asked("put", key, if_absent=if_absent, if_etag=if_etag is not None)
         served = headers_for(key)
         headers = {
@@ -224,21 +227,25 @@ class S3Store:
             # A HEAD has no body, so "no key" and "no bucket" look alike.
             self._find_bucket()
             raise
-        full = got.get("ChecksumType") == "FULL_OBJECT"
+        # Some servers name no type; a digest over parts is told by its "-N" as well.
+        full = got.get("ChecksumType", "FULL_OBJECT") == "FULL_OBJECT"
         kept = sha256_in(got.get("ChecksumSHA256")) if full else None
-        return ObjectInfo(key, got["ContentLength"], got["LastModified"], got["ETag"], kept)
+        return ObjectInfo(key, got["ContentLength"], got["LastModified"].astimezone(UTC), got["ETag"], kept)
 
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
         asked = self._asked("list", prefix)
         query: dict[str, Any] = {"Bucket": self._bucket, "Prefix": self._prefix + prefix}
+        found: list[ObjectInfo] = []
         while True:
             page = self._call(asked, lambda line: line.client.list_objects_v2(**query))
             for item in page.get("Contents", []):
                 key = item["Key"].removeprefix(self._prefix)
-                yield ObjectInfo(key, item["Size"], item["LastModified"], item["ETag"])
+                found.append(ObjectInfo(key, item["Size"], item["LastModified"].astimezone(UTC), item["ETag"]))
             if not page.get("IsTruncated"):
-                return
+                break
             query["ContinuationToken"] = page["NextContinuationToken"]
+        # S3 lists in key order; servers that keep folders inside (SeaweedFS) give "a/b" before "a-b".
+        return iter(sorted(found, key=lambda info: info.key))
 
     def delete(self, key: str) -> None:
         asked = self._asked("delete", key)
@@ -251,6 +258,7 @@ class S3Store:
         """The Date of the store's last answer, carried on by a clock that nobody sets."""
         found = self._clock.now()
         if found is None:
+            self._bucket_seen = False
             self._find_bucket()
             found = self._clock.now()
         if found is None:
@@ -265,11 +273,11 @@ class S3Store:
         return True
 
     def _find_bucket(self) -> None:
-        if self._bucket_seen and self._clock.now() is not None:
+        if self._bucket_seen:
             return
         # Who may use objects but not describe the bucket is denied: then it is there.
         with suppress(AccessDenied):
-            self._call(self._asked("find"), lambda line: line.client.head_bucket(Bucket=self._bucket))
+            self._call(self._asked("find", "the bucket"), lambda line: line.client.head_bucket(Bucket=self._bucket))
         self._bucket_seen = True
 
     def _named(self, key: str) -> dict[str, Any]:
@@ -304,7 +312,7 @@ class S3Store:
                 return got
             if answer.status == 416:
                 raise _PastTheEnd
-            if renewed is None and line is not None and _may_have_expired(answer, line):
+            if renewed is None and line is not None and answer.may_be_expiry(temporary=line.credentials.token is not None):
                 continue
             source = line.credentials.method if line is not None else "unknown"
             raise refusal(answer, replace(asked, credential_source=source, at=datetime.now(UTC))) from None
@@ -382,12 +390,6 @@ def _answer_of(error: ClientError) -> Answer:
     region = str(headers.get("x-amz-bucket-region") or told.get("Region") or told.get("Endpoint") or "")
     # Without a document botocore puts the status in the place of the code.
     return Answer(meta.get("HTTPStatusCode", 0), "" if code.isdigit() else code, told.get("Message", ""), headers, region)
-
-
-def _may_have_expired(answer: Answer, line: _Line) -> bool:
-    # A HEAD has no body to say so in; only temporary credentials expire.
-    silent = answer.status in {400, 403} and not answer.code and line.credentials.token is not None
-    return answer.expired or silent
 
 
 _ENDPOINT_HINT = "Give it as https://host or https://host:port."

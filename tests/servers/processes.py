@@ -1,0 +1,73 @@
+"""Programs that tests start: a free port, a log, a readiness check, and an end that only hits what was started."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+READY_S = 60.0
+
+
+def program(name: str) -> str:
+    """The path of a program that a package of the dev extra installed beside this interpreter, or that is on PATH."""
+    beside = Path(sys.executable).parent / name
+    found = str(beside) if beside.exists() else shutil.which(name)
+    assert found, f"{name} is not installed: pip install -e '.[dev]'"
+    return found
+
+
+def free_port(*, also: Sequence[int] = ()) -> int:
+    """A port on which nobody listens; nor on those at the given distances."""
+    while True:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port: int = probe.getsockname()[1]
+        if all(port + distance < 65536 and _is_free(port + distance) for distance in also):
+            return port
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
+@contextmanager
+def scratch(prefix: str) -> Iterator[Path]:
+    folder = Path(tempfile.mkdtemp(prefix=prefix))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def running(
+    arguments: Sequence[str], *, folder: Path, ready: Callable[[], bool], environment: Mapping[str, str]
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a program until the block ends; SIGKILL, for its folder is thrown away anyway."""
+    log = folder / "log"
+    with (
+        log.open("wb") as out,
+        subprocess.Popen(arguments, cwd=folder, stdout=out, stderr=out, env=dict(environment)) as child,
+    ):
+        try:
+            deadline = time.monotonic() + READY_S
+            while not ready():
+                assert child.poll() is None, f"{arguments[0]} ended: {log.read_text(errors='replace')[-2000:]}"
+                assert time.monotonic() < deadline, f"{arguments[0]} is not ready: {log.read_text(errors='replace')[-2000:]}"
+                time.sleep(0.05)
+            yield child
+        finally:
+            child.kill()
+            child.wait()
