@@ -14,7 +14,8 @@ from urllib.parse import unquote, urlsplit
 from pipeline.errors import SettingsError
 from pipeline.events import Listener, ignore
 from pipeline.ports import ObjectStore
-from pipeline.settings import Settings, nearest
+from pipeline.setting_keys import nearest
+from pipeline.settings import Settings
 
 SCHEMES = ("file", "s3", "oss", "memory")
 

@@ -57,6 +57,8 @@ def read_yaml(text: str, *, what: str, error: type[UsageError]) -> YamlDocument:
     return YamlDocument(values, lines)
 
 
+# What a mapping or a list has without a tag of its own (yaml.org/spec/1.1, 2002 repository).
+_PLAIN_TAGS = ("tag:yaml.org,2002:map", "tag:yaml.org,2002:seq")
 _HINT = "Write it as 'key: value' lines."
 
 
@@ -75,6 +77,8 @@ def _build(loader: yaml.SafeLoader, node: yaml.Node, path: str, lines: dict[str,
     seen.add(id(node))
     if path.count(".") > NESTING:
         raise _Refused(node, "nested too deeply")
+    if not isinstance(node, yaml.ScalarNode) and node.tag not in _PLAIN_TAGS:
+        raise _Refused(node, f"the tag {node.tag}; write plain keys and values")
     if isinstance(node, yaml.MappingNode):
         found: dict[str, Any] = {}
         for key_node, value_node in node.value:

@@ -201,7 +201,7 @@ def refuse_flags_as_values(given: Mapping[str, Any]) -> None:
 def stop_on_sigterm() -> Iterator[None]:
     """End on SIGTERM as on Ctrl-C, so that a cancelled CI job gives its lease back."""
 
-    def stop(number: int, frame: object) -> None:
+    def stop(*_: object) -> None:
         raise KeyboardInterrupt
 
     before = signal.signal(signal.SIGTERM, stop)

@@ -39,7 +39,10 @@ def test_mask_leaves_ordinary_text_alone(text):
 
 def test_mask_takes_secret_variables_out_of_nested_values():
     mask = Mask(secrets_in({"AWS_SECRET_ACCESS_KEY": "wJalrXUtnFEMI", "HOME": "/root/home"}))
-    assert mask.value({"a": ["x wJalrXUtnFEMI y", 3, None], "home": "/root/home"}) == {"a": ["x *** y", 3, None], "home": "/root/home"}
+    assert mask.value({"a": ["x wJalrXUtnFEMI y", 3, None], "home": "/root/home"}) == {
+        "a": ["x *** y", 3, None],
+        "home": "/root/home",
+    }
 
 
 def test_mask_leaves_no_tail_of_a_longer_secret():
@@ -47,7 +50,9 @@ def test_mask_leaves_no_tail_of_a_longer_secret():
 
 
 def test_variables_that_name_places_and_short_values_are_not_secrets():
-    found = secrets_in({"AWS_SHARED_CREDENTIALS_FILE": "/root/.aws/credentials", "SSH_KEY_PATH": "/x/y/z", "MODELPORT_STORE": "s3://b"})
+    found = secrets_in(
+        {"AWS_SHARED_CREDENTIALS_FILE": "/root/.aws/credentials", "SSH_KEY_PATH": "/x/y/z", "MODELPORT_STORE": "s3://b"}
+    )
     assert found == []
     assert Mask(["abc"]).text("abc") == "abc"
 

@@ -1,0 +1,233 @@
+"""The reference pages: what the code says of itself, written down.
+
+Takes the tasks, settings, events, errors and types, gives docs/reference/. A test fails while a page is
+stale; ``invoke dev.docs`` writes them anew.
+
+next: ``dev_tasks``
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import fields
+from inspect import cleandoc, getdoc
+from pathlib import Path
+from typing import Any, get_args, get_type_hints
+
+import msgspec
+
+from pipeline import errors
+from pipeline.cli.report import EVENT_NAMES
+from pipeline.errors import ModelportError
+from pipeline.manifest import Manifest
+from pipeline.setting_keys import KEYS
+from pipeline.settings import PREFIX
+from pipeline.sources.model_yaml import ModelYaml
+
+FOLDER = "docs/reference"
+WRITTEN = "<!-- Written by `invoke dev.docs`; change the code, then run it. -->"
+SCHEMA = "https://json-schema.org/draft/2020-12/schema"
+
+
+def write_reference(checkout: Path, *, dry: bool) -> list[str]:
+    """Write each page that differs; ``dry`` only finds them.
+
+    Returns:
+        The paths of the pages that differed, from the checkout's root.
+    """
+    changed = []
+    for name, text in reference_pages().items():
+        page = checkout / FOLDER / name
+        if page.is_file() and page.read_text(encoding="utf-8") == text:
+            continue
+        changed.append(f"{FOLDER}/{name}")
+        if not dry:
+            page.parent.mkdir(parents=True, exist_ok=True)
+            page.write_text(text, encoding="utf-8")
+    return changed
+
+
+def reference_pages() -> dict[str, str]:
+    """Every page by its file name."""
+    return {
+        "commands.md": _page(commands_page()),
+        "settings.md": _page(settings_page()),
+        "events.md": _page(events_page()),
+        "exit-codes.md": _page(exit_codes_page()),
+        "manifest.schema.json": _schema(manifest_schema()),
+        "model-yaml.schema.json": _schema(model_yaml_schema()),
+        "settings.schema.json": _schema(settings_schema()),
+    }
+
+
+def commands_page() -> Iterator[str]:
+    """Every task with its words and flags."""
+    from pipeline.cli.namespace import GROUPS
+
+    yield "# Commands\n"
+    yield WRITTEN + "\n"
+    yield "`invoke TASK …` in a checkout and `modelport TASK …` everywhere else are the same tasks."
+    yield "A flag in capitals takes that value; a list flag is repeated; nothing is positional."
+    yield "`invoke --dry TASK …` reads and says what it would do, and writes nothing."
+    yield "Exit codes are explained in [exit-codes.md](exit-codes.md), settings in [settings.md](settings.md).\n"
+    for group, tasks in GROUPS.items():
+        for task in tasks:
+            name = f"{group}.{task.name}" if group else task.name
+            yield f"## {name}\n"
+            yield "```text"
+            yield cleandoc(task.__doc__ or "")
+            yield "```\n"
+            yield "| flag | meaning |"
+            yield "| --- | --- |"
+            # A copy of the help: invoke takes entries out of the one that it is given.
+            for argument in _arguments(task):
+                spelled = f"--{argument.names[0]}" + (
+                    "" if argument.kind is bool else f" {argument.names[0].upper().replace('-', '_')}"
+                )
+                yield f"| `{spelled}`{' (repeatable)' if argument.kind is list else ''} | {argument.help} |"
+            yield ""
+
+
+def _arguments(task: Any) -> list[Any]:
+    kept = dict(task.help)
+    try:
+        arguments: list[Any] = task.get_arguments()
+    finally:
+        task.help = kept
+    return arguments
+
+
+def settings_page() -> Iterator[str]:
+    """Every setting, and the variables that are read beside them."""
+    yield "# Settings\n"
+    yield WRITTEN + "\n"
+    yield f"Flags > `{PREFIX}*` > `modelport.yaml`, found upwards from the working folder > defaults."
+    yield "A nested key is a mapping in the file and is joined with `__` in a variable: `web: {channel: beta}` is "
+    yield f"`{PREFIX}WEB__CHANNEL=beta`. An unknown key is an error. A relative path in the file starts at the file's folder, "
+    yield "elsewhere at the working folder. Sizes are bytes, or text with a unit: `64MiB`, `20GB`."
+    yield "[settings.schema.json](settings.schema.json) lets an editor check the file.\n"
+    yield "| key | variable | default | meaning |"
+    yield "| --- | --- | --- | --- |"
+    for name, key in KEYS.items():
+        default = (
+            f"`{json.dumps(key.default) if not isinstance(key.default, str) else key.default}`"
+            if key.default not in ("", [], {})
+            else "–"
+        )
+        yield f"| `{name}` | `{PREFIX}{name.upper()}` | {default} | {key.meaning} |"
+    yield "\n## Places\n"
+    yield "| what | where |"
+    yield "| --- | --- |"
+    yield "| cache | `$XDG_CACHE_HOME/modelport`, else `~/.cache/modelport` |"
+    yield "| trusted roots, versions seen | `$XDG_STATE_HOME/modelport`, else `~/.local/state/modelport` |"
+    yield "| keys made on first use | `$XDG_DATA_HOME/modelport/keys`, else `~/.local/share/modelport/keys` |"
+    yield "\n## Credentials and network\n"
+    yield "Credentials are never settings, and a URL that holds a password is refused. Every message, event and log line is masked.\n"
+    yield "| for | variables |"
+    yield "| --- | --- |"
+    yield "| S3 | boto3's own chain: `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AWS_SESSION_TOKEN`, `AWS_PROFILE`, instance roles … |"
+    yield "| Aliyun OSS | `OSS_ACCESS_KEY_ID`, `OSS_ACCESS_KEY_SECRET`, `OSS_SESSION_TOKEN`, `OSS_ENDPOINT`, `OSS_REGION` |"
+    yield "| proxies | `HTTPS_PROXY`, `HTTP_PROXY`, `NO_PROXY`, in either spelling |"
+    yield "| certificate authorities | `SSL_CERT_FILE` |"
+
+
+def events_page() -> Iterator[str]:
+    """Every event of ``--report json``."""
+    yield "# Events\n"
+    yield WRITTEN + "\n"
+    yield "Under `--report json` stderr holds one JSON object a line; `event` names its kind. stdout holds the answer, one JSON document, "
+    yield "at the end, and stays empty on failure. Fields are only ever added; ignore events and fields that you do not know.\n"
+    for kind, name in EVENT_NAMES.items():
+        yield f"## {name}\n"
+        yield (getdoc(kind) or "") + "\n"
+        yield "| field | type |"
+        yield "| --- | --- |"
+        hints = get_type_hints(kind)
+        for field in fields(kind):
+            yield f"| `{field.name}` | {_spell_type(hints[field.name])} |"
+        yield ""
+    yield "## failed\n"
+    yield "The last line of a run that has no answer, or whose exit code is not 0.\n"
+    yield "| field | type |"
+    yield "| --- | --- |"
+    yield "| `code` | integer: the exit code |"
+    yield "| `error` | text: what failed, expected and found |"
+    yield "| `hint` | text: what to do next; may be empty |"
+
+
+def _spell_type(hint: Any) -> str:
+    if get_args(hint):
+        return "one of " + ", ".join(f"`{value}`" for value in get_args(hint))
+    return {"int": "integer", "float": "number", "str": "text"}[hint.__name__]
+
+
+FAMILIES = {
+    1: "A bug: its traceback stands on stderr. Also a command line that `invoke` itself cannot parse (`modelport` answers that with 2).",
+    2: "Usage: the command, a setting, the source, or the store cannot be used as given.",
+    3: "Integrity: bytes are not what they must be, or a check found something.",
+    4: "Trust: a signature, a key, or a trust decision failed.",
+    5: "Unavailable: network, store or CDN.",
+    6: "Disk: full, read-only or failing.",
+    7: "Done, but work is left for another run.",
+    8: "Conflict: somebody else's write stands in the way.",
+    130: "Interrupted, by Ctrl-C or SIGTERM. Run it again: it goes on with what is missing.",
+}
+
+
+def error_classes() -> dict[int, list[type[ModelportError]]]:
+    """The error classes by exit code, in the order in which errors.py defines them."""
+    found: dict[int, list[type[ModelportError]]] = {}
+    for kind in vars(errors).values():
+        if isinstance(kind, type) and issubclass(kind, ModelportError):
+            found.setdefault(kind.exit_code, []).append(kind)
+    return found
+
+
+def exit_codes_page() -> Iterator[str]:
+    """The exit codes, one family per error class."""
+    yield "# Exit codes\n"
+    yield WRITTEN + "\n"
+    yield "They are a contract. Read a code that you do not know as a failure.\n"
+    yield "| code | means | errors |"
+    yield "| --- | --- | --- |"
+    yield "| 0 | Done. | |"
+    by_code = error_classes()
+    for code, words in FAMILIES.items():
+        kinds = "" if code == 1 else ", ".join(f"`{kind.__name__}`" for kind in by_code[code])
+        yield f"| {code} | {words} | {kinds} |"
+    yield "\n## The errors\n"
+    for code in FAMILIES:
+        for kind in by_code[code] if code != 1 else []:
+            again = " It is tried again before it is reported." if kind.retryable else ""
+            yield f"- `{kind.__name__}` ({code}): {' '.join((getdoc(kind) or '').split())}{again}"
+
+
+def manifest_schema() -> dict[str, Any]:
+    """JSON Schema of the manifest; docs/format.md has the rules that a schema cannot say."""
+    return {"$schema": SCHEMA, "title": "modelport manifest, format 1"} | msgspec.json.schema(Manifest)
+
+
+def model_yaml_schema() -> dict[str, Any]:
+    """JSON Schema of ``model.yaml``."""
+    return {"$schema": SCHEMA, "title": "model.yaml"} | msgspec.json.schema(ModelYaml)
+
+
+def settings_schema() -> dict[str, Any]:
+    """JSON Schema of ``modelport.yaml``."""
+    properties = {name: {"description": key.meaning, **key.schema} for name, key in KEYS.items()}
+    return {
+        "$schema": SCHEMA,
+        "title": "modelport.yaml",
+        "type": "object",
+        "properties": properties,
+        "additionalProperties": False,
+    }
+
+
+def _schema(schema: Mapping[str, Any]) -> str:
+    return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
+
+
+def _page(lines: Iterator[str]) -> str:
+    return "\n".join(lines).rstrip("\n") + "\n"

@@ -1,0 +1,174 @@
+"""Settings: four places, one precedence, and errors that name the place and the nearest word."""
+
+from pathlib import Path
+
+import jsonschema
+import pytest
+import yaml
+
+from pipeline.cli.reference import settings_schema
+from pipeline.errors import SettingsError
+from pipeline.setting_keys import KEYS, parse_size
+from pipeline.settings import load_settings
+
+
+@pytest.fixture
+def written(tmp_path):
+    def write(text: str) -> Path:
+        (tmp_path / "modelport.yaml").write_text(text, encoding="utf-8")
+        return tmp_path
+
+    return write
+
+
+def load(folder, *, flags=None, environ=None):
+    return load_settings(flags or {}, {"HOME": "/home/u", **(environ or {})}, folder)
+
+
+def test_defaults_need_no_file(tmp_path):
+    settings = load(tmp_path)
+    assert settings.store == str(tmp_path / ".modelport/store")
+    assert settings.models_dir == tmp_path / "models"
+    assert settings.part_size is None
+    assert settings.web == {"channel": "stable"}
+    assert set(settings.origins.values()) == {"default"}
+
+
+def test_flags_beat_variables_beat_file_beats_default(written):
+    folder = written("store: from-file\nregion: from-file\nconnections: 3\n")
+    settings = load(folder, flags={"store": "s3://flag/p"}, environ={"MODELPORT_STORE": "s3://env/p", "MODELPORT_REGION": "env"})
+    assert (settings.store, settings.region, settings.connections) == ("s3://flag/p", "env", 3)
+    assert settings.origins["store"] == "--store"
+    assert settings.origins["region"] == "MODELPORT_REGION"
+    assert settings.origins["connections"] == f"{folder}/modelport.yaml:3"
+
+
+def test_file_is_found_upwards_and_its_relative_paths_start_there(written):
+    folder = written("models_dir: release-folders\n")
+    below = folder / "a" / "b"
+    below.mkdir(parents=True)
+    settings = load(below, environ={"MODELPORT_STORE": "here"})
+    assert settings.models_dir == folder / "release-folders"
+    assert settings.store == str(below / "here")
+    assert settings.folder == folder
+
+
+def test_nested_variable_adds_to_the_mapping_of_the_file(written):
+    folder = written("keys:\n  root: file2:/k/root\n  roles:\n    bert: file2:/k/bert\n")
+    keys = load(folder, environ={"MODELPORT_KEYS__TARGETS": "awskms:1", "MODELPORT_KEYS__ROLES__LLAMA": "gcpkms:2"}).keys
+    assert (keys.root, keys.targets) == ("file2:/k/root", "awskms:1")
+    assert keys.roles == {"bert": "file2:/k/bert", "llama": "gcpkms:2"}
+
+
+@pytest.mark.parametrize(
+    "text, said",
+    [
+        ("stoer: x\n", ":1: 'stoer' is not a setting; did you mean 'store'?"),
+        ("web:\n  chanel: beta\n", ":1: 'chanel' is unknown here; did you mean 'channel'?"),
+        ("store: a\nregion: b\nstore: c\n", "line 3: the key 'store' stands twice"),
+        ("store: &x a\nregion: *x\n", "an alias"),
+        ("store: [\n", "it is not YAML"),
+        ("- store\n", "is not a mapping"),
+        ("1: a\n", "a key that is not text"),
+        ("store: !!python/object:os.system {}\n", "line 1: the tag"),
+        ("store: !!python/name:os.system\n", "it is not YAML"),
+        ("connections: 0\n", ":1: 0 is not a whole number from 1 to 64"),
+        ("connections: true\n", "not a whole number"),
+        ("part_size: 300MiB\n", "not auto, or a size from 1MiB to 256MiB"),
+        ("cache_limit: much\n", "not a size such as 64MiB"),
+        ("store: 3\n", "3 is not text"),
+        ("store: ''\n", "not a path or URL"),
+        ("store: s3://key:secretsecret@bucket/p\n", "must not hold a user name or password"),
+        ("web: {channel: Stable}\n", "channel 'Stable' is refused"),
+        ("source: [{channel: stable}]\n", "that have a url"),
+        ("cdn: {prefetch_per_day: lots}\n", "not a whole number"),
+        ("keys: root\n", "not a mapping"),
+    ],
+)
+def test_wrong_file_is_named_with_place_and_remedy(written, text, said):
+    folder = written(text)
+    with pytest.raises(SettingsError) as caught:
+        load(folder)
+    assert said in str(caught.value)
+    assert str(folder / "modelport.yaml") in str(caught.value)
+    assert caught.value.hint
+    assert "secretsecret" not in str(caught.value)
+
+
+def test_unknown_variable_is_refused_with_the_nearest(tmp_path):
+    with pytest.raises(SettingsError, match=r"MODELPORT_MODEL_DIR: 'model_dir' is not a setting; did you mean 'models_dir'\?"):
+        load(tmp_path, environ={"MODELPORT_MODEL_DIR": "x"})
+
+
+def test_one_setting_given_whole_and_in_pieces_is_refused(tmp_path):
+    with pytest.raises(SettingsError, match="MODELPORT_SOURCE__URL"):
+        load(tmp_path, environ={"MODELPORT_SOURCE": "https://a", "MODELPORT_SOURCE__URL": "https://b"})
+
+
+def test_unreadable_file_is_an_error_and_not_passed_over(tmp_path):
+    (tmp_path / "modelport.yaml").write_bytes(b"\xff\xfe")
+    with pytest.raises(SettingsError, match="cannot be read"):
+        load(tmp_path)
+
+
+def test_source_is_a_url_a_list_or_mappings(written):
+    assert load(written("source: https://a\n")).source == ({"url": "https://a"},)
+    two = load(written("source:\n - https://a\n - {url: https://b, channel: beta}\n")).source
+    assert two == ({"url": "https://a"}, {"url": "https://b", "channel": "beta"})
+    assert [one["url"] for one in load(written(""), environ={"MODELPORT_SOURCE": "https://a https://b"}).source] == ["https://a", "https://b"]
+
+
+@pytest.mark.parametrize("text, size", [("0", 0), ("64MiB", 64 << 20), ("64 MiB", 64 << 20), ("20GB", 20 * 10**9), (7, 7)])
+def test_sizes_are_bytes_with_or_without_unit(text, size):
+    assert parse_size(text, "here") == size
+
+
+@pytest.mark.parametrize("text", ["", "-1", "1.5GiB", "1 mib", "MiB", "1e6", True, None, [1]])
+def test_what_is_no_size_is_refused(text):
+    with pytest.raises(SettingsError, match="here"):
+        parse_size(text, "here")
+
+
+def test_places_follow_xdg_and_ignore_relative_ones(tmp_path):
+    places = load(tmp_path, environ={"XDG_CACHE_HOME": "/c", "XDG_STATE_HOME": "relative"}).places
+    assert places.cache == Path("/c/modelport")
+    assert places.state == Path("/home/u/.local/state/modelport")
+    assert places.data == Path("/home/u/.local/share/modelport")
+
+
+def test_network_takes_either_spelling(tmp_path):
+    network = load(tmp_path, environ={"https_proxy": "http://low", "HTTP_PROXY": "http://up", "SSL_CERT_FILE": "/ca.pem"}).network
+    assert (network.https_proxy, network.http_proxy, network.no_proxy, network.ca_file) == ("http://low", "http://up", "", "/ca.pem")
+
+
+def test_credentials_never_show_in_the_settings(tmp_path):
+    settings = load(tmp_path, environ={"OSS_ACCESS_KEY_ID": "canary-id", "OSS_ACCESS_KEY_SECRET": "canary-secret"})
+    assert settings.oss.access_key_secret == "canary-secret"
+    assert "canary" not in repr(settings)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "store: s3://b/p\npart_size: 64MiB\nconnections: 4\ncache_limit: 10GiB\nweb: {channel: beta}\n",
+        "source: [https://a, {url: https://b, channel: stable}]\nkeys: {root: 'file2:/r', roles: {bert: 'file2:/b'}}\n",
+        "cdn: {provider: aliyun, url: https://cdn.example.org, prefetch_per_day: 1000}\nmodels_dir: m\nregion: r\nendpoint: https://e\n",
+    ],
+)
+def test_schema_takes_what_the_reader_takes(written, text):
+    load(written(text))
+    jsonschema.validate(yaml.safe_load(text), settings_schema())
+
+
+@pytest.mark.parametrize("text", ["stoer: x", "web: {chanel: x}", "connections: 0", "part_size: lots", "source: [{channel: stable}]"])
+def test_schema_refuses_what_the_reader_refuses(written, text):
+    with pytest.raises(SettingsError):
+        load(written(text))
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(yaml.safe_load(text), settings_schema())
+
+
+def test_every_default_is_what_its_own_check_takes(tmp_path):
+    settings = load(tmp_path)
+    for key in KEYS:
+        assert hasattr(settings, key)
