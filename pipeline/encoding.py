@@ -62,17 +62,18 @@ def encode_chunk(plain: Buffer, element: Element) -> Encoded:
     Raises:
         ValueError: it is empty or over 4 MiB, which is an error of the caller.
     """
-    data = np.frombuffer(plain, np.uint8)
+    data = np.frombuffer(memoryview(plain), np.uint8)
     if not 0 < data.size <= CHUNK_BYTES:
         raise ValueError(f"a chunk has {data.size} bytes, expected 1 to {CHUNK_BYTES}")
     encoding: Encoding
+    stored: Buffer | None
     if element.floating and element.width == 2:
         encoding, stored = "planes2", _encode_planes(data, 2)
     elif element.floating and element.width == 4:
         encoding, stored = "planes4", _encode_planes(data, 4)
     else:
         encoding, stored = "zstd", _encode_bytes(data)
-    if stored is None or not _worth(len(stored), data.size):
+    if stored is None or not _worth(memoryview(stored).nbytes, data.size):
         return Encoded("raw", plain)
     return Encoded(encoding, stored)
 
@@ -153,12 +154,12 @@ _workshop = _Workshop()
 def _encode_bytes(data: Bytes) -> bytes | None:
     """One frame, by matches and entropy or by entropy alone, as a sample tells; None: not worth it."""
     sample = _sample(data, TEXT_PIECE_BYTES)
-    by_entropy = len(_workshop.entropy.compress(sample))
-    by_matches = len(_workshop.text.compress(sample))
+    by_entropy = len(_workshop.entropy.compress(sample.data))
+    by_matches = len(_workshop.text.compress(sample.data))
     if not _worth(min(by_entropy, by_matches), sample.size):
         return None
     compressor = _workshop.text if _worth(by_matches, by_entropy) else _workshop.entropy
-    return compressor.compress(data)
+    return compressor.compress(data.data)
 
 
 def _encode_planes(data: Bytes, width: int) -> memoryview | None:
@@ -182,11 +183,11 @@ def _encode_plane(plane: Bytes) -> bytes | None:
     if not plane.size:
         return None
     sample = _sample(plane, PLANE_PIECE_BYTES)
-    frame = _workshop.entropy.compress(sample)
+    frame = _workshop.entropy.compress(sample.data)
     if not _worth(len(frame), sample.size):
         return None
     if sample.size < plane.size:
-        frame = _workshop.entropy.compress(plane)
+        frame = _workshop.entropy.compress(plane.data)
     return frame if _worth(len(frame), plane.size) else None
 
 

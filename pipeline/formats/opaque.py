@@ -9,7 +9,7 @@ next: ``plan.cut``
 
 from __future__ import annotations
 
-from pyfastcdc import FastCDC
+from pyfastcdc import FastCDC, NormalizedChunking
 
 from pipeline.manifest import CHUNK_BYTES
 
@@ -19,7 +19,7 @@ MIN_BYTES = 256 << 10
 AVERAGE_BYTES = 1 << 20
 MAX_BYTES = CHUNK_BYTES
 # 2 of 0 to 3: chunks of random bytes measure 1.08 MiB on average, and 1 in 100 is over 2 MiB.
-NORMALIZATION = 2
+NORMALIZATION: NormalizedChunking = 2
 SEED = 0
 
 
@@ -40,7 +40,7 @@ class ContentCutter:
             AVERAGE_BYTES, min_size=MIN_BYTES, max_size=MAX_BYTES, normalized_chunking=NORMALIZATION, seed=SEED
         )
 
-    def feed(self, pending: bytes | bytearray | memoryview, final: bool) -> list[int]:
+    def feed(self, pending: bytes | bytearray | memoryview, *, final: bool) -> list[int]:
         """Give the lengths of the chunks that are settled at the front of ``pending``.
 
         ``pending`` is every byte since the last cut. While less than 4 MiB of it are left and it is
