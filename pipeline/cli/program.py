@@ -7,6 +7,7 @@ cannot be parsed ends with 2, as every usage error here does, and names the near
 from __future__ import annotations
 
 import difflib
+import os
 import re
 import sys
 from importlib.metadata import version
@@ -14,6 +15,7 @@ from importlib.metadata import version
 from invoke.exceptions import Exit, ParseError
 from invoke.program import Program
 
+from pipeline.cli.masking import Mask, mask_logs, secrets_in
 from pipeline.cli.namespace import list_as_walk, namespace, walk_order
 from pipeline.errors import Interrupted, UsageError
 
@@ -27,6 +29,7 @@ class ModelportProgram(Program):
             super().parse_core(argv)
         except ParseError as error:
             self._refuse(error)
+        mask_logs(Mask(secrets_in(os.environ)))
 
     def parse_tasks(self) -> None:
         """Parse the tasks and their flags."""
@@ -43,9 +46,8 @@ class ModelportProgram(Program):
             self._refuse(error)
 
     def _refuse(self, error: ParseError) -> None:
-        known = walk_order()
-        if error.context is not None and error.context.name:
-            known = [*error.context.flag_names(), *known]
+        context = error.context if error.context is not None else self.initial_context
+        known = [*context.flag_names(), *self.initial_context.flag_names(), *walk_order()]
         word = re.search(r"No idea what '(.+)' is!", str(error))
         close = difflib.get_close_matches(word[1], known, n=1, cutoff=0.5) if word else []
         where = f" {error.context.name}" if error.context is not None and error.context.name else ""

@@ -18,9 +18,9 @@ def ran(capsys, monkeypatch, tmp_path):
     """Run a body as the task ``act`` with the given words; gives (exit code, stdout, stderr)."""
     monkeypatch.chdir(tmp_path)
 
-    def run(body, *words, help=None, settings=()):
+    def run(body, *words, flags=None, settings=()):
         body.__name__ = "act"
-        program = Program(name="t", version="0", namespace=Collection(command(help=help or {}, settings=settings)(body)))
+        program = Program(name="t", version="0", namespace=Collection(command(help=flags or {}, settings=settings)(body)))
         code = 0
         try:
             program.run(["t", *words])
@@ -47,7 +47,15 @@ def test_answer_is_one_json_document_under_json(ran):
 
 @pytest.mark.parametrize(
     "error, code",
-    [(UsageError, 2), (IntegrityError, 3), (TrustError, 4), (UnavailableError, 5), (DiskError, 6), (LeftInLedger, 7), (ConflictError, 8)],
+    [
+        (UsageError, 2),
+        (IntegrityError, 3),
+        (TrustError, 4),
+        (UnavailableError, 5),
+        (DiskError, 6),
+        (LeftInLedger, 7),
+        (ConflictError, 8),
+    ],
 )
 def test_failure_has_its_code_and_leaves_stdout_empty(ran, error, code):
     def fail(run):
@@ -63,7 +71,12 @@ def test_failure_has_its_code_and_leaves_stdout_empty(ran, error, code):
 
 
 def test_work_left_gives_the_answer_and_the_code(ran):
-    code, out, err = ran(lambda run: Answer({"a": 1}, "a", left=LeftInLedger("3 URLs are left", hint="invoke cdn.resume")), "act", "--report", "json")
+    code, out, err = ran(
+        lambda run: Answer({"a": 1}, "a", left=LeftInLedger("3 URLs are left", hint="invoke cdn.resume")),
+        "act",
+        "--report",
+        "json",
+    )
     assert (code, json.loads(out)) == (7, {"a": 1})
     assert json.loads(err)["code"] == 7
 
@@ -73,7 +86,7 @@ def test_value_that_reads_as_a_flag_never_runs_the_task(ran, value):
     def act(run, *, model):
         raise AssertionError(model)
 
-    code, out, err = ran(act, "act", "--model", value, help={"model": "m"})
+    code, out, err = ran(act, "act", "--model", value, flags={"model": "m"})
     assert (code, out) == (2, "")
     assert "--model" in err
     assert value in err
@@ -83,16 +96,16 @@ def test_list_flags_repeat_and_each_value_is_guarded(ran):
     def act(run, *, source=()):
         return Answer({"source": list(source)}, "")
 
-    code, out, _ = ran(act, "act", "--source", "a", "--source", "b", "--report", "json", help={"source": "s"})
+    code, out, _ = ran(act, "act", "--source", "a", "--source", "b", "--report", "json", flags={"source": "s"})
     assert (code, json.loads(out)) == (0, {"source": ["a", "b"]})
-    assert ran(act, "act", "--source", "a", "--source", "--dry", help={"source": "s"})[0] == 2
+    assert ran(act, "act", "--source", "a", "--source", "--dry", flags={"source": "s"})[0] == 2
 
 
 def test_required_flag_is_asked_for_by_name(ran):
     def act(run, *, model_name):
         raise AssertionError(model_name)
 
-    code, _, err = ran(act, "act", help={"model_name": "m"})
+    code, _, err = ran(act, "act", flags={"model_name": "m"})
     assert code == 2
     assert "--model-name is needed" in err
 
@@ -101,7 +114,7 @@ def test_nothing_is_positional(ran):
     def act(run, *, model=""):
         raise AssertionError(model)
 
-    code, _, err = ran(act, "act", "bert-v2.1.0", help={"model": "m"})
+    code, _, err = ran(act, "act", "bert-v2.1.0", flags={"model": "m"})
     assert (code, err.strip()) == (1, "No idea what 'bert-v2.1.0' is!")
 
 
@@ -153,7 +166,7 @@ def test_events_are_json_lines(ran):
     lines = [json.loads(line) for line in err.splitlines()]
     assert [line["event"] for line in lines] == ["step_started", "progress", "part_done", "retrying", "warned", "step_finished"]
     assert lines[0] == {"event": "step_started", "step": "upload", "items": 2, "bytes": 30}
-    _, out, err = ran(act, "act", "--report", "plain")
+    _, _, err = ran(act, "act", "--report", "plain")
     assert err.splitlines() == [
         "upload: 2 items, 30 B",
         "retry 1 of put x in 0.5 s: reset",
@@ -172,7 +185,7 @@ def test_secrets_are_masked_in_answers_events_and_failures(ran, monkeypatch):
         return Answer({"url": "https://u:pass1234@h/?Signature=abc", "k": ["canary-4711"]}, "canary-4711")
 
     for words in (["--report", "json"], ["--report", "plain"], ["--fail"], ["--fail", "--report", "json"]):
-        _, out, err = ran(act, "act", *words, help={"fail": "f"})
+        _, out, err = ran(act, "act", *words, flags={"fail": "f"})
         assert "***" in out + err
         assert "canary" not in out + err
         assert "pass1234" not in out + err

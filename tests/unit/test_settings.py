@@ -115,7 +115,10 @@ def test_source_is_a_url_a_list_or_mappings(written):
     assert load(written("source: https://a\n")).source == ({"url": "https://a"},)
     two = load(written("source:\n - https://a\n - {url: https://b, channel: beta}\n")).source
     assert two == ({"url": "https://a"}, {"url": "https://b", "channel": "beta"})
-    assert [one["url"] for one in load(written(""), environ={"MODELPORT_SOURCE": "https://a https://b"}).source] == ["https://a", "https://b"]
+    assert [one["url"] for one in load(written(""), environ={"MODELPORT_SOURCE": "https://a https://b"}).source] == [
+        "https://a",
+        "https://b",
+    ]
 
 
 @pytest.mark.parametrize("text, size", [("0", 0), ("64MiB", 64 << 20), ("64 MiB", 64 << 20), ("20GB", 20 * 10**9), (7, 7)])
@@ -138,7 +141,12 @@ def test_places_follow_xdg_and_ignore_relative_ones(tmp_path):
 
 def test_network_takes_either_spelling(tmp_path):
     network = load(tmp_path, environ={"https_proxy": "http://low", "HTTP_PROXY": "http://up", "SSL_CERT_FILE": "/ca.pem"}).network
-    assert (network.https_proxy, network.http_proxy, network.no_proxy, network.ca_file) == ("http://low", "http://up", "", "/ca.pem")
+    assert (network.https_proxy, network.http_proxy, network.no_proxy, network.ca_file) == (
+        "http://low",
+        "http://up",
+        "",
+        "/ca.pem",
+    )
 
 
 def test_credentials_never_show_in_the_settings(tmp_path):
@@ -160,7 +168,9 @@ def test_schema_takes_what_the_reader_takes(written, text):
     jsonschema.validate(yaml.safe_load(text), settings_schema())
 
 
-@pytest.mark.parametrize("text", ["stoer: x", "web: {chanel: x}", "connections: 0", "part_size: lots", "source: [{channel: stable}]"])
+@pytest.mark.parametrize(
+    "text", ["stoer: x", "web: {chanel: x}", "connections: 0", "part_size: lots", "source: [{channel: stable}]"]
+)
 def test_schema_refuses_what_the_reader_refuses(written, text):
     with pytest.raises(SettingsError):
         load(written(text))

