@@ -1,7 +1,7 @@
 """What happened, as values: the one hook for progress, JSON Lines and logs.
 
-Takes nothing, gives event classes and the ``Listener`` type. Walks and steps call a listener
-from one thread only, so listeners need no lock. Fields are only ever added; a reader must
+Takes nothing, gives event classes and the ``Listener`` type. A walk wraps the listener it is given
+in ``one_at_a_time``, so listeners need no lock although events come from several threads. Fields are only ever added; a reader must
 ignore events it does not know. docs/reference/events.md is generated from this module.
 
 next: ``digest``
@@ -9,6 +9,7 @@ next: ``digest``
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
@@ -75,3 +76,14 @@ Listener = Callable[[Event], None]
 
 def ignore(event: Event) -> None:
     """The listener of those who do not listen."""
+
+
+def one_at_a_time(listen: Listener) -> Listener:
+    """Let several threads call ``listen``, each waiting for the one before."""
+    lock = threading.Lock()
+
+    def locked(event: Event) -> None:
+        with lock:
+            listen(event)
+
+    return locked

@@ -2,20 +2,24 @@
 
 Takes what ``formats`` found in a file, gives the spans that become chunks (docs/format.md §4):
 a tensor over 4 MiB is cut at a stride of 4 MiB from its own start, neighbours of one element type
-are joined up to 1 MiB, headers and gaps are spans of their own. What no format knows is one
-opaque span, cut by its content while it is read.
+are joined up to 1 MiB, headers and gaps are spans of their own. Tensors that touch no other and
+hold under 16 KiB, as ONNX strews them, count as part of the gap they lie in. What no format knows
+is one opaque span, cut by its content while it is read.
 
 next: ``plan.pack``
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from pipeline.manifest import CHUNK_BYTES
 
 JOIN_BYTES = 1 << 20
+# A chunk costs some 250 bytes of manifest, and a range of its own to whoever fetches it
+# (docs/adr/0010-small-tensors-that-stand-alone.md).
+ALONE_BYTES = 16 << 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +60,7 @@ def cut_tensors(size: int, tensors: Iterable[Tensor]) -> Sequence[Span]:
     spans: list[Span] = []
     at = 0
     joinable = False
-    for tensor in sorted(tensor for tensor in tensors if tensor.end > tensor.start):
+    for tensor in _worth_cutting(tensors):
         if tensor.start > at:
             spans.extend(_strides(at, tensor.start, BYTES))
             joinable = False
@@ -75,6 +79,21 @@ def cut_tensors(size: int, tensors: Iterable[Tensor]) -> Sequence[Span]:
 def cut_opaque(size: int) -> Sequence[Span]:
     """One stretch whose chunks are found by content while it is read; none for an empty file."""
     return [Span(0, size, opaque=True)] if size else []
+
+
+def _worth_cutting(tensors: Iterable[Tensor]) -> Iterator[Tensor]:
+    """The tensors in order, without the stretches of touching ones that are too short to stand alone."""
+    stretch: list[Tensor] = []
+    for tensor in sorted(tensor for tensor in tensors if tensor.end > tensor.start):
+        if stretch and stretch[-1].end != tensor.start:
+            yield from _unless_short(stretch)
+            stretch.clear()
+        stretch.append(tensor)
+    yield from _unless_short(stretch)
+
+
+def _unless_short(stretch: Sequence[Tensor]) -> Sequence[Tensor]:
+    return stretch if stretch and stretch[-1].end - stretch[0].start >= ALONE_BYTES else ()
 
 
 def _strides(start: int, end: int, element: Element) -> Iterable[Span]:

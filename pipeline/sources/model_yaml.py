@@ -1,0 +1,82 @@
+"""``model.yaml``: what a model folder says of itself.
+
+Takes the file's bytes, gives a ``ModelYaml`` or one line that says what is wrong. The file is part
+of the release like any other. Its JSON Schema is docs/reference/model-yaml.schema.json.
+
+next: ``sources.folder``
+"""
+
+from __future__ import annotations
+
+import difflib
+from typing import Annotated
+
+import msgspec
+from semantic_version import NpmSpec
+
+from pipeline.errors import SourceError
+from pipeline.manifest import Dependency
+from pipeline.release import NameRefused, check_model
+from pipeline.yamlfile import read_yaml
+
+FILE_NAME = "model.yaml"
+FILE_BYTES = 64 << 10
+
+RangeText = Annotated[str, msgspec.Meta(max_length=200, description="a SemVer range as npm writes it: ^2.1.0, ~1.8.2, >=1.2 <3")]
+
+
+class ModelYaml(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The keys of ``model.yaml``; all are optional."""
+
+    display_name: Annotated[str, msgspec.Meta(max_length=200, description="the name people read")] = ""
+    dependencies: Annotated[dict[str, RangeText], msgspec.Meta(description="model name to the range of versions that serve")] = {}
+
+    def as_dependencies(self) -> tuple[Dependency, ...]:
+        """Dependencies as the manifest lists them: sorted by model."""
+        return tuple(Dependency(model=model, version=self.dependencies[model]) for model in sorted(self.dependencies))
+
+
+def parse_model_yaml(data: bytes, where: str) -> ModelYaml:
+    """Parse and check; ``where`` names the file in messages.
+
+    Raises:
+        SourceError: not UTF-8 YAML, an unknown key, a malformed name or range.
+    """
+    if len(data) > FILE_BYTES:
+        raise SourceError(
+            f"{where} has {len(data)} bytes, at most {FILE_BYTES} are allowed", hint="It holds names and dependencies only."
+        )
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise SourceError(f"{where} is not UTF-8: {error.reason} at byte {error.start}", hint="Save it as UTF-8.") from None
+    document = read_yaml(text, what=where, error=SourceError)
+    for key, line in document.lines.items():
+        if "." not in key:
+            _check_key(key, f"{where}, line {line}")
+    try:
+        parsed = msgspec.convert(document.values, ModelYaml)
+    except msgspec.ValidationError as error:
+        raise SourceError(f"{where}: {error}", hint="docs/reference/model-yaml.schema.json lists what may stand there.") from None
+    for model, text in parsed.dependencies.items():
+        try:
+            check_model(model)
+            NpmSpec(text)
+        except NameRefused as error:
+            raise SourceError(f"{where}: dependency {error}", hint=error.hint) from None
+        except ValueError:
+            raise SourceError(
+                f"{where}: dependency {model} has the range {text!r}, expected a SemVer range",
+                hint="Write a range such as ^2.1.0, ~1.8.2, 2.1.0 or '>=1.2 <3'.",
+            ) from None
+    return parsed
+
+
+def _check_key(key: str, where: str) -> None:
+    known = list(ModelYaml.__struct_fields__)
+    if key not in known:
+        near = difflib.get_close_matches(key, known, 1)
+        raise SourceError(
+            f"{where}: unknown key {key!r}, expected {' or '.join(known)}",
+            hint=f"Did you mean {near[0]}?" if near else "Remove the key.",
+        )

@@ -1,0 +1,264 @@
+"""One read of the release: chunks cut, hashed, encoded, packed into parts, and the manifest of it.
+
+Takes a cut plan and ``ship``, a function that takes the bytes of a part that is full, on a thread,
+and gives the part's name; gives an ``Indexed``. ``upload`` ships to a store, ``plan`` to nowhere.
+Memory is bounded: a few pieces under way and ``PART_BUFFERS`` parts, whatever the release's size.
+
+next: ``steps.upload``
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Executor, Future
+from dataclasses import dataclass
+
+from pipeline.digest import Blake3, Sha256, blake3_of, sha256_of
+from pipeline.encoding import Encoded, encode_chunk
+from pipeline.events import Listener, Progress
+from pipeline.manifest import Base, Chunk, Manifest, Part
+from pipeline.plan.assemble import IndexedFile, assemble
+from pipeline.plan.cut import Element
+from pipeline.plan.pack import ONE_PART_BYTES, Packer
+from pipeline.plan.reuse import Reuse, poor_parts, reuse_bases
+from pipeline.steps.cut import CutPlan
+from pipeline.steps.pieces import FileDigests, Piece, check_same, read_again
+from pipeline.wire import encode_manifest
+from pipeline.workers import in_order, threads
+
+# One being filled and two on their way: with 64 MiB parts 192 MiB, half of the memory a publish may take.
+PART_BUFFERS = 3
+PIECES_AHEAD = 6
+
+Ship = Callable[[memoryview], Part]
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """How many there are, and how many of them the bases gave."""
+
+    total: int
+    reused: int
+
+    @property
+    def new(self) -> int:
+        """Those the bases did not give."""
+        return self.total - self.reused
+
+
+@dataclass(frozen=True, slots=True)
+class Indexed:
+    """The manifest, its bytes and name, what was new in it, and every file's digest."""
+
+    manifest: Manifest
+    data: bytes
+    sha256: Sha256
+    parts: Counts
+    chunks: Counts
+    digests: Mapping[str, Sha256]
+
+
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """A piece after its work on a thread; ``encoded`` is None when a chunk like it is known already."""
+
+    piece: Piece
+    blake3: Blake3
+    encoded: Encoded | None
+    stored_blake3: Blake3 | None
+
+
+def name_part(body: memoryview) -> Part:
+    """Name a part by its bytes: the ``ship`` of those who only want to know."""
+    return Part(blake3=blake3_of(body), sha256=sha256_of(body), size=len(body))
+
+
+def index_release(cut: CutPlan, ship: Ship, listen: Listener) -> Indexed:
+    """Read every file once and ship every new part as soon as it is full.
+
+    Raises:
+        SourceError, SourceChanged: nothing but unreferenced parts is left behind.
+        Whatever ``ship`` raises.
+    """
+    bases = [base.manifest for base in cut.bases]
+    reuse = reuse_bases(bases, profile=cut.inputs.profile, encoding=cut.inputs.encoding)
+    with (
+        threads(os.cpu_count() or 2, "chunk") as workers,
+        threads(1, "file-sha256") as hasher,
+        threads(PART_BUFFERS - 1, "part") as shippers,
+    ):
+        digests = FileDigests(hasher)
+        packing = _Packing(cut, reuse, workers, _Shipper(shippers, ship, cut))
+        packing.pack_new(digests.read(cut), listen)
+        packing.pack_poor()
+        new_parts = packing.finish()
+        return _manifest(cut, packing.files, new_parts, reuse, digests.results())
+
+
+class _Shipper:
+    """Part buffers going round: filled here, shipped on a thread, then filled again."""
+
+    def __init__(self, pool: Executor, ship: Ship, cut: CutPlan) -> None:
+        self._pool = pool
+        self._ship = ship
+        # Last in, first out: a buffer that came back is taken before one that was never made.
+        self._free: queue.LifoQueue[bytearray | None] = queue.LifoQueue()
+        for _ in range(PART_BUFFERS):
+            self._free.put(None)
+        self._capacity = min(cut.inputs.part_size, max(cut.folder.size, 1))
+        self._buffer: bytearray | None = None
+        self._used = 0
+        self.shipped: list[Future[Part]] = []
+
+    def write(self, offset: int, data: memoryview) -> None:
+        """Put ``data`` at ``offset`` of the part being filled; waits while every buffer is on its way."""
+        if self._buffer is None:
+            self._buffer = self._free.get() or bytearray(self._capacity)
+            self._raise_failed()
+        self._used = offset + len(data)
+        self._buffer[offset : self._used] = data
+
+    def close(self) -> None:
+        """Send the part being filled on its way."""
+        if self._buffer is not None:
+            self.shipped.append(self._pool.submit(self._send, self._buffer, self._used))
+            self._buffer = None
+
+    def _send(self, buffer: bytearray, used: int) -> Part:
+        try:
+            with memoryview(buffer) as whole, whole[:used] as body:
+                return self._ship(body)
+        finally:
+            self._free.put(buffer)
+
+    def _raise_failed(self) -> None:
+        for future in self.shipped:
+            if future.done():
+                future.result()
+
+
+class _Packing:
+    """The chunks of every file so far, and the part being filled."""
+
+    def __init__(self, cut: CutPlan, reuse: Reuse, workers: Executor, shipper: _Shipper) -> None:
+        self._cut = cut
+        self._reuse = reuse
+        self._workers = workers
+        self._shipper = shipper
+        self._one_file = cut.inputs.profile != "default"
+        self._packer = Packer(cut.inputs.part_size, self._one_file)
+        self._placed: dict[Blake3, Chunk] = dict(reuse.chunks)
+        self._elements: dict[Blake3, Element] = {}
+        self.files: list[list[Chunk]] = [[] for _ in cut.files]
+
+    def pack_new(self, pieces: Iterable[Piece], listen: Listener) -> None:
+        """Place every piece, in order."""
+        for made in in_order(self._workers, self._work, pieces, ahead=PIECES_AHEAD):
+            piece = made.piece
+            if piece.hashed is not None:
+                piece.hashed.result()
+            chunk = None if self._one_file else self._placed.get(made.blake3)
+            if chunk is None:
+                chunk = self._place(made, starts_file=not self.files[piece.file])
+                self._placed.setdefault(made.blake3, chunk)
+            elif chunk.part < 0:
+                self._elements.setdefault(made.blake3, piece.element)
+            self.files[piece.file].append(chunk)
+            listen(Progress("read", len(piece.plain)))
+
+    def pack_poor(self) -> None:
+        """Pack anew the chunks of base parts of which less than a quarter serves.
+
+        Only now is it known which those are. Their bytes, under a quarter of each such part, are
+        read a second time and must be the same; they follow all other new chunks, in file order.
+        """
+        poor = poor_parts((chunk for chunks in self.files for chunk in chunks), self._reuse)
+        if not poor:
+            return
+        wanted: dict[Blake3, tuple[int, int, Chunk, Element]] = {}
+        for number, chunks in enumerate(self.files):
+            at = 0
+            for chunk in chunks:
+                if chunk.part in poor:
+                    wanted.setdefault(chunk.blake3, (number, at, chunk, self._elements[chunk.blake3]))
+                at += chunk.plain
+        for name in wanted:
+            del self._placed[name]
+        for made in in_order(self._workers, self._work, read_again(self._cut, list(wanted.values())), ahead=PIECES_AHEAD):
+            expected = next(iter(wanted))
+            check_same(self._cut, made.piece, expected, made.blake3)
+            del wanted[expected]
+            self._placed[made.blake3] = self._place(made, starts_file=False)
+        self.files = [[self._placed[c.blake3] if c.part in poor else c for c in chunks] for chunks in self.files]
+
+    def finish(self) -> Sequence[Part]:
+        """Ship the last part and wait for all."""
+        self._shipper.close()
+        return [future.result() for future in self._shipper.shipped]
+
+    def _work(self, piece: Piece) -> _Made:
+        name = blake3_of(piece.plain)
+        if not self._one_file and name in self._placed:
+            return _Made(piece, name, None, None)
+        if self._cut.inputs.encoding == "raw" or self._one_file:
+            return _Made(piece, name, Encoded("raw", piece.plain), None)
+        encoded = encode_chunk(piece.plain, piece.element)
+        return _Made(piece, name, encoded, None if encoded.encoding == "raw" else blake3_of(encoded.stored))
+
+    def _place(self, made: _Made, *, starts_file: bool) -> Chunk:
+        assert made.encoded is not None, "a chunk that nobody holds was encoded"
+        with memoryview(made.encoded.stored) as stored:
+            size = stored.nbytes
+            starts_base_part = (
+                made.blake3 in self._reuse.starts and self._cut.files[made.piece.file].source.size >= ONE_PART_BYTES
+            )
+            slot = self._packer.place(size, starts_file=starts_file, starts_base_part=starts_base_part)
+            if slot.closes:
+                self._shipper.close()
+            self._shipper.write(slot.offset, stored)
+        return Chunk(
+            slot.part,
+            slot.offset,
+            size,
+            len(made.piece.plain),
+            made.blake3,
+            made.encoded.encoding,
+            made.stored_blake3 or "",
+        )
+
+
+def _manifest(
+    cut: CutPlan, chunks: Sequence[Sequence[Chunk]], new_parts: Sequence[Part], reuse: Reuse, digests: Sequence[Sha256]
+) -> Indexed:
+    indexed = [
+        IndexedFile(file.source.path, file.source.size, digest, file.source.executable, of_file)
+        for file, of_file, digest in zip(cut.files, chunks, digests, strict=True)
+    ]
+    parts, files = assemble(indexed, new_parts, reuse.parts)
+    manifest = Manifest(
+        model=cut.release.model,
+        version=cut.release.version,
+        kind=cut.kind,
+        dependencies=cut.dependencies,
+        bases=tuple(base.name for base in cut.bases),
+        part_size=cut.inputs.part_size,
+        profile=cut.inputs.profile,
+        encoder=cut.inputs.encoder,
+        parts=parts,
+        files=files,
+    )
+    manifest.check()
+    data = encode_manifest(manifest)
+    known = {part.blake3 for part in reuse.parts}
+    old = {index for index, part in enumerate(parts) if part.blake3 in known}
+    distinct = {(chunk.part, chunk.offset) for file in files for chunk in file.chunks}
+    return Indexed(
+        manifest=manifest,
+        data=data,
+        sha256=sha256_of(data),
+        parts=Counts(len(parts), len(old)),
+        chunks=Counts(len(distinct), sum(part in old for part, _ in distinct)),
+        digests={file.path: file.sha256 for file in files},
+    )
