@@ -3,7 +3,7 @@
 Takes what ``formats`` found in a file, gives the spans that become chunks (docs/format.md §4):
 a tensor over 4 MiB is cut at a stride of 4 MiB from its own start, neighbours of one element type
 are joined up to 1 MiB, headers and gaps are spans of their own. Tensors that touch no other and
-hold under 16 KiB, as ONNX strews them, count as part of the gap they lie in. What no format knows
+hold under 8 KiB, as ONNX strews them, count as part of the gap they lie in. What no format knows
 is one opaque span, cut by its content while it is read.
 
 next: ``plan.pack``
@@ -19,7 +19,7 @@ from pipeline.manifest import CHUNK_BYTES
 JOIN_BYTES = 1 << 20
 # A chunk costs some 250 bytes of manifest, and a range of its own to whoever fetches it
 # (docs/adr/0010-small-tensors-that-stand-alone.md).
-ALONE_BYTES = 16 << 10
+ALONE_BYTES = 8 << 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class Element:
 BYTES = Element(1, floating=False)
 
 
-@dataclass(frozen=True, slots=True, order=True)
+@dataclass(frozen=True, slots=True)
 class Tensor:
     """Bytes ``start`` to ``end`` of a file hold elements of one type."""
 
@@ -84,7 +84,7 @@ def cut_opaque(size: int) -> Sequence[Span]:
 def _worth_cutting(tensors: Iterable[Tensor]) -> Iterator[Tensor]:
     """The tensors in order, without the stretches of touching ones that are too short to stand alone."""
     stretch: list[Tensor] = []
-    for tensor in sorted(tensor for tensor in tensors if tensor.end > tensor.start):
+    for tensor in sorted((tensor for tensor in tensors if tensor.end > tensor.start), key=lambda tensor: tensor.start):
         if stretch and stretch[-1].end != tensor.start:
             yield from _unless_short(stretch)
             stretch.clear()
