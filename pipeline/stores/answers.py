@@ -165,8 +165,9 @@ def _about_place(answer: Answer, asked: Asked, told: str, said: str) -> Modelpor
     if answer.code in {"NoSuchBucket", "InvalidBucketName"} or (answer.status == 404 and asked.op == "find"):
         return WrongStore(f"{told}: there is no such bucket: {said}", hint="Check the store's name and endpoint.")
     moved = answer.status in {301, 302, 307, 308} or answer.code in _ELSEWHERE
-    # OSS tells it as AccessDenied; a HEAD has no body, but S3 always names the bucket's region.
+    # OSS tells it as AccessDenied, or as an argument of the signature.
     moved = moved or (answer.status == 403 and "specified endpoint" in answer.message)
+    moved = moved or (answer.status == 400 and "signing region" in answer.message)
     if moved:
         found = answer.region or "not told"
         return WrongStore(

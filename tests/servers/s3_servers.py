@@ -120,7 +120,19 @@ def run_juicefs() -> Iterator[S3Server]:
     with scratch("juicefs-") as folder:
         meta = f"sqlite3://{folder}/meta.db"
         subprocess.run(
-            [juicefs, "format", "--storage", "file", "--bucket", f"{folder}/data/", "--trash-days", "0", "--no-update", meta, "test"],
+            [
+                juicefs,
+                "format",
+                "--storage",
+                "file",
+                "--bucket",
+                f"{folder}/data/",
+                "--trash-days",
+                "0",
+                "--no-update",
+                meta,
+                "test",
+            ],
             check=True,
             capture_output=True,
         )
