@@ -1,0 +1,224 @@
+"""The house rules that no linter knows: names, sizes, floors, pages, and what the docs promise."""
+
+import ast
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from pipeline import errors
+from pipeline.cli.namespace import GROUPS, walk_order
+from pipeline.cli.reference import FAMILIES, FOLDER, error_classes, reference_pages
+
+CHECKOUT = Path(__file__).resolve().parents[1]
+PRODUCT = sorted(
+    file for package in ("pipeline", "bundles", "sw") for file in (CHECKOUT / package).rglob("*") if file.suffix in {".py", ".js", ".mjs"}
+)
+PYTHON = [file for file in PRODUCT if file.suffix == ".py"]
+FORBIDDEN = re.compile(r"(?:^|_)(?:utils?|helpers?|managers?|handlers?|common|misc)(?:_|$)")
+FORBIDDEN_CLASS = re.compile(r"(?:Util|Helper|Manager|Handler|Common|Base)s?$")
+
+
+def name_of(file):
+    return str(file.relative_to(CHECKOUT))
+
+
+@pytest.mark.parametrize("file", PRODUCT, ids=name_of)
+def test_module_is_short(file):
+    assert len(file.read_text(encoding="utf-8").splitlines()) <= 400
+
+
+@pytest.mark.parametrize("file", PYTHON, ids=name_of)
+def test_module_has_plain_names(file):
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    assert not FORBIDDEN.search(file.stem)
+    defined = [node for node in ast.walk(tree) if isinstance(node, ast.ClassDef | ast.FunctionDef)]
+    classes = [node.name for node in defined if isinstance(node, ast.ClassDef) and FORBIDDEN_CLASS.search(node.name)]
+    assert classes == []
+    top = [node.name for node in tree.body if isinstance(node, ast.FunctionDef)]
+    assert file.stem not in top
+
+
+@pytest.mark.parametrize("file", PYTHON, ids=name_of)
+def test_module_says_what_it_is_and_what_comes_next(file):
+    words = ast.get_docstring(ast.parse(file.read_text(encoding="utf-8")))
+    assert words
+    modules = {".".join(one.relative_to(CHECKOUT / "pipeline").with_suffix("").parts) for one in PYTHON if "pipeline" in one.parts}
+    known = modules | {module.rpartition(".")[2] for module in modules} | {module.removesuffix(".__init__") for module in modules}
+    for following in re.findall(r"^next: ``([a-z_0-9.]+?)/?``", words, re.MULTILINE):
+        assert following in known
+
+
+@pytest.mark.parametrize("file", PYTHON, ids=name_of)
+def test_exception_to_a_rule_has_its_reason_on_the_line(file):
+    for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):
+        mark = re.search(r"#\s*(?:noqa|type:\s*ignore)", line)
+        if mark:
+            assert re.search(r"(?:noqa: [A-Z0-9, ]+|type: ignore\[[a-z, -]+\])\s*(?:#|\()\s*\w{2}", line[mark.start() :]), f"{number}: {line}"
+        assert not re.search(r"except (?:Exception|BaseException)?\s*:", line), f"{number}: {line}"
+
+
+def test_every_ignored_lint_rule_has_its_reason():
+    text = (CHECKOUT / "pyproject.toml").read_text(encoding="utf-8")
+    lint = text[text.index("[tool.ruff.lint]") : text.index("[tool.ruff.lint.isort]")]
+    rules = [line for line in lint.splitlines() if re.match(r'\s*"[A-Z]+[0-9]*",', line)]
+    assert rules
+    assert [line for line in rules if not re.search(r"# \S+ \S+|# As ", line)] == []
+
+
+def test_tour_names_every_part_of_the_pipeline():
+    tour = (CHECKOUT / "pipeline" / "__init__.py").read_text(encoding="utf-8")
+    parts = {file.stem if file.is_file() else file.name for file in (CHECKOUT / "pipeline").iterdir() if not file.name.startswith("_")}
+    assert [part for part in sorted(parts) if not re.search(rf"``(?:[a-z_/]*,\s)?{part}/?``|\b{part}\b", tour)] == []
+
+
+# --- import floors: each contract is kept (dev.check), and each refuses ------------------------------
+
+PLANTED = {
+    "floors": ("pipeline/errors.py", "import pipeline.wire"),
+    "adapters": ("pipeline/cli/release_tasks.py", "import pipeline.stores.memory"),
+    "vendors": ("pipeline/connect.py", "import boto3"),
+    "signatures": ("pipeline/settings.py", "import tuf"),
+    "pure": ("pipeline/manifest.py", "import os"),
+    "front-desk": ("pipeline/retry.py", "import rich"),
+    "neighbours": ("bundles/__init__.py", "import sw"),
+    "guests": ("sw/__init__.py", "import pipeline.connect"),
+}
+
+
+@pytest.fixture(scope="module")
+def planted(tmp_path_factory):
+    """Copy the product and plant one illegal import for each contract."""
+    copy = tmp_path_factory.mktemp("planted")
+    for package in ("pipeline", "bundles", "sw"):
+        shutil.copytree(CHECKOUT / package, copy / package, ignore=shutil.ignore_patterns("__pycache__", "node_modules"))
+    shutil.copy(CHECKOUT / "pyproject.toml", copy)
+    for file, line in PLANTED.values():
+        with (copy / file).open("a", encoding="utf-8") as text:
+            text.write(f"\n{line}\n")
+    return copy
+
+
+def test_every_import_contract_has_a_planted_violation():
+    config = tomllib.loads((CHECKOUT / "pyproject.toml").read_text(encoding="utf-8"))
+    assert {contract["id"] for contract in config["tool"]["importlinter"]["contracts"]} == set(PLANTED)
+
+
+@pytest.mark.parametrize("contract", PLANTED)
+def test_import_contract_refuses(planted, contract):
+    program = Path(sys.executable).with_name("lint-imports")
+    found = subprocess.run([program, "--contract", contract], cwd=planted, capture_output=True, text=True, timeout=120, check=False)
+    file, line = PLANTED[contract]
+    importer = file.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+    assert found.returncode == 1
+    assert re.search(rf"{re.escape(importer)} -> {re.escape(line.split()[1])}", found.stdout), found.stdout
+
+
+def test_a_module_without_a_floor_is_refused(planted):
+    stray = planted / "pipeline" / "stray.py"
+    stray.write_text('"""A module that nobody gave a floor."""\n', encoding="utf-8")
+    try:
+        program = Path(sys.executable).with_name("lint-imports")
+        found = subprocess.run([program, "--contract", "floors"], cwd=planted, capture_output=True, text=True, timeout=120, check=False)
+    finally:
+        stray.unlink()
+    assert found.returncode == 1
+    assert "stray" in found.stdout
+
+
+# --- errors and exit codes ------------------------------------------------------------------------
+
+
+def test_exit_codes_are_the_contract():
+    assert set(FAMILIES) == set(error_classes()) == {1, 2, 3, 4, 5, 6, 7, 8, 130}
+    assert [kind.__name__ for kind in error_classes()[1]] == ["ModelportError"]
+
+
+def test_error_tree_draws_every_class():
+    drawn = errors.__doc__ or ""
+    for kinds in error_classes().values():
+        for kind in kinds:
+            assert re.search(rf"\b{kind.__name__}\b", drawn), kind
+            assert kind.__doc__
+
+
+@pytest.mark.parametrize("file", PYTHON, ids=name_of)
+def test_error_classes_outside_the_tree_belong_to_it(file):
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    known = {kind.__name__ for kinds in error_classes().values() for kind in kinds}
+    foreign = {"Exception", "BaseException", "RuntimeError", "OSError", "KeyError", "TypeError"}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ClassDef) and {ast.unparse(base) for base in node.bases} & foreign:
+            assert node.name in known | {"ModelportError"} or node.name.startswith("_"), node.name
+
+
+# --- pages ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", reference_pages())
+def test_reference_page_is_up_to_date(name):
+    page = CHECKOUT / FOLDER / name
+    assert page.is_file()
+    assert page.read_text(encoding="utf-8") == reference_pages()[name], "run: invoke dev.docs"
+
+
+def test_every_task_says_what_it_does_with_an_example_and_its_exit_codes():
+    for group, tasks in GROUPS.items():
+        for task in tasks:
+            name = f"{group}.{task.name}" if group else task.name
+            words = task.__doc__ or ""
+            assert re.search(rf"Example: invoke {re.escape(name)}\b", words), name
+            assert re.search(r"Exit codes: 0 ", words), name
+            assert all(task.help.values()), name
+
+
+PAGES = sorted(
+    [
+        *CHECKOUT.glob("*.md"),
+        *(page for page in (CHECKOUT / "docs").rglob("*.md") if page.parent.name != "reference"),
+        *(page for page in (CHECKOUT / "examples").rglob("*") if page.is_file()),
+    ]
+)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_page_mentions_only_tasks_that_exist(page):
+    text = page.read_text(encoding="utf-8")
+    commands = re.findall(r"(?:`|^|bin/|&& )(?:invoke|modelport) (?:--\S+ )*([a-z]+(?:\.[a-z]+)*)\b", text, re.MULTILINE)
+    assert [name for name in commands if name not in walk_order()] == []
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if page.suffix == ".md"], ids=name_of)
+def test_page_links_lead_somewhere(page):
+    text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", text):
+        if "://" not in target:
+            assert (page.parent / target).exists(), target
+
+
+def test_readme_has_exactly_two_set_up_lines():
+    blocks = re.findall(r"```sh\n(.*?)```", (CHECKOUT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    assert len(blocks) == 2
+    assert [len(block.splitlines()) for block in blocks] == [1, 1]
+
+
+def test_ci_runs_the_second_set_up_line():
+    second = re.findall(r"```sh\n(.*?)```", (CHECKOUT / "README.md").read_text(encoding="utf-8"), re.DOTALL)[1].strip()
+    assert second in (CHECKOUT / ".ci" / "run").read_text(encoding="utf-8")
+
+
+def test_needed_pages_are_there():
+    for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "LICENSE", "docs/vocabulary.md", "docs/format.md", "docs/adr/README.md"):
+        assert (CHECKOUT / name).is_file(), name
+
+
+def test_decision_records_are_numbered_once_and_listed():
+    folder = CHECKOUT / "docs" / "adr"
+    index = (folder / "README.md").read_text(encoding="utf-8")
+    records = sorted(file.name for file in folder.glob("[0-9]*.md"))
+    assert [name for name in records if f"({name})" not in index] == []
+    assert len({name[:4] for name in records}) == len(records)
