@@ -3,7 +3,7 @@
 Takes an ``Answer`` (S3 or OSS; both speak in a status, a code and an XML document) and what was ``Asked``;
 gives an error that says what failed, what was found, and what to do. Pure: both adapters ask here.
 
-next: ``stores.s3``
+next: ``stores.pools``
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 Takes a path, gives an ``ObjectStore``. Every file is written under ``.tmp/`` on the same file system, made
 durable, and only then named; names are reached component by component without following links.
 
-next: ``stores.s3``
+next: ``stores.answers``
 """
 
 from __future__ import annotations

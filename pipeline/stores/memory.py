@@ -2,7 +2,7 @@
 
 Takes bodies, keeps copies. It verifies digests and honours every condition, as the best real store does.
 
-next: ``stores.directory``
+next: ``stores.placing``
 """
 
 from __future__ import annotations

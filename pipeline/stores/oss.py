@@ -4,7 +4,7 @@ Takes a bucket, a prefix, an endpoint and keys, gives an ``ObjectStore``. Reques
 signature version 4. OSS verifies no sha256; it answers an upload with the CRC-64 of what arrived, which is
 compared with our own (docs/adr/0021). It has a create-only write but no compare-and-swap.
 
-next: ``connect``
+next: ``stores.retrying``
 """
 
 from __future__ import annotations

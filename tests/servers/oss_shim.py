@@ -126,7 +126,7 @@ class _Shim(BaseHTTPRequestHandler):
         except _RefusedError as refused:
             self._refuse(refused)
 
-    do_GET = do_PUT = do_HEAD = do_DELETE = do_POST = _serve
+    do_GET = do_PUT = do_HEAD = do_DELETE = do_POST = _serve  # noqa: N815 (http.server's names)
 
     def _check(self, path: str, query: list[tuple[str, str]], headers: Mapping[str, str]) -> None:
         said = headers.get("authorization", "")
