@@ -1,6 +1,6 @@
 """Connect: picks the adapters that the settings name. Nobody else knows them.
 
-Takes ``Settings``, gives an ``ObjectStore``: the adapter, then retries around it. A vendor's SDK is
+Takes ``Settings``, gives an ``Opened`` store: the adapter, its count of bytes, and retries around both. A vendor's SDK is
 imported only when its adapter is picked.
 
 next: ``cli``
@@ -8,6 +8,8 @@ next: ``cli``
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -20,20 +22,31 @@ from pipeline.settings import Settings
 SCHEMES = ("file", "s3", "oss", "memory")
 
 
-def open_store(settings: Settings, *, dry: bool = False, listen: Listener = ignore) -> ObjectStore:
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A store that is ready for a walk. ``bytes_sent()`` counts all bodies that went to it so far, repeated ones too."""
+
+    store: ObjectStore
+    bytes_sent: Callable[[], int]
+
+
+def open_store(settings: Settings, *, dry: bool = False, listen: Listener = ignore) -> Opened:
     """Open the store of the settings; ``dry`` makes one that reads and records, but writes nothing.
 
     Raises:
         SettingsError: its URL has an unknown scheme, or lacks the bucket.
     """
+    from pipeline.stores.counting import CountingStore
     from pipeline.stores.retrying import RetryingStore
 
-    store: ObjectStore = RetryingStore(pick_store(settings), listen=listen)
+    # Counting stands inside: a body that is sent again is sent.
+    counting = CountingStore(pick_store(settings))
+    store: ObjectStore = RetryingStore(counting, listen=listen)
     if dry:
         from pipeline.stores.dryrun import DryRunStore
 
         store = DryRunStore(store)
-    return store
+    return Opened(store, lambda: counting.counts.sent)
 
 
 def pick_store(settings: Settings) -> ObjectStore:
@@ -58,7 +71,14 @@ def pick_store(settings: Settings) -> ObjectStore:
         from pipeline.stores.s3 import S3Store
 
         bucket, prefix = _bucket_of(settings.store, where)
-        return S3Store(bucket, prefix, endpoint=settings.endpoint or None, region=settings.region or None)
+        return S3Store(
+            bucket,
+            prefix,
+            endpoint=settings.endpoint or None,
+            region=settings.region or None,
+            connections=settings.connections,
+            ca_file=settings.network.ca_file or None,
+        )
     if scheme == "oss":
         from pipeline.stores.oss import OssStore
 
@@ -69,6 +89,8 @@ def pick_store(settings: Settings) -> ObjectStore:
             endpoint=settings.endpoint or settings.oss.endpoint,
             region=settings.region or settings.oss.region,
             credentials=settings.oss,
+            connections=settings.connections,
+            ca_file=settings.network.ca_file or None,
         )
     raise SettingsError(
         f"{where}: the store {settings.store!r} has the unknown scheme {scheme!r}; {nearest(scheme, SCHEMES)}",

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from invoke.context import Context
 
     from pipeline.cli.report import Reporter
+    from pipeline.connect import Opened
     from pipeline.events import Listener
     from pipeline.ports import ObjectStore
     from pipeline.settings import Settings
@@ -81,11 +82,16 @@ class Run:
         return self._reporter.listen
 
     @cached_property
-    def store(self) -> ObjectStore:
-        """The store of the settings, with retries; under ``--dry`` one that makes no change."""
+    def opened(self) -> Opened:
+        """The store of the settings, with retries and a count of bytes; under ``--dry`` one that makes no change."""
         from pipeline.connect import open_store
 
         return open_store(self.settings, dry=self.dry, listen=self.listen)
+
+    @property
+    def store(self) -> ObjectStore:
+        """The store of ``opened``."""
+        return self.opened.store
 
 
 Body = Callable[..., Answer]

@@ -1,0 +1,71 @@
+"""Connect: the store that the settings name, and a clear word for every other."""
+
+from pathlib import Path
+
+import pytest
+
+from pipeline.connect import open_store, pick_store
+from pipeline.digest import sha256_of
+from pipeline.errors import SettingsError
+from pipeline.settings import load_settings
+
+
+def settings(store, folder=Path("/work-folder"), **environ):
+    return load_settings({"store": store}, {"HOME": "/home/u", **environ}, folder)
+
+
+@pytest.mark.parametrize(
+    "store, url",
+    [
+        ("/srv/tree", "file:///srv/tree"),
+        ("tree", "file:///work-folder/tree"),
+        ("./a b", "file:///work-folder/a%20b"),
+        ("file:///srv/a%20b", "file:///srv/a%20b"),
+        ("file://localhost/srv", "file:///srv"),
+        ("memory:one", "memory:one"),
+        ("s3://bucket/some/prefix/", "s3://bucket/some/prefix"),
+        ("s3://bucket", "s3://bucket"),
+    ],
+)
+def test_store_is_picked_by_its_url(store, url):
+    assert pick_store(settings(store)).url.rstrip("/") == url
+
+
+def test_oss_takes_its_own_variables():
+    store = pick_store(
+        settings("oss://bucket/p", OSS_REGION="cn-hangzhou", OSS_ACCESS_KEY_ID="id", OSS_ACCESS_KEY_SECRET="secret")
+    )
+    assert store.url.rstrip("/") == "oss://bucket/p"
+
+
+@pytest.mark.parametrize(
+    "store, said",
+    [
+        ("s4://bucket/p", "unknown scheme 's4'; did you mean 's3'?"),
+        ("gopher://bucket/p", "unknown scheme 'gopher'; known are: file, s3, oss, memory"),
+        ("s3:bucket", "does not name a bucket"),
+        ("s3:///prefix", "does not name a bucket"),
+        ("s3://bucket/p?x=1", "does not name a bucket"),
+        ("file://elsewhere/srv", "is not a file URL of this machine"),
+        ("file:srv", "is not a file URL of this machine"),
+    ],
+)
+def test_store_that_cannot_be_is_refused_with_its_place(store, said):
+    with pytest.raises(SettingsError) as caught:
+        pick_store(settings(store))
+    assert said in str(caught.value)
+    assert str(caught.value).startswith("--store: ")
+    assert caught.value.hint
+
+
+def test_opened_store_counts_what_is_sent(tmp_path):
+    opened = open_store(settings(str(tmp_path / "tree")))
+    opened.store.put("control/a", b"12345", sha256=sha256_of(b"12345"))
+    assert opened.bytes_sent() == 5
+
+
+def test_dry_store_sends_and_writes_nothing(tmp_path):
+    opened = open_store(settings(str(tmp_path / "tree")), dry=True)
+    opened.store.put("control/a", b"12345", sha256=sha256_of(b"12345"))
+    assert opened.bytes_sent() == 0
+    assert not (tmp_path / "tree").exists()
