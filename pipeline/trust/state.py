@@ -113,7 +113,7 @@ class TrustState:
                 hint="Take it from `invoke trust.show`, or `sha256sum metadata/1.root.json`, on the publishing side.",
             )
         with self._changed() as document:
-            known = {root.sha256 for root in self._chain(document.root)}
+            known = {root.sha256 for root in self.roots(document.root)}
             if fingerprint in known or not document.root:
                 pins = tuple(sorted({*document.pins, fingerprint})) if document.root else (fingerprint,)
                 self._write(msgspec.structs.replace(document, pins=pins))
@@ -218,8 +218,9 @@ class TrustState:
             if not document.notes or document.notes[-1].what != what:
                 self._write(msgspec.structs.replace(document, notes=(*document.notes, entry)[-NOTES:]))
 
-    def _chain(self, newest: int) -> Iterator[Sealed[Root]]:
-        for version in range(newest, 0, -1):
+    def roots(self, newest: int | None = None) -> Iterator[Sealed[Root]]:
+        """The chain trusted here, the newest first."""
+        for version in range(self.read().root if newest is None else newest, 0, -1):
             if not (self.folder / "roots" / f"{version}.root.json").exists():
                 return
             yield self._root(version)

@@ -1,0 +1,170 @@
+"""Reading a tree as a client does: the root chain, the timestamp, and what it announces.
+
+Takes a source, the state of this place and a clock; gives a ``View``, or one clear refusal. After
+each verified step the state is kept, so that a failure later on loses nothing (TUF specification
+§5; docs/format.md §8 for clock and rollback).
+
+next: ``survey``
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+
+from tuf.api.metadata import Root, Snapshot, Targets, Timestamp
+
+from pipeline.errors import BadSignature, InvalidDocument, RollbackRefused
+from pipeline.layout import TIMESTAMP, role_key
+from pipeline.trust.chain import TreeSource, follow_roots, read_capped
+from pipeline.trust.facts import signed_at
+from pipeline.trust.judge import Judge, Place, judge_for
+from pipeline.trust.roles import meta_versions
+from pipeline.trust.sealed import (
+    SNAPSHOT_BYTES,
+    TARGETS_BYTES,
+    TIMESTAMP_BYTES,
+    R,
+    Sealed,
+    check_meta,
+    check_signed,
+    is_signed,
+    open_sealed,
+)
+from pipeline.trust.state import TrustState
+from pipeline.trust.view import View, load_targets
+
+_HINT = "The tree was not written by modelport, or it was altered: try another source."
+
+
+def read_view(
+    source: TreeSource,
+    state: TrustState,
+    *,
+    now: Callable[[], datetime],
+    offline: bool = False,
+    require_fresh: bool = False,
+    allow_downgrade: bool = False,
+) -> View:
+    """Verify what the tree announces.
+
+    ``offline`` is for media and sites with no network: the time is the highest signed one, what is
+    expired is a warning unless ``require_fresh``, and an older tree than was seen is read as one.
+
+    Raises:
+        NotPinned, BadSignature, MetadataExpired, RollbackRefused, InvalidDocument, DigestMismatch, ObjectMissing
+    """
+    place: Place = "offline" if offline else "online"
+    judge = judge_for(place, now(), state.signed_at, require_fresh=require_fresh)
+    root, timestamp = _root_and_timestamp(source, state)
+    judge.check_fresh(root.signed, role_key("root", root.version))
+    older = _check_role(state, root, timestamp, judge, what=TIMESTAMP)
+    if not older:
+        state.record({"timestamp": timestamp}, signed_at=_signed_time(timestamp, judge))
+    judge.check_fresh(timestamp.signed, TIMESTAMP)
+    snapshot = load_snapshot(source, timestamp.signed)
+    what = role_key("snapshot", snapshot.version)
+    older = _check_role(state, root, snapshot, judge, what=what) or older
+    if not older:
+        try:
+            state.check_claims(meta_versions(snapshot.signed), what=what)
+        except RollbackRefused as error:
+            older = _as_older(judge, state, error)
+    judge.check_fresh(snapshot.signed, what)
+    if older:
+        delegator = targets = _newest_targets(state, root)
+    else:
+        state.record({"snapshot": snapshot}, claims=meta_versions(snapshot.signed))
+        targets = load_targets(source, snapshot.signed, "targets", root.signed, state)
+        state.check("targets", targets, what=role_key("targets", targets.version))
+        state.record({"targets": targets})
+        delegator = targets
+    judge.check_fresh(targets.signed, role_key("targets", targets.version))
+    return View(
+        source, state, judge, root, timestamp, snapshot, targets, delegator.signed, older=older, allow_downgrade=allow_downgrade
+    )
+
+
+def open_timestamp(data: bytes) -> Sealed[Timestamp]:
+    """Read ``timestamp.json`` without judging its signatures.
+
+    Raises:
+        InvalidDocument
+    """
+    return open_sealed(data, Timestamp, what=TIMESTAMP, cap=TIMESTAMP_BYTES)
+
+
+def load_snapshot(source: TreeSource, timestamp: Timestamp) -> Sealed[Snapshot]:
+    """Fetch the snapshot that ``timestamp`` announces: size, digest, version; not yet its signature.
+
+    Raises:
+        InvalidDocument, DigestMismatch, ObjectMissing
+    """
+    meta = timestamp.snapshot_meta
+    key = role_key("snapshot", meta.version)
+    cap = SNAPSHOT_BYTES if meta.length is None else meta.length
+    if cap > SNAPSHOT_BYTES:
+        raise InvalidDocument(f"{key}: {cap} bytes are announced, at most {SNAPSHOT_BYTES} are allowed", hint=_HINT)
+    data = read_capped(source, key, cap)
+    check_meta(data, meta, what=key)
+    snapshot = open_sealed(data, Snapshot, what=key, cap=cap)
+    if snapshot.version != meta.version:
+        raise InvalidDocument(f"{key} says it is version {snapshot.version}", hint=_HINT)
+    return snapshot
+
+
+def _root_and_timestamp(source: TreeSource, state: TrustState) -> tuple[Sealed[Root], Sealed[Timestamp]]:
+    root = follow_roots(source, state)
+    while True:
+        timestamp = open_timestamp(read_capped(source, TIMESTAMP, TIMESTAMP_BYTES))
+        if is_signed(root.signed, "timestamp", timestamp):
+            return root, timestamp
+        # A rotation may have passed between asking for roots and reading the timestamp.
+        newest = follow_roots(source, state)
+        if newest.version == root.version:
+            return root, timestamp
+        root = newest
+
+
+def _check_role(state: TrustState, root: Sealed[Root], role: Sealed[R], judge: Judge, *, what: str) -> bool:
+    """Signature, then rollback; True when it is older than what was seen and that is allowed here."""
+    name = role.signed.type
+    if judge.place == "offline" and not is_signed(root.signed, name, role):
+        # A medium made before a rotation is signed by keys that were right then.
+        before = next((past for past in state.roots() if is_signed(past.signed, name, role)), None)
+        if before is not None:
+            message = f"{what} is signed by keys of root {before.version}, the newest one here is {root.version}"
+            return _as_older(judge, state, RollbackRefused(message))
+    check_signed(root.signed, name, role, what=what)
+    try:
+        state.check(name, role, what=what)
+    except RollbackRefused as error:
+        seen = state.read().seen.get(name)
+        if seen is not None and role.version == seen.version:
+            raise
+        return _as_older(judge, state, error)
+    return False
+
+
+def _as_older(judge: Judge, state: TrustState, error: RollbackRefused) -> bool:
+    if judge.place != "offline":
+        raise error
+    judge.warn(f"an older tree is read: {error}")
+    state.note(f"older tree accepted: {error}", judge.at)
+    return True
+
+
+def _newest_targets(state: TrustState, root: Sealed[Root]) -> Sealed[Targets]:
+    kept = state.copy("targets")
+    if kept is None:
+        raise BadSignature("an older tree cannot be judged: no targets role was seen here", hint="Read a newer medium first.")
+    targets = open_sealed(kept, Targets, what="the newest targets role seen here", cap=TARGETS_BYTES)
+    check_signed(root.signed, "targets", targets, what="the newest targets role seen here")
+    return targets
+
+
+def _signed_time(timestamp: Sealed[Timestamp], judge: Judge) -> datetime:
+    at = signed_at(timestamp.signed.unrecognized_fields, TIMESTAMP)
+    if judge.place == "offline":
+        judge.at = max(judge.at, at)
+    return at
