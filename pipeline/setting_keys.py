@@ -11,7 +11,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -20,7 +20,8 @@ from pipeline.errors import SettingsError
 from pipeline.manifest import PART_BYTES
 from pipeline.release import NameRefused, check_channel
 
-KEY_ROLES = ("root", "targets", "release")
+# "release" signs snapshot, timestamp and models unless they have a key of their own.
+KEY_SLOTS = ("root", "targets", "release", "snapshot", "timestamp")
 Value = Any
 # (value, where it stands, folder that relative paths start from) → the checked value
 Check = Callable[[Value, str, Path], Any]
@@ -48,16 +49,6 @@ class Key:
     default: Value
     meaning: str
     schema: Mapping[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Keys:
-    """Signing keys as securesystemslib URIs; "" is the key made on first use. ``roles``: of single models."""
-
-    root: str = ""
-    targets: str = ""
-    release: str = ""
-    roles: Mapping[str, str] = field(default_factory=dict)
 
 
 def parse_size(value: Value, where: str) -> int:
@@ -177,9 +168,13 @@ def _source(value: Value, where: str, folder: Path) -> tuple[Mapping[str, str], 
     return found
 
 
-def _keys(value: Value, where: str, folder: Path) -> Keys:
-    found = _fields(dict.fromkeys(KEY_ROLES, _text) | {"roles": _fields({}, others=_text)})(value, where, folder)
-    return Keys(**found)
+def _uris(value: Value, where: str, folder: Path) -> tuple[str, ...]:
+    return tuple(_text(item, where, folder) for item in (value if isinstance(value, list) else [value]))
+
+
+def _keys(value: Value, where: str, folder: Path) -> Mapping[str, tuple[str, ...]]:
+    found = _fields(dict.fromkeys(KEY_SLOTS, _uris) | {"roles": _fields({}, others=_uris)})(value, where, folder)
+    return {**found.pop("roles", {}), **found}
 
 
 def _web(value: Value, where: str, folder: Path) -> Mapping[str, str]:
@@ -196,7 +191,7 @@ def _mapping_schema(**properties: Any) -> dict[str, Any]:
 
 
 _SOURCE_SCHEMA = {"oneOf": [_URL_SCHEMA, _mapping_schema(url=_URL_SCHEMA, channel=_CHANNEL_SCHEMA) | {"required": ["url"]}]}
-_KEY_SCHEMA = {"type": "string"}
+_KEY_SCHEMA = {"oneOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}
 
 KEYS: Mapping[str, Key] = {
     "store": Key(
@@ -220,7 +215,7 @@ KEYS: Mapping[str, Key] = {
         "The CDN before the store: `provider`, base `url`, and `prefetch_per_day`, its daily prefetch quota in URLs, "
         "which also decides the part size.",
         _mapping_schema(
-            provider=_KEY_SCHEMA,
+            provider={"type": "string"},
             url=_URL_SCHEMA,
             prefetch_per_day={"type": ["integer", "string"], "pattern": "^[0-9]{1,9}$", "minimum": 1},
         ),
@@ -228,9 +223,9 @@ KEYS: Mapping[str, Key] = {
     "keys": Key(
         _keys,
         {},
-        "Signing keys as URIs: `root`, `targets`, `release`, and `roles: {model: uri}`. Empty: keys made on first use, "
-        "below `$XDG_DATA_HOME/modelport/keys`.",
-        _mapping_schema(**dict.fromkeys(KEY_ROLES, _KEY_SCHEMA), roles={"type": "object", "additionalProperties": _KEY_SCHEMA}),
+        "Signing keys as securesystemslib URIs, or lists of them: `root`, `targets`, `release`, where they differ `snapshot` and "
+        "`timestamp`, and `roles: {model: uri}`. Empty: keys made on first use, below `$XDG_DATA_HOME/modelport/keys`.",
+        _mapping_schema(**dict.fromkeys(KEY_SLOTS, _KEY_SCHEMA), roles={"type": "object", "additionalProperties": _KEY_SCHEMA}),
     ),
     "connections": Key(
         _count(1, 64),

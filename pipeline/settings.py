@@ -17,7 +17,7 @@ from types import MappingProxyType
 from typing import Any
 
 from pipeline.errors import SettingsError
-from pipeline.setting_keys import KEYS, Keys, nearest
+from pipeline.setting_keys import KEYS, nearest
 from pipeline.yamlfile import YamlDocument, read_yaml
 
 FILE = "modelport.yaml"
@@ -56,7 +56,10 @@ class OssCredentials:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Every setting, checked. ``origins`` says where each came from; ``folder`` is where relative paths start."""
+    """Every setting, checked. ``origins`` says where each came from; ``folder`` is where relative paths start.
+
+    ``keys`` holds the URIs of a slot: root, targets, release, snapshot, timestamp, or a model's name.
+    """
 
     store: str
     endpoint: str
@@ -64,7 +67,7 @@ class Settings:
     models_dir: Path
     source: tuple[Mapping[str, str], ...]
     cdn: Mapping[str, Any]
-    keys: Keys
+    keys: Mapping[str, tuple[str, ...]]
     connections: int
     part_size: int | None
     cache_limit: int

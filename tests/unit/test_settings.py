@@ -56,8 +56,11 @@ def test_file_is_found_upwards_and_its_relative_paths_start_there(written):
 def test_nested_variable_adds_to_the_mapping_of_the_file(written):
     folder = written("keys:\n  root: file2:/k/root\n  roles:\n    bert: file2:/k/bert\n")
     keys = load(folder, environ={"MODELPORT_KEYS__TARGETS": "awskms:1", "MODELPORT_KEYS__ROLES__LLAMA": "gcpkms:2"}).keys
-    assert (keys.root, keys.targets) == ("file2:/k/root", "awskms:1")
-    assert keys.roles == {"bert": "file2:/k/bert", "llama": "gcpkms:2"}
+    assert keys == {"root": ("file2:/k/root",), "targets": ("awskms:1",), "bert": ("file2:/k/bert",), "llama": ("gcpkms:2",)}
+
+
+def test_several_keys_of_one_role_are_a_list(written):
+    assert load(written("keys: {root: [file2:/a, file2:/b]}\n")).keys == {"root": ("file2:/a", "file2:/b")}
 
 
 @pytest.mark.parametrize(
