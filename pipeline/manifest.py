@@ -8,9 +8,11 @@ next: ``layout``
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Literal
 
 import msgspec
+from semantic_version import NpmSpec
 
 from pipeline.digest import Blake3, Sha256, is_hex64
 from pipeline.errors import InvalidDocument
@@ -33,6 +35,8 @@ CHUNK_BYTES = 4 << 20
 WEB_PART_BYTES = 16 << 20
 PART_SIZES = (64 << 20, 128 << 20, 256 << 20)
 INTEGER_LIMIT = 2**53 - 1
+RANGE_CHARS = 200
+NEWER = "It needs modelport ≥ the version that wrote it: update modelport."
 
 
 class Part(msgspec.Struct, frozen=True, kw_only=True):
@@ -66,7 +70,7 @@ class File(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     path: str
     size: int
     sha256: Sha256
-    chunks: tuple[Chunk, ...] = msgspec.field(default=())
+    chunks: tuple[Chunk, ...]
     executable: bool = False
 
 
@@ -141,18 +145,17 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
         if self.format != FORMAT or self.format_version != FORMAT_VERSION:
             raise InvalidDocument(
                 f"manifest has format {self.format!r} version {self.format_version}, expected {FORMAT!r} {FORMAT_VERSION}",
-                hint="This release needs a newer modelport.",
+                hint=NEWER,
             )
         try:
             release = self.release
             for dependency in self.dependencies:
                 check_model(dependency.model)
+                _check_range(dependency)
             for base in self.bases:
                 Release.parse(base.release)
         except NameRefused as error:
             raise _broken(str(error)) from error
-        _check_order("dependencies", list(self.dependencies))
-        _check_order("files", [file.path for file in self.files])
         for what, count, most in (
             ("files", len(self.files), MANIFEST_FILES),
             ("parts", len(self.parts), MANIFEST_PARTS),
@@ -161,6 +164,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
         ):
             if count > most:
                 raise _broken(f"{count} {what}, at most {most} are allowed")
+        _check_order("dependencies", [dependency.model for dependency in self.dependencies])
+        _check_order("files", [file.path for file in self.files])
         if not 0 < self.part_size <= PART_BYTES:
             raise _broken(f"part_size {self.part_size} is not between 1 and {PART_BYTES}")
         for base in self.bases:
@@ -168,14 +173,17 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
                 raise _broken(f"base {base.release!r} is the release itself or has a malformed digest")
         self._check_parts()
         self._check_files()
+        if self.profile != "default":
+            self._check_whole_parts()
 
     def _check_parts(self) -> None:
+        most = WEB_PART_BYTES if self.profile == "web" else PART_BYTES
         names = set()
         for index, part in enumerate(self.parts):
             if not (is_hex64(part.blake3) and is_hex64(part.sha256)):
                 raise _broken(f"part {index} has a malformed digest")
-            if not 0 < part.size <= PART_BYTES:
-                raise _broken(f"part {index} has {part.size} bytes, expected 1 to {PART_BYTES}")
+            if not 0 < part.size <= most:
+                raise _broken(f"part {index} has {part.size} bytes, expected 1 to {most}")
             if part.blake3 in names:
                 raise _broken(f"part {index} repeats {part.blake3}")
             names.add(part.blake3)
@@ -207,6 +215,19 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
         if clashing is not None:
             raise _broken(f"file paths {clashing[0]!r} and {clashing[1]!r} clash: {clashing[2]}")
 
+    def _check_whole_parts(self) -> None:
+        # Profiles raw and web: whoever has the parts of a file has the file, without decoding (docs/format.md §4).
+        for file in self.files:
+            part, at = 0, 0
+            for chunk in file.chunks:
+                if at == 0:
+                    part = chunk.part
+                if (chunk.part, chunk.offset, chunk.encoding) != (part, at, "raw"):
+                    raise _broken(f"{file.path!r} is not the concatenation of whole parts, as profile {self.profile} demands")
+                at = (at + chunk.stored) % self.parts[part].size
+            if at != 0:
+                raise _broken(f"{file.path!r} ends within a part, against profile {self.profile}")
+
     def _check_chunk(self, path: str, chunk: Chunk) -> None:
         where = f"a chunk of {path!r}"
         if not 0 <= chunk.part < len(self.parts):
@@ -223,8 +244,20 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
             raise _broken(f"{where} has sizes or digests that do not fit its encoding {chunk.encoding!r}")
 
 
-def _check_order(what: str, keys: list[str] | list[Dependency]) -> None:
-    if any(not before < after for before, after in zip(keys, keys[1:], strict=False)):  # type: ignore[operator]
+def _check_range(dependency: Dependency) -> None:
+    try:
+        NpmSpec(dependency.version[: RANGE_CHARS + 1])
+    except ValueError:
+        fault = "is no SemVer range"
+    else:
+        if len(dependency.version) <= RANGE_CHARS:
+            return
+        fault = f"has more than {RANGE_CHARS} characters"
+    raise _broken(f"the range {dependency.version[:40]!r} of dependency {dependency.model} {fault}")
+
+
+def _check_order(what: str, keys: list[str]) -> None:
+    if any(before >= after for before, after in pairwise(keys)):
         raise _broken(f"{what} are not sorted, or one is listed twice")
 
 

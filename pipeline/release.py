@@ -24,18 +24,23 @@ Channel = NewType("Channel", str)
 
 MODEL_NAME = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?")
 CHANNEL = re.compile(r"[a-z][a-z0-9-]{0,29}")
+# Before the library's own parser, which also takes digits of other scripts and a newline at the end.
+_VERSION = re.compile(r"[0-9]+\.[0-9]+\.[0-9]+(?:-[0-9a-z.-]+)?")
 # Each would clash with a role, a folder of the tree or a path of the site.
 RESERVED_NAMES = frozenset(
     ["root", "targets", "snapshot", "timestamp", "models", "channels", "current", "control", "metadata", "parts", "web"]
 )
 # https://learn.microsoft.com/windows/win32/fileio/naming-a-file; superscript digits count as digits there.
-WINDOWS_DEVICE = re.compile(r"(?:con|prn|aux|nul|conin\$|conout\$|com[0-9¹²³]|lpt[0-9¹²³])(?:\..*)?", re.IGNORECASE | re.DOTALL)
+WINDOWS_DEVICE = re.compile(r"(?:con|prn|aux|nul|conin\$|conout\$|com[0-9¹²³]|lpt[0-9¹²³]) *(?:\..*)?", re.IGNORECASE | re.DOTALL)
+# The rest of what the same page forbids in a name; docs/adr/0040.
+WINDOWS_FORBIDDEN = frozenset('<>"|?*')
 VERSION_CHARS = 64
 PATH_BYTES = 1024
 WEB_PATH_BYTES = 700
 COMPONENT_BYTES = 255
 # Bidirectional controls (Unicode Standard Annex 9) make a name read as another one.
 BIDI_CONTROLS = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+PERCENT_ENCODED = re.compile(r"%2[ef]", re.IGNORECASE)
 # They look like "/" or "\" and some systems fold them to it.
 SLASH_TWINS = frozenset("\u2044\u2215\u29f8\uff0f\uff3c\u2216\u29f5\ufe68")
 
@@ -140,7 +145,7 @@ def _version_fault(text: str) -> str | None:
         SemVer(text)
     except ValueError:
         return "not SemVer"
-    return None
+    return None if _VERSION.fullmatch(text) else "not SemVer"
 
 
 def path_fault(path: str, *, limit: int = PATH_BYTES) -> str | None:
@@ -157,6 +162,14 @@ def path_fault(path: str, *, limit: int = PATH_BYTES) -> str | None:
         return "it is not in Unicode normal form C"
     if path[0] in "/~-":
         return f"it starts with {path[0]!r}"
+    return (
+        _character_fault(path)
+        or ("it spells out a percent-encoded dot or slash" if PERCENT_ENCODED.search(path) else None)
+        or next((fault for part in path.split("/") if (fault := _component_fault(part))), None)
+    )
+
+
+def _character_fault(path: str) -> str | None:
     for character in path:
         if character in BIDI_CONTROLS or unicodedata.category(character) == "Cc":
             return f"it holds the control character U+{ord(character):04X}"
@@ -164,9 +177,9 @@ def path_fault(path: str, *, limit: int = PATH_BYTES) -> str | None:
             return f"it holds the look-alike slash U+{ord(character):04X}"
         if character in "\\:":
             return f"it holds {character!r}"
-    if re.search(r"%2[ef]", path, re.IGNORECASE):
-        return "it spells out a percent-encoded dot or slash"
-    return next((fault for part in path.split("/") if (fault := _component_fault(part))), None)
+        if character in WINDOWS_FORBIDDEN:
+            return f"it holds {character!r}, which Windows forbids in a name"
+    return None
 
 
 def _component_fault(part: str) -> str | None:
@@ -178,8 +191,6 @@ def _component_fault(part: str) -> str | None:
         return f"a component has more than {COMPONENT_BYTES} bytes"
     if part[-1] in ". ":
         return f"the component {part!r} ends with a dot or a space"
-    if part[0] in "-~":
-        return f"the component {part!r} starts with {part[0]!r}"
     if WINDOWS_DEVICE.fullmatch(part):
         return f"Windows reserves {part!r} for a device"
     return None

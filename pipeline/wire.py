@@ -9,17 +9,17 @@ next: ``ports``
 from __future__ import annotations
 
 import json
+import re
+from collections import Counter
 from typing import Any, NoReturn, TypeVar
 
 import msgspec
 
 from pipeline.errors import InvalidDocument
-from pipeline.manifest import INTEGER_LIMIT, MANIFEST_BYTES, Manifest
+from pipeline.manifest import ENCODINGS, FORMAT, FORMAT_VERSION, INTEGER_LIMIT, MANIFEST_BYTES, NEWER, Manifest
 
 T = TypeVar("T")
 
-# RFC 8259 puts no limit on nesting; no document of ours is deeper than ten.
-NESTING = 64
 DOCUMENT_BYTES = 16 << 20
 
 
@@ -35,13 +35,7 @@ def decode_document(data: bytes, kind: type[T], *, what: str, cap: int = DOCUMEN
         InvalidDocument: larger than ``cap`` bytes, not UTF-8, not JSON, duplicate keys, a number
             that is not an integer within ±(2^53−1), or not the shape of ``kind``. ``what`` names the document.
     """
-    check_json(data, what=what, cap=cap)
-    try:
-        return msgspec.json.decode(data, type=kind)
-    except msgspec.MsgspecError as error:
-        raise InvalidDocument(f"{what} is not what it must be: {error}", hint=_HINT) from error
-    except RecursionError:
-        raise InvalidDocument(f"{what} is nested too deeply", hint=_HINT) from None
+    return _shaped(check_json(data, what=what, cap=cap), kind, what)
 
 
 def encode_manifest(manifest: Manifest) -> bytes:
@@ -53,15 +47,23 @@ def decode_manifest(data: bytes, *, what: str = "the manifest") -> Manifest:
     """Decode and check a manifest. Law: ``decode_manifest(encode_manifest(m)) == m``.
 
     Raises:
-        InvalidDocument: it breaks docs/format.md §3.
+        InvalidDocument: it breaks docs/format.md §3, or only a newer modelport can read it.
     """
-    manifest = decode_document(data, Manifest, what=what, cap=MANIFEST_BYTES)
+    value = check_json(data, what=what, cap=MANIFEST_BYTES)
+    try:
+        manifest = _shaped(value, Manifest, what)
+    except InvalidDocument:
+        # What is new need not have the shape we know, and a person must learn which of the two it is.
+        newer = _newer_than_us(value)
+        if newer is None:
+            raise
+        raise InvalidDocument(f"{what} has {newer}", hint=NEWER) from None
     manifest.check()
     return manifest
 
 
 def check_json(data: bytes, *, what: str, cap: int = DOCUMENT_BYTES) -> Any:
-    """Refuse what decoders quietly accept: duplicate keys, NaN, floats, huge integers, a BOM, UTF-16.
+    """Refuse what decoders quietly accept: duplicate keys, NaN, floats, huge integers, lone surrogates, a BOM, UTF-16.
 
     Returns:
         The plain Python value, for callers that want it.
@@ -70,27 +72,79 @@ def check_json(data: bytes, *, what: str, cap: int = DOCUMENT_BYTES) -> Any:
         raise InvalidDocument(f"{what} has {len(data)} bytes, at most {cap} are allowed", hint=_HINT)
     try:
         text = data.decode("utf-8", errors="strict")
-        return json.loads(
+        value = json.loads(
             text,
             object_pairs_hook=_no_duplicates,
             parse_constant=_no_number,
             parse_float=_no_number,
             parse_int=_bounded_integer,
         )
+        if _SURROGATE.search(data):
+            json.dumps(value, ensure_ascii=False).encode("utf-8")
+        return value
     except RecursionError:
         raise InvalidDocument(f"{what} is nested too deeply", hint=_HINT) from None
     except ValueError as error:
         raise InvalidDocument(f"{what} is not strict JSON: {error}", hint=_HINT) from error
 
 
+# Escapes that make half a character; pairs of them are fine, so what they made is looked at.
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
+
 _HINT = "The source was not written by modelport, or it was altered: try another source."
+
+
+def _shaped(value: Any, kind: type[T], what: str) -> T:
+    try:
+        return msgspec.convert(value, kind)
+    except msgspec.ValidationError as error:
+        raise InvalidDocument(f"{what} is not what it must be: {error}", hint=_HINT) from error
+
+
+class _AnyChunk(msgspec.Struct, array_like=True):
+    part: int
+    offset: int
+    stored: int
+    plain: int
+    blake3: str
+    encoding: str
+
+
+class _AnyFile(msgspec.Struct):
+    path: str
+    chunks: list[_AnyChunk]
+
+
+class _AnyManifest(msgspec.Struct):
+    """As much of the manifest's shape as it takes to see what is too new in it."""
+
+    format: str
+    format_version: int
+    files: list[_AnyFile] = []
+
+
+def _newer_than_us(value: Any) -> str | None:
+    """Say what in a manifest is of a later format, or None."""
+    if isinstance(value, dict) and value.get("format_version") != FORMAT_VERSION:
+        # Nothing else of a later format may be taken for known.
+        value = {**value, "files": []}
+    try:
+        found = msgspec.convert(value, _AnyManifest)
+    except msgspec.ValidationError:
+        return None
+    if found.format == FORMAT and found.format_version > FORMAT_VERSION:
+        return f"format_version {found.format_version}, expected {FORMAT_VERSION}"
+    for file in found.files:
+        for chunk in file.chunks:
+            if chunk.encoding not in ENCODINGS:
+                return f"the unknown encoding {chunk.encoding[:40]!r} in {file.path!r}, expected {', '.join(ENCODINGS)}"
+    return None
 
 
 def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
+        twice = next(name for name, times in Counter(name for name, _ in pairs).items() if times > 1)
         raise ValueError(f"the key {twice[:80]!r} stands twice")
     return found
 
