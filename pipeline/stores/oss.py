@@ -21,6 +21,7 @@ import requests
 import urllib3
 from oss2.credentials import StaticCredentialsProvider
 from oss2.exceptions import ClientError, InconsistentError, OssError, RequestError
+from requests.adapters import HTTPAdapter
 from typing_extensions import Buffer
 
 from pipeline.digest import Sha256
@@ -70,7 +71,7 @@ class OssStore:
         endpoint: str = "",
         region: str = "",
         credentials: OssKeys,
-        connections: int = 8,
+        connections: int = 16,
         ca_file: str | None = None,
     ) -> None:
         self._name = bucket
@@ -81,8 +82,7 @@ class OssStore:
         url, region = _place(endpoint, region)
         if not (credentials.access_key_id and credentials.access_key_secret):
             raise AccessDenied(f"{self.url}: no credentials were found", hint="Set OSS_ACCESS_KEY_ID and OSS_ACCESS_KEY_SECRET.")
-        session = oss2.Session(pool_size=connections)
-        session.session.verify = authorities(ca_file) or True
+        session = oss2.Session(adapter=_Trusting(authorities(ca_file), connections))
         keys = StaticCredentialsProvider(credentials.access_key_id, credentials.access_key_secret, credentials.session_token)
         try:
             self._bucket = oss2.Bucket(
@@ -249,7 +249,7 @@ class OssStore:
         try:
             got = make()
         except (RequestError, InconsistentError, requests.RequestException, urllib3.exceptions.HTTPError) as error:
-            raise connection_fault(getattr(error, "exception", error), told) from None
+            raise connection_fault(error, told) from None
         except OssError as error:
             answer = _answer_of(error)
             self._clock.note(answer.headers)
@@ -262,6 +262,17 @@ class OssStore:
         self._clock.note(_lower(got.headers))
         self._bucket_seen = True
         return got
+
+
+class _Trusting(HTTPAdapter):
+    """Certificates are judged by one file; requests alone would let other variables of the environment overrule it."""
+
+    def __init__(self, ca_file: str | None, connections: int) -> None:
+        super().__init__(pool_connections=1, pool_maxsize=connections)
+        self._verify = ca_file or True
+
+    def send(self, request: requests.PreparedRequest, **how: Any) -> requests.Response:  # type: ignore[override] # requests calls it by keywords only
+        return super().send(request, **{**how, "verify": self._verify})
 
 
 class _PastTheEnd(Exception):

@@ -87,10 +87,20 @@ def _slices(body: memoryview) -> Iterator[bytes]:
 
 def connection_fault(error: Exception, told: str) -> ModelportError:
     """Say what a failed connection means; ``told`` names the call."""
-    text = " ".join(str(error).split())[:300]
+    text = " ".join(str(_innermost(error)).split())[:300]
     if "CERTIFICATE_VERIFY_FAILED" in text or "certificate verify failed" in text:
         return UnavailableError(
             f"{told}: the server's certificate is not trusted: {text}",
             hint="Set SSL_CERT_FILE to the authorities that your network uses; verification is never switched off.",
         )
     return StoreUnavailable(f"{told}: {text}", hint="Check the network, the endpoint and the proxy, then run it again.")
+
+
+def _innermost(error: Exception) -> Exception:
+    """The reason inside what urllib3, requests, botocore and oss2 wrap around it; it names no URL with a query."""
+    seen: list[Exception] = []
+    while error not in seen:
+        seen.append(error)
+        inner = [getattr(error, "reason", None), getattr(error, "exception", None), *error.args]
+        error = next((found for found in inner if isinstance(found, Exception)), error)
+    return error

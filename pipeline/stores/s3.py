@@ -112,7 +112,7 @@ class S3Store:
         *,
         endpoint: str | None = None,
         region: str | None = None,
-        connections: int = 8,
+        connections: int = 16,
         ca_file: str | None = None,
         open_session: Callable[[], Session] = get_session,
     ) -> None:

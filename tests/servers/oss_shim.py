@@ -18,13 +18,14 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 
 import crcmod
 from botocore.auth import S3SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
+from tests.servers.relay import QueueingServer
 from tests.servers.s3_servers import S3Server
 
 ACCESS_KEY_ID = "ossak"
@@ -37,10 +38,42 @@ _KEPT = ("content-type", "cache-control", "content-encoding", "content-dispositi
 _TOLD = ("etag", "last-modified", "content-type", "cache-control", "content-encoding", "content-range", "accept-ranges")
 # Parameters that signature V1 takes into the resource (help.aliyun.com, "Include signatures in the Authorization header").
 _SUB_RESOURCES = frozenset(
-    "acl append callback callback-var cors delete encryption lifecycle location logging objectMeta partNumber policy position "
-    "referer response-cache-control response-content-disposition response-content-encoding response-content-language "
-    "response-content-type response-expires restore security-token sequential symlink tagging uploadId uploads versionId "
-    "versioning versions website x-oss-process continuation-token".split()
+    [
+        "acl",
+        "append",
+        "callback",
+        "callback-var",
+        "cors",
+        "delete",
+        "encryption",
+        "lifecycle",
+        "location",
+        "logging",
+        "objectMeta",
+        "partNumber",
+        "policy",
+        "position",
+        "referer",
+        "response-cache-control",
+        "response-content-disposition",
+        "response-content-encoding",
+        "response-content-language",
+        "response-content-type",
+        "response-expires",
+        "restore",
+        "security-token",
+        "sequential",
+        "symlink",
+        "tagging",
+        "uploadId",
+        "uploads",
+        "versionId",
+        "versioning",
+        "versions",
+        "website",
+        "x-oss-process",
+        "continuation-token",
+    ]
 )
 
 
@@ -80,10 +113,7 @@ def run_oss(upstream: S3Server) -> Iterator[OssServer]:
     class Shim(_Shim):
         pass
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Shim) as server:
-        server.daemon_threads = True
-        # A kept-alive connection of a client would hold the end up.
-        server.block_on_close = False
+    with QueueingServer(("127.0.0.1", 0), Shim) as server:
         Shim.oss = OssServer(upstream, f"http://127.0.0.1:{server.server_address[1]}")
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
         thread.start()

@@ -218,6 +218,14 @@ class _Passing(BaseHTTPRequestHandler):
         self.connection.close()
 
 
+class QueueingServer(ThreadingHTTPServer):
+    """A thread a connection; twenty clients may connect at once, and none that stays connected holds the end up."""
+
+    request_queue_size = 128
+    daemon_threads = True
+    block_on_close = False
+
+
 @contextmanager
 def run_relay(upstream: str, *, context: ssl.SSLContext | None = None, rules: Sequence[Rule] = ()) -> Iterator[Relay]:
     """Run a relay before ``upstream``; with ``context`` it speaks TLS."""
@@ -225,10 +233,7 @@ def run_relay(upstream: str, *, context: ssl.SSLContext | None = None, rules: Se
     class Passing(_Passing):
         pass
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Passing) as server:
-        server.daemon_threads = True
-        # A kept-alive connection of a client would hold the end up.
-        server.block_on_close = False
+    with QueueingServer(("127.0.0.1", 0), Passing) as server:
         scheme = "http" if context is None else "https"
         relay = Relay(upstream, f"{scheme}://127.0.0.1:{server.server_address[1]}")
         relay.rules.extend(rules)
