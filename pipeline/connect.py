@@ -1,23 +1,31 @@
 """Connect: picks the adapters that the settings name. Nobody else knows them.
 
-Takes ``Settings``, gives an ``Opened`` store: the adapter, its count of bytes, and retries around both. A vendor's SDK is
-imported only when its adapter is picked.
+Takes ``Settings``, gives an ``Opened`` store (the adapter, its count of bytes, and retries around both) or a whole ``Place``
+(the store, what is trusted there, whose keys sign). A vendor's SDK is imported only when its adapter is picked.
 
 next: ``cli``
 """
 
 from __future__ import annotations
 
+import os
+import pwd
+import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
+from pipeline.digest import sha256_of
 from pipeline.errors import SettingsError
 from pipeline.events import Listener, ignore
 from pipeline.ports import ObjectStore
 from pipeline.setting_keys import nearest
 from pipeline.settings import Settings
+
+if TYPE_CHECKING:
+    from pipeline.place import Place
 
 SCHEMES = ("file", "s3", "oss", "memory")
 
@@ -49,6 +57,59 @@ def open_store(settings: Settings, *, dry: bool = False, listen: Listener = igno
     return Opened(store, lambda: counting.counts.sent)
 
 
+def open_place(
+    settings: Settings,
+    *,
+    dry: bool = False,
+    listen: Listener = ignore,
+    passphrase: Callable[[str], str] | None = None,
+) -> Place:
+    """Open the store with what this machine trusts there and the keys that sign there.
+
+    Keys are made on first use only for one's own directory. ``passphrase`` is asked for that of an encrypted key.
+
+    Raises:
+        SettingsError: as ``open_store``.
+    """
+    from pipeline.place import Place
+    from pipeline.steps.ready import KeyPlace
+    from pipeline.trust.keys import Keyring, KeySecrets
+    from pipeline.trust.state import TrustState
+
+    opened = open_store(settings, dry=dry, listen=listen)
+    secrets = KeySecrets(settings.key_variables, passphrase)
+    named = Keyring(settings.keys, secrets) if settings.keys else None
+    return Place(
+        store=opened.store,
+        state=TrustState(settings.places.state / "trust" / place_id(opened.store.url, settings.endpoint)),
+        keys=KeyPlace(named, settings.places.data / "keys", first_use=scheme_of(settings.store) in {"", "file", "memory"}),
+        cache=settings.places.cache,
+        by=whoami(),
+        bytes_sent=opened.bytes_sent,
+    )
+
+
+def place_id(url: str, endpoint: str) -> str:
+    """Name a store for its folder of trust state; one bucket name at two endpoints is two stores."""
+    return sha256_of(f"{endpoint} {url}".encode())[:32]
+
+
+def whoami() -> str:
+    """Say who is acting, for signed histories: user@host."""
+    try:
+        user = pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        # A container may run as a number that has no name.
+        user = str(os.getuid())
+    return f"{user}@{socket.gethostname()}"
+
+
+def scheme_of(store: str) -> str:
+    """The scheme of a store setting; "" for a path."""
+    scheme, _, rest = store.partition(":")
+    return scheme if rest and "/" not in scheme else ""
+
+
 def pick_store(settings: Settings) -> ObjectStore:
     """Make the adapter for ``settings.store``, bare of wrappers.
 
@@ -56,9 +117,7 @@ def pick_store(settings: Settings) -> ObjectStore:
         SettingsError: as ``open_store``.
     """
     where = settings.origins["store"]
-    scheme, _, rest = settings.store.partition(":")
-    if not rest or "/" in scheme:
-        scheme, rest = "", settings.store
+    scheme = scheme_of(settings.store)
     if scheme in {"", "file"}:
         from pipeline.stores.directory import DirectoryStore
 
@@ -66,7 +125,7 @@ def pick_store(settings: Settings) -> ObjectStore:
     if scheme == "memory":
         from pipeline.stores.memory import MemoryStore
 
-        return MemoryStore(rest or "memory")
+        return MemoryStore(settings.store.removeprefix("memory:"))
     if scheme == "s3":
         from pipeline.stores.s3 import S3Store
 

@@ -58,7 +58,8 @@ class OssCredentials:
 class Settings:
     """Every setting, checked. ``origins`` says where each came from; ``folder`` is where relative paths start.
 
-    ``keys`` holds the URIs of a slot: root, targets, release, snapshot, timestamp, or a model's name.
+    ``keys`` holds the URIs of a slot: root, targets, release, snapshot, timestamp, or a model's name;
+    ``key_variables`` the variables that ``envvar:`` URIs among them name.
     """
 
     store: str
@@ -76,6 +77,7 @@ class Settings:
     places: Places
     network: Network
     oss: OssCredentials
+    key_variables: Mapping[str, str] = field(repr=False)
     origins: Mapping[str, str]
 
     @property
@@ -116,6 +118,7 @@ def load_settings(flags: Mapping[str, str], environ: Mapping[str, str], folder: 
         places=read_places(environ),
         network=read_network(environ),
         oss=read_oss(environ),
+        key_variables=read_key_variables(values["keys"], environ),
         origins=MappingProxyType(origins),
     )
 
@@ -187,6 +190,12 @@ def read_oss(environ: Mapping[str, str]) -> OssCredentials:
     """Read Aliyun's variables (https://www.alibabacloud.com/help/en/oss/developer-reference/oss-sdk-configure-access-credentials)."""
     names = ("OSS_ACCESS_KEY_ID", "OSS_ACCESS_KEY_SECRET", "OSS_SESSION_TOKEN", "OSS_ENDPOINT", "OSS_REGION")
     return OssCredentials(*(environ.get(name, "") for name in names))
+
+
+def read_key_variables(keys: Mapping[str, tuple[str, ...]], environ: Mapping[str, str]) -> dict[str, str]:
+    """Read the variables that ``envvar:NAME`` key URIs name; one that is not set is left out."""
+    named = {uri.removeprefix("envvar:") for uris in keys.values() for uri in uris if uri.startswith("envvar:")}
+    return {name: environ[name] for name in sorted(named) if name in environ}
 
 
 def _known(key: str, where: str) -> None:

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from pipeline.cli.report import Reporter
     from pipeline.connect import Opened
     from pipeline.events import Listener
+    from pipeline.place import Place
     from pipeline.ports import ObjectStore
     from pipeline.settings import Settings
 
@@ -87,6 +88,14 @@ class Run:
         from pipeline.connect import open_store
 
         return open_store(self.settings, dry=self.dry, listen=self.listen)
+
+    @cached_property
+    def place(self) -> Place:
+        """The store with what is trusted there and whose keys sign; asks for passphrases at a terminal."""
+        from pipeline.connect import open_place
+
+        ask = ask_passphrase if sys.stdin.isatty() and sys.stderr.isatty() else None
+        return open_place(self.settings, dry=self.dry, listen=self.listen, passphrase=ask)
 
     @property
     def store(self) -> ObjectStore:
@@ -201,6 +210,13 @@ def refuse_flags_as_values(given: Mapping[str, Any]) -> None:
                     f"{flag} has the value {text!r}, which reads as a flag",
                     hint=f"Give {flag} its value; a path that begins with '-' is spelled ./{text}.",
                 )
+
+
+def ask_passphrase(what: str) -> str:
+    """Ask a person for a passphrase, without an echo."""
+    from getpass import getpass
+
+    return getpass(f"{what} of the signing key: ", stream=sys.stderr)
 
 
 @contextmanager

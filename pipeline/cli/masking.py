@@ -1,8 +1,8 @@
 """Masking: what must not be read over a shoulder, in a log or in a CI transcript.
 
 Takes the environment once, gives a ``Mask`` through which every message, event, log line and
-traceback passes before it is shown. Three things are taken out: the values of secret environment
-variables, the user part of a URL, and the signing fields of a presigned URL or a header.
+traceback passes before it is shown. Taken out are the values of secret environment
+variables, private keys, the user part of a URL, and the signing fields of a presigned URL or a header.
 
 next: ``report``
 """
@@ -31,6 +31,7 @@ _HEADER = re.compile(
     r"((?:proxy-)?authorization|x-(?:amz|oss|acs)-security-token|x-oss-credential|fastly-key)(['\"]?\s*[:=]\s*)(?:b?'[^']*'|b?\"[^\"]*\"|[^\r\n,}]+)",
     re.IGNORECASE,
 )
+_PEM = re.compile(r"-----BEGIN ([A-Z ]*PRIVATE KEY)-----.*?-----END \1-----", re.DOTALL)
 _SIGNED_FIELD = re.compile(r"\b((?:signature|credential)=)[0-9a-zA-Z%/+=._-]+", re.IGNORECASE)
 
 
@@ -46,6 +47,7 @@ class Mask:
         """Return ``text`` with every secret replaced by stars."""
         if self._secrets is not None:
             text = self._secrets.sub(STARS, text)
+        text = _PEM.sub(STARS, text)
         text = _URL_USER.sub(rf"\1{STARS}@", text)
         text = _QUERY_FIELD.sub(rf"\1{STARS}", text)
         text = _HEADER.sub(rf"\1\2{STARS}", text)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.connect import open_store, pick_store
+from pipeline.connect import open_place, open_store, pick_store, place_id
 from pipeline.digest import sha256_of
 from pipeline.errors import SettingsError
 from pipeline.settings import load_settings
@@ -69,3 +69,26 @@ def test_dry_store_sends_and_writes_nothing(tmp_path):
     opened.store.put("control/a", b"12345", sha256=sha256_of(b"12345"))
     assert opened.bytes_sent() == 0
     assert list(pick_store(settings(str(tmp_path / "tree"))).list("")) == []
+
+
+def test_place_keeps_trust_and_keys_apart_from_the_store(tmp_path):
+    place = open_place(settings(str(tmp_path / "tree"), XDG_STATE_HOME="/s", XDG_DATA_HOME="/d", XDG_CACHE_HOME="/c"))
+    assert place.state.folder.parent == Path("/s/modelport/trust")
+    assert place.keys.home == Path("/d/modelport/keys")
+    assert place.cache == Path("/c/modelport")
+    assert (place.keys.named, place.keys.first_use) == (None, True)
+
+
+def test_keys_are_made_on_first_use_only_for_ones_own_directory():
+    assert not open_place(settings("s3://bucket/p")).keys.first_use
+
+
+def test_named_keys_take_their_variables_from_the_settings():
+    place = open_place(settings("s3://bucket/p", MODELPORT_KEYS__RELEASE="envvar:RELEASE_KEY", RELEASE_KEY="canary-pem"))
+    assert place.keys.named.uris == {"release": ("envvar:RELEASE_KEY",)}
+    assert place.keys.named.secrets.environ == {"RELEASE_KEY": "canary-pem"}
+    assert "canary" not in repr(place)
+
+
+def test_one_bucket_name_at_two_endpoints_is_two_places():
+    assert place_id("s3://b/p", "http://a") != place_id("s3://b/p", "http://b") != place_id("s3://b/p", "")

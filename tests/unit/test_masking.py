@@ -15,6 +15,7 @@ from pipeline.cli.masking import Mask, mask_logs, secrets_in
         ("GET /k?X-Amz-Signature=abcd&X-Amz-Date=1", "GET /k?X-Amz-Signature=***&X-Amz-Date=1"),
         ("/k?OSSAccessKeyId=LTAI5t&Expires=1&Signature=ab%2Fc", "/k?OSSAccessKeyId=***&Expires=1&Signature=***"),
         ("/k?x-oss-signature=00ff&x-oss-credential=LTAI%2F2026", "/k?x-oss-signature=***&x-oss-credential=***"),
+        ("key -----BEGIN PRIVATE KEY-----\nMC4CAQ\n-----END PRIVATE KEY----- here", "key *** here"),
         ("Authorization: AWS4-HMAC-SHA256 Credential=AKIA/x, Signature=aa", "Authorization: ***, Signature=***"),
         ("{'Authorization': 'OSS4 secret', 'Host': 'h'}", "{'Authorization': ***, 'Host': 'h'}"),
         ("{b'X-Amz-Security-Token': b'FwoG', b'a': b'b'}", "{b'X-Amz-Security-Token': ***, b'a': b'b'}"),
