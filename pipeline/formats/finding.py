@@ -93,6 +93,18 @@ class Cursor:
         if self.at > self._window_at + len(self._window):
             self._window, self._window_at = b"", self.at
 
+    def skip_strings(self, count: int) -> None:
+        """Move over ``count`` strings, each behind its 64-bit length: a vocabulary, without a call a token."""
+        while count:
+            self.skip(self.u64())
+            count -= 1
+            window, last = self._window, len(self._window) - _U64.size
+            low = self.at - self._window_at
+            while count and low <= last:
+                low += _U64.size + _U64.unpack_from(window, low)[0]
+                count -= 1
+            self.skip(low - (self.at - self._window_at))
+
     def u32(self) -> int:
         """Read a little-endian 32-bit number."""
         found: int = _U32.unpack(self.take(4))[0]

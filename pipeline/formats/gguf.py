@@ -105,8 +105,7 @@ def _skip_value(cursor: Cursor, kind: int) -> None:
     elif kind == _ARRAY_TYPE:
         kind, count = cursor.u32(), cursor.u64()
         if kind == _STRING_TYPE:
-            for _ in range(count):
-                cursor.skip(_length(cursor))
+            cursor.skip_strings(count)
         else:
             # An array of arrays is legal and nobody writes one: it ends here as an unknown type.
             cursor.skip(count * _value_bytes(kind))

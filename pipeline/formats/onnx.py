@@ -131,8 +131,8 @@ class _Walk:
                 cursor.skip(4 if wire == _FIXED32 else 8)
             else:
                 raise Damaged(f"the field at {cursor.at} has wire type {wire}")
-            if wire == _BYTES and value > end - cursor.at:
-                raise Damaged(f"the field at {cursor.at} reaches past its message")
+            if tag < 1 << 3 or (wire == _BYTES and value > end - cursor.at):
+                raise Damaged(f"the field at {cursor.at} is number 0, or reaches past its message")
             yield tag >> 3, wire, value
         if cursor.at != end:
             raise Damaged(f"a message ends at {cursor.at}, expected {end}")
