@@ -16,11 +16,17 @@ from pipeline.cli.reference import FAMILIES, FOLDER, error_classes, reference_pa
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 PRODUCT = sorted(
-    file for package in ("pipeline", "bundles", "sw") for file in (CHECKOUT / package).rglob("*") if file.suffix in {".py", ".js", ".mjs"}
+    file
+    for package in ("pipeline", "bundles", "sw")
+    for file in (CHECKOUT / package).rglob("*")
+    if file.suffix in {".py", ".js", ".mjs"}
 )
 PYTHON = [file for file in PRODUCT if file.suffix == ".py"]
 FORBIDDEN = re.compile(r"(?:^|_)(?:utils?|helpers?|managers?|handlers?|common|misc)(?:_|$)")
-FORBIDDEN_CLASS = re.compile(r"(?:Util|Helper|Manager|Handler|Common|Base)s?$")
+# "Base" alone is our word for a release whose parts are reused.
+FORBIDDEN_CLASS = re.compile(r"(?:Util|Helper|Manager|Handler|Common)s?$|\wBase$|^Base\w")
+# Never seen by a person: caught where it is named, to begin a step anew.
+SIGNALS = {"RootMoved": "trust.commit"}
 
 
 def name_of(file):
@@ -47,7 +53,9 @@ def test_module_has_plain_names(file):
 def test_module_says_what_it_is_and_what_comes_next(file):
     words = ast.get_docstring(ast.parse(file.read_text(encoding="utf-8")))
     assert words
-    modules = {".".join(one.relative_to(CHECKOUT / "pipeline").with_suffix("").parts) for one in PYTHON if "pipeline" in one.parts}
+    modules = {
+        ".".join(one.relative_to(CHECKOUT / "pipeline").with_suffix("").parts) for one in PYTHON if "pipeline" in one.parts
+    }
     known = modules | {module.rpartition(".")[2] for module in modules} | {module.removesuffix(".__init__") for module in modules}
     for following in re.findall(r"^next: ``([a-z_0-9.]+?)/?``", words, re.MULTILINE):
         assert following in known
@@ -58,7 +66,9 @@ def test_exception_to_a_rule_has_its_reason_on_the_line(file):
     for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):
         mark = re.search(r"#\s*(?:noqa|type:\s*ignore)", line)
         if mark:
-            assert re.search(r"(?:noqa: [A-Z0-9, ]+|type: ignore\[[a-z, -]+\])\s*(?:#|\()\s*\w{2}", line[mark.start() :]), f"{number}: {line}"
+            assert re.search(r"(?:noqa: [A-Z0-9, ]+|type: ignore\[[a-z, -]+\])\W+\w+\W+\w+", line[mark.start() :]), (
+                f"{number}: {line}"
+            )
         assert not re.search(r"except (?:Exception|BaseException)?\s*:", line), f"{number}: {line}"
 
 
@@ -72,7 +82,9 @@ def test_every_ignored_lint_rule_has_its_reason():
 
 def test_tour_names_every_part_of_the_pipeline():
     tour = (CHECKOUT / "pipeline" / "__init__.py").read_text(encoding="utf-8")
-    parts = {file.stem if file.is_file() else file.name for file in (CHECKOUT / "pipeline").iterdir() if not file.name.startswith("_")}
+    parts = {
+        file.stem if file.is_file() else file.name for file in (CHECKOUT / "pipeline").iterdir() if not file.name.startswith("_")
+    }
     assert [part for part in sorted(parts) if not re.search(rf"``(?:[a-z_/]*,\s)?{part}/?``|\b{part}\b", tour)] == []
 
 
@@ -111,7 +123,9 @@ def test_every_import_contract_has_a_planted_violation():
 @pytest.mark.parametrize("contract", PLANTED)
 def test_import_contract_refuses(planted, contract):
     program = Path(sys.executable).with_name("lint-imports")
-    found = subprocess.run([program, "--contract", contract], cwd=planted, capture_output=True, text=True, timeout=120, check=False)
+    found = subprocess.run(
+        [program, "--contract", contract], cwd=planted, capture_output=True, text=True, timeout=120, check=False
+    )
     file, line = PLANTED[contract]
     importer = file.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
     assert found.returncode == 1
@@ -123,7 +137,9 @@ def test_a_module_without_a_floor_is_refused(planted):
     stray.write_text('"""A module that nobody gave a floor."""\n', encoding="utf-8")
     try:
         program = Path(sys.executable).with_name("lint-imports")
-        found = subprocess.run([program, "--contract", "floors"], cwd=planted, capture_output=True, text=True, timeout=120, check=False)
+        found = subprocess.run(
+            [program, "--contract", "floors"], cwd=planted, capture_output=True, text=True, timeout=120, check=False
+        )
     finally:
         stray.unlink()
     assert found.returncode == 1
@@ -153,7 +169,7 @@ def test_error_classes_outside_the_tree_belong_to_it(file):
     foreign = {"Exception", "BaseException", "RuntimeError", "OSError", "KeyError", "TypeError"}
     for node in ast.walk(tree):
         if isinstance(node, ast.ClassDef) and {ast.unparse(base) for base in node.bases} & foreign:
-            assert node.name in known | {"ModelportError"} or node.name.startswith("_"), node.name
+            assert node.name in known | SIGNALS.keys() | {"ModelportError"} or node.name.startswith("_"), node.name
 
 
 # --- pages ----------------------------------------------------------------------------------------
@@ -212,7 +228,15 @@ def test_ci_runs_the_second_set_up_line():
 
 
 def test_needed_pages_are_there():
-    for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "LICENSE", "docs/vocabulary.md", "docs/format.md", "docs/adr/README.md"):
+    for name in (
+        "README.md",
+        "CONTRIBUTING.md",
+        "CHANGELOG.md",
+        "LICENSE",
+        "docs/vocabulary.md",
+        "docs/format.md",
+        "docs/adr/README.md",
+    ):
         assert (CHECKOUT / name).is_file(), name
 
 

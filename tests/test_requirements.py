@@ -57,7 +57,9 @@ def test_no_requirement_names_a_test_that_does_not_exist():
 
 
 def test_no_requirement_cites_a_file_that_does_not_exist():
-    cited = [path for row in rows() for path in re.findall(r"(?:figure|cmd): `?((?:benchmarks|docs|examples|tests)/[\w./-]+)", row[1])]
+    cited = [
+        path for row in rows() for path in re.findall(r"(?:figure|cmd): `?((?:benchmarks|docs|examples|tests)/[\w./-]+)", row[1])
+    ]
     assert [path for path in cited if not (CHECKOUT / path.rstrip(".")).exists()] == []
 
 

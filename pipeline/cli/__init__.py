@@ -1,6 +1,6 @@
 """The command line: the only place that knows invoke, rich, the terminal and exit codes.
 
-* ``command``: what every task shares. A task is a few lines: take ``run``, call a walk, return an ``Answer``.
+* ``commands``: what every task shares. A task is a few lines: take ``run``, call a walk, return an ``Answer``.
 * ``report``: how events, answers and failures are shown: rich, plain lines, or JSON Lines.
 * ``masking``: the one place that takes secrets out of everything that is shown.
 * ``release_tasks``, ``trust_tasks``, ``dev_tasks``: the tasks, one module a group. They import walks inside
@@ -8,5 +8,5 @@
 * ``namespace``: all tasks, in the order of the walk.
 * ``program``: the installed script ``modelport``: the same namespace without a checkout.
 
-next: ``command``
+next: ``commands``
 """

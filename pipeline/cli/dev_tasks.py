@@ -8,7 +8,7 @@ next: ``namespace``
 
 from __future__ import annotations
 
-from pipeline.cli.command import Answer, Run, command
+from pipeline.cli.commands import Answer, Run, command
 
 # The order of cost: what fails in a second is asked first.
 CHECKS = (

@@ -8,8 +8,10 @@ next: ``program``
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, TextIO
 
 from invoke.collection import Collection
 from invoke.program import Program
@@ -23,7 +25,7 @@ GROUPS: dict[str, tuple[Task[Any], ...]] = {
 }
 
 
-def namespace() -> Collection:
+def build_namespace() -> Collection:
     """Build the namespace; every task is in it once, under the name that it has everywhere."""
     root = Collection()
     for group, tasks in GROUPS.items():
@@ -52,6 +54,16 @@ def list_as_walk(program: Program) -> None:
     """Let ``--list`` of ``program`` keep the order of the walk: invoke sorts by name and has no setting for it."""
 
     def list_flat() -> None:
-        program.display_with_columns(in_walk_order(program._make_pairs(program.scoped_collection)))  # noqa: SLF001 (the only place where invoke makes the list)
+        pairs = program._make_pairs(program.scoped_collection)  # noqa: SLF001 (the only place where invoke makes the list)
+        try:
+            program.display_with_columns(in_walk_order(pairs))
+            sys.stdout.flush()
+        except BrokenPipeError:
+            drop(sys.stdout)
 
     program.list_flat = list_flat  # type: ignore[method-assign]  # one program of one process, not invoke itself
+
+
+def drop(stream: TextIO) -> None:
+    """Let nobody read ``stream`` from here on: its reader went away, and Python would complain at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

@@ -16,7 +16,7 @@ from invoke.exceptions import Exit, ParseError
 from invoke.program import Program
 
 from pipeline.cli.masking import Mask, mask_logs, secrets_in
-from pipeline.cli.namespace import list_as_walk, namespace, walk_order
+from pipeline.cli.namespace import build_namespace, list_as_walk, walk_order
 from pipeline.errors import Interrupted, UsageError
 
 
@@ -58,7 +58,7 @@ class ModelportProgram(Program):
 
 def make_program() -> ModelportProgram:
     """Make the program with its version and its listing."""
-    program = ModelportProgram(name="modelport", binary="modelport", version=version("modelport"), namespace=namespace())
+    program = ModelportProgram(name="modelport", binary="modelport", version=version("modelport"), namespace=build_namespace())
     list_as_walk(program)
     return program
 

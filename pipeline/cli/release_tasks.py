@@ -7,7 +7,7 @@ next: ``trust_tasks``
 
 from __future__ import annotations
 
-from pipeline.cli.command import Answer, Run, command
+from pipeline.cli.commands import Answer, Run, command
 
 
 @command(settings=("models_dir",), help={})

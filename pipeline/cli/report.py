@@ -4,7 +4,7 @@ Takes events of ``pipeline.events`` and answers of commands; writes the answer t
 else to stderr, masked. ``plain`` is one line a fact, ``rich`` has bars and is for terminals,
 ``json`` is JSON Lines on stderr and one JSON document on stdout. Fields are only ever added.
 
-next: ``command``
+next: ``commands``
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from pipeline.events import Event, PartDone, Progress, Retrying, StepFinished, S
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from pipeline.cli.command import Answer
+    from pipeline.cli.commands import Answer
     from pipeline.cli.masking import Mask
 
 MODES = ("auto", "plain", "json")

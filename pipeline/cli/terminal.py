@@ -3,7 +3,7 @@
 Takes the events of a run, shows one bar a step on stderr; the answer goes to stdout as plain text, so
 that it can be copied. It is imported only when stderr is a terminal.
 
-next: ``command``
+next: ``commands``
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pipeline.events import Event, PartDone, Retrying, StepFinished, StepStarted
 from pipeline.events import Progress as Progressed
 
 if TYPE_CHECKING:
-    from pipeline.cli.command import Answer
+    from pipeline.cli.commands import Answer
     from pipeline.cli.masking import Mask
 
 

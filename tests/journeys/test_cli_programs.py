@@ -100,12 +100,13 @@ def test_unknown_setting_is_one_clear_failure(run):
     assert json.loads(shown.stderr.splitlines()[-1])["error"].endswith("did you mean 'store'?")
 
 
-def test_a_reader_that_goes_away_does_not_change_the_exit_code(tmp_path):
+@pytest.mark.parametrize("words", [["--dry", "sample", "--report", "json"], ["--list"]])
+def test_a_reader_that_goes_away_does_not_change_the_exit_code(tmp_path, words):
     read, write = os.pipe()
     os.close(read)
     try:
         shown = subprocess.run(
-            [MODELPORT, "--dry", "sample", "--report", "json"],
+            [MODELPORT, *words],
             cwd=tmp_path,
             stdout=write,
             stderr=subprocess.PIPE,
@@ -120,7 +121,7 @@ def test_a_reader_that_goes_away_does_not_change_the_exit_code(tmp_path):
 
 BUGGY = """
 from invoke.collection import Collection
-from pipeline.cli.command import command
+from pipeline.cli.commands import command
 from pipeline.cli.program import ModelportProgram
 
 @command(help={})
@@ -151,7 +152,7 @@ def test_debug_log_holds_no_secret(run, program, cwd, tmp_path):
 
 def test_listing_imports_nothing_heavy(run):
     code = (
-        "import sys, pipeline.cli.namespace as n; n.namespace();"
+        "import sys, pipeline.cli.namespace as n; n.build_namespace();"
         "print([m for m in ('msgspec', 'numpy', 'boto3', 'rich', 'tuf', 'zstandard', 'oss2', 'pipeline.settings') if m in sys.modules])"
     )
     assert run("-c", code, program=sys.executable).stdout == "[]\n"

@@ -8,7 +8,7 @@ import pytest
 from invoke.collection import Collection
 from invoke.program import Program
 
-from pipeline.cli.command import Answer, command
+from pipeline.cli.commands import Answer, command
 from pipeline.errors import ConflictError, DiskError, IntegrityError, LeftInLedger, TrustError, UnavailableError, UsageError
 from pipeline.events import PartDone, Progress, Retrying, StepFinished, StepStarted, Warned
 
