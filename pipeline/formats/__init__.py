@@ -54,13 +54,17 @@ def find_tensors(read: ReadAt, size: int, path: str) -> Found:
     ``read(offset, length)`` gives bytes of the file; fewer than asked only at its end. What it
     raises passes through: a disk that fails is not a damaged header.
     """
-    head = read(0, min(size, HEAD_BYTES)) if size else b""
+    header = Header(read, size)
     name = path.lower()
+    try:
+        head = header.bytes(0, min(size, HEAD_BYTES))
+    except Damaged as error:
+        return Found(OPAQUE, None, str(error))
     for format_ in _FORMATS:
         if not format_.starts(head, size):
             continue
         try:
-            tensors = format_.tensors(Header(read, size))
+            tensors = format_.tensors(header)
             if tensors is not None:
                 return Found(format_.name, check_tensors(tensors, size), None)
         except Damaged as error:

@@ -80,7 +80,7 @@ def find_gguf_tensors(header: Header) -> Iterator[Tensor]:
         raise Damaged(f"its alignment is {alignment}")
     infos = sorted((_read_info(cursor) for _ in range(tensors)), key=lambda info: info.offset)
     start = -(-cursor.at // alignment) * alignment
-    ends = [info.offset for info in infos[1:]] + [header.size - start]
+    ends = [*(info.offset for info in infos), header.size - start][1:]
     for info, end in zip(infos, ends, strict=True):
         size = end - info.offset if info.size is None else info.size
         if 0 < end - info.offset - size < alignment:

@@ -75,4 +75,6 @@ def find_safetensors(header: Header) -> Iterator[Tensor]:
         if entry.data_offsets is None:
             raise Damaged(f"tensor {name[:80]!r} has no offsets")
         low, high = entry.data_offsets
+        if not 0 <= low <= high:
+            raise Damaged(f"a tensor lies at {low} to {high} behind the header")
         yield Tensor(start + low, start + high, _ELEMENTS.get(entry.dtype, BYTES))
