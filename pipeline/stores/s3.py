@@ -1,9 +1,9 @@
 """A store in a bucket of Amazon S3 or of anything that speaks its protocol.
 
-Takes a bucket and a prefix, gives an ``ObjectStore``. Everything small goes through boto3. A body does
-not: its sha256 is known, so the request is signed over that name by botocore's own signer and the bytes go
-straight to the socket, neither copied nor hashed again nor wrapped in aws-chunked (docs/adr/0020).
-Addresses, regions and credentials are boto3's decision in both cases.
+Takes a bucket and a prefix, gives an ``ObjectStore``. Everything small goes through a client of
+botocore, which is boto3 without its resources. A body does not: its sha256 is known, so the request is signed
+over it by botocore's own signer and the bytes go straight to the socket, neither copied nor hashed again nor
+wrapped in aws-chunked (docs/adr/0020). Addresses, regions and credentials are boto3's decision in both cases.
 
 next: ``stores.oss``
 """
@@ -16,10 +16,9 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 from urllib.parse import parse_qs, quote, urlsplit, urlunsplit
 
-import boto3
 import urllib3
 from botocore.auth import S3SigV4Auth
 from botocore.awsrequest import AWSRequest
@@ -328,7 +327,7 @@ class S3Store:
         ca_file = authorities(self._ca_file or session.get_config_variable("ca_bundle"))
         local = urlsplit(self._endpoint or "").hostname == "localhost"
         try:
-            client = boto3.session.Session(botocore_session=session).client(
+            client = session.create_client(
                 "s3",
                 endpoint_url=self._endpoint,
                 region_name=self._region,
@@ -358,7 +357,7 @@ class S3Store:
         scope = parse_qs(parts.query)["X-Amz-Credential"][0].split("/")
         base_url = urlunsplit((parts.scheme, parts.netloc, parts.path.removesuffix("k"), "", ""))
         pool = open_pool(ca_file=ca_file, proxy=get_environ_proxies(base_url).get(parts.scheme), connections=self._connections)
-        return _Line(client, credentials, pool, base_url, region=scope[-3], service=scope[-2])
+        return _Line(cast("S3Client", client), credentials, pool, base_url, region=scope[-3], service=scope[-2])
 
     def _after_call(self, parsed: dict[str, Any], **_: Any) -> None:
         self._clock.note(parsed.get("ResponseMetadata", {}).get("HTTPHeaders", {}))
