@@ -36,6 +36,7 @@ WEB_PART_BYTES = 16 << 20
 PART_SIZES = (64 << 20, 128 << 20, 256 << 20)
 INTEGER_LIMIT = 2**53 - 1
 RANGE_CHARS = 200
+_ALTERED = "The tree was not written by modelport, or it was altered."
 NEWER = "It needs modelport ≥ the version that wrote it: update modelport."
 
 
@@ -145,17 +146,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
         if self.format != FORMAT or self.format_version != FORMAT_VERSION:
             raise InvalidDocument(
                 f"manifest has format {self.format!r} version {self.format_version}, expected {FORMAT!r} {FORMAT_VERSION}",
-                hint=NEWER,
+                hint=NEWER if self.format == FORMAT and self.format_version > FORMAT_VERSION else _ALTERED,
             )
-        try:
-            release = self.release
-            for dependency in self.dependencies:
-                check_model(dependency.model)
-                _check_range(dependency)
-            for base in self.bases:
-                Release.parse(base.release)
-        except NameRefused as error:
-            raise _broken(str(error)) from error
         for what, count, most in (
             ("files", len(self.files), MANIFEST_FILES),
             ("parts", len(self.parts), MANIFEST_PARTS),
@@ -164,17 +156,27 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
         ):
             if count > most:
                 raise _broken(f"{count} {what}, at most {most} are allowed")
-        _check_order("dependencies", [dependency.model for dependency in self.dependencies])
-        _check_order("files", [file.path for file in self.files])
+        self._check_names()
         if not 0 < self.part_size <= PART_BYTES:
             raise _broken(f"part_size {self.part_size} is not between 1 and {PART_BYTES}")
-        for base in self.bases:
-            if base.release == str(release) or not is_hex64(base.manifest_sha256):
-                raise _broken(f"base {base.release!r} is the release itself or has a malformed digest")
         self._check_parts()
         self._check_files()
         if self.profile != "default":
             self._check_whole_parts()
+
+    def _check_names(self) -> None:
+        try:
+            release = self.release
+            for dependency in self.dependencies:
+                check_model(dependency.model)
+                _check_range(dependency)
+            for base in self.bases:
+                if Release.parse(base.release) == release or not is_hex64(base.manifest_sha256):
+                    raise _broken(f"base {base.release!r} is the release itself or has a malformed digest")
+        except NameRefused as error:
+            raise _broken(str(error)) from error
+        _check_order("dependencies", [dependency.model for dependency in self.dependencies])
+        _check_order("files", [file.path for file in self.files])
 
     def _check_parts(self) -> None:
         most = WEB_PART_BYTES if self.profile == "web" else PART_BYTES
@@ -245,15 +247,12 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def _check_range(dependency: Dependency) -> None:
+    if len(dependency.version) > RANGE_CHARS:
+        raise _broken(f"the range of dependency {dependency.model} has more than {RANGE_CHARS} characters")
     try:
-        NpmSpec(dependency.version[: RANGE_CHARS + 1])
+        NpmSpec(dependency.version)
     except ValueError:
-        fault = "is no SemVer range"
-    else:
-        if len(dependency.version) <= RANGE_CHARS:
-            return
-        fault = f"has more than {RANGE_CHARS} characters"
-    raise _broken(f"the range {dependency.version[:40]!r} of dependency {dependency.model} {fault}")
+        raise _broken(f"the range {dependency.version!r} of dependency {dependency.model} is no SemVer range") from None
 
 
 def _check_order(what: str, keys: list[str]) -> None:
@@ -272,6 +271,4 @@ def _check_overlaps(chunks: dict[tuple[int, int], Chunk]) -> None:
 
 
 def _broken(rule: str) -> InvalidDocument:
-    return InvalidDocument(
-        f"the manifest breaks its format: {rule}", hint="The tree was not written by modelport, or it was altered."
-    )
+    return InvalidDocument(f"the manifest breaks its format: {rule}", hint=_ALTERED)

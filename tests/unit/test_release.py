@@ -13,10 +13,12 @@ from pipeline.release import (
     path_fault,
 )
 
-RESERVED = "root targets snapshot timestamp models channels current control metadata parts web".split()
+RESERVED = ["root", "targets", "snapshot", "timestamp", "models", "channels", "current", "control", "metadata", "parts", "web"]
 
 
-@pytest.mark.parametrize("name", ["a", "7", "bert", "bert-v2", "qwen2.5-0.5b", "a_b", "x" * 64, "bert-v2.1.0", "rooted", "conx", "com10"])
+@pytest.mark.parametrize(
+    "name", ["a", "7", "bert", "bert-v2", "qwen2.5-0.5b", "a_b", "x" * 64, "bert-v2.1.0", "rooted", "conx", "com10"]
+)
 def test_model_name_is_taken(name):
     assert check_model(name) == name
 
@@ -34,14 +36,37 @@ def test_model_name_that_is_a_windows_device_is_refused(name):
 
 
 @pytest.mark.parametrize(
-    "name", ["", "Bert", "-a", "a-", ".a", "a.", "_a", "a_", "a..b", "a/b", "a b", "a\n", "x" * 65, "é", "\u0661", "a\x00b", "a@b", "../a"]
+    "name",
+    [
+        "",
+        "Bert",
+        "-a",
+        "a-",
+        ".a",
+        "a.",
+        "_a",
+        "a_",
+        "a..b",
+        "a/b",
+        "a b",
+        "a\n",
+        "x" * 65,
+        "é",
+        "\u0661",
+        "a\x00b",
+        "a@b",
+        "../a",
+    ],
 )
 def test_malformed_model_name_is_refused(name):
     with pytest.raises(NameRefused, match="model name"):
         check_model(name)
 
 
-@pytest.mark.parametrize("version", ["0.0.0", "2.1.0", "1.2.3-rc.1", "1.2.3-0a", "1.2.3-x-y", "1.2.3-v", "1.2.3-a-vb", "1.2.3--", "10.20.30-a." + "b" * 53])
+@pytest.mark.parametrize(
+    "version",
+    ["0.0.0", "2.1.0", "1.2.3-rc.1", "1.2.3-0a", "1.2.3-x-y", "1.2.3-v", "1.2.3-a-vb", "1.2.3--", "10.20.30-a." + "b" * 53],
+)
 def test_version_is_taken(version):
     assert check_version(version) == version
 
@@ -96,7 +121,21 @@ def test_release_divides_at_the_last_whole_version(text, model, version):
 
 @pytest.mark.parametrize(
     "text",
-    ["", "bert", "bert-v", "bert-v2.1", "-v2.1.0", "bert-V2.1.0", "bert v2.1.0", "bert-v2.1.0-v1", "bert-v2.1.0+x", "bert-v2.1.0\n", "root-v1.0.0", "a/b-v1.0.0", "BERT-v1.0.0"],
+    [
+        "",
+        "bert",
+        "bert-v",
+        "bert-v2.1",
+        "-v2.1.0",
+        "bert-V2.1.0",
+        "bert v2.1.0",
+        "bert-v2.1.0-v1",
+        "bert-v2.1.0+x",
+        "bert-v2.1.0\n",
+        "root-v1.0.0",
+        "a/b-v1.0.0",
+        "BERT-v1.0.0",
+    ],
 )
 def test_what_is_no_release_name_is_refused(text):
     with pytest.raises(NameRefused):
