@@ -35,7 +35,9 @@ def test_release_name_reads_back(model, version):
     assert Release.parse(str(release)) == release
 
 
-@given(st.lists(st.sampled_from(["a", "bert", "-v", "1.0.0", "2.1", "-rc", ".", "0", "v", "-", "-v2.0.0"]), max_size=8).map("".join))
+@given(
+    st.lists(st.sampled_from(["a", "bert", "-v", "1.0.0", "2.1", "-rc", ".", "0", "v", "-", "-v2.0.0"]), max_size=8).map("".join)
+)
 def test_what_parses_is_spelled_the_same(text):
     if taken(Release.parse, text):
         assert str(Release.parse(text)) == text
