@@ -10,7 +10,7 @@ next: ``announce``
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum
 from typing import Final, Protocol
 
@@ -213,23 +213,16 @@ class Unpin:
             draft.put_pins(self.release.model, kept)
 
 
-@dataclass
+@dataclass(frozen=True, slots=True)
 class Renew:
-    """Sign anew what these roles say, and the snapshot; nothing is hashed.
+    """Sign anew what these roles say (``targets`` and model names), and the snapshot; nothing is hashed."""
 
-    ``roles`` are ``targets`` and model names; every model if None. It holds once per commit, so that
-    a lost race does not renew for ever.
-    """
-
-    roles: Sequence[str] | None = None
-    renewed: list[str] = field(default_factory=list)
+    roles: tuple[str, ...] = ()
 
     def apply(self, draft: Draft) -> None:
         """Edit ``draft``."""
         draft.touch()
-        wanted = (*draft.model_names(),) if self.roles is None else tuple(self.roles)
-        self.renewed = list(wanted)
-        for role in wanted:
+        for role in self.roles:
             if role == "targets":
                 draft.edit_top()
             else:

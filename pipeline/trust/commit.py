@@ -26,7 +26,7 @@ from pipeline.trust.facts import signed_at
 from pipeline.trust.publisher import Publisher
 from pipeline.trust.reading import load_snapshot
 from pipeline.trust.roles import meta_versions, timestamp_of
-from pipeline.trust.sealed import Sealed, seal
+from pipeline.trust.sealed import Sealed, is_signed, seal
 from pipeline.trust.signing import Signing
 from pipeline.trust.survey import Survey, survey_store
 from pipeline.trust.view import View
@@ -140,7 +140,8 @@ def _announced_snapshot(publisher: Publisher, view: View) -> Snapshot | None:
 def _drafted(publisher: Publisher, found: Survey, changes: Sequence[Change]) -> Draft:
     predecessor = found.predecessor
     # A snapshot that only an earlier root's keys signed binds no time: signed-at starts again there.
-    before = signed_at(predecessor.unrecognized_fields, "snapshot") if predecessor and not found.inherited else None
+    bound = found.view is not None and is_signed(found.root.signed, "snapshot", found.view.snapshot)
+    before = signed_at(predecessor.unrecognized_fields, "snapshot") if predecessor and bound else None
     draft = Draft(found.root.signed, found.view, publisher.signing_time(before))
     if found.view is None:
         draft.edit_top()

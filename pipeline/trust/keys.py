@@ -121,6 +121,13 @@ class Keyring:
         """A keyring of these signers, whatever their slot."""
         return cls({}, extra=signers)
 
+    @classmethod
+    def made(cls, **slots: Signer) -> Keyring:
+        """A keyring of signers in memory, by slot."""
+        return cls(
+            {slot: (f"memory:{slot}",) for slot in slots}, _loaded={f"memory:{slot}": made for slot, made in slots.items()}
+        )
+
     def with_signers(self, *signers: Signer) -> Keyring:
         """This keyring and ``signers``."""
         return Keyring(self.uris, self.secrets, (*self.extra, *signers), self._loaded)

@@ -24,14 +24,13 @@ from pipeline.trust.sealed import (
     SNAPSHOT_BYTES,
     TARGETS_BYTES,
     TIMESTAMP_BYTES,
-    R,
     Sealed,
     check_meta,
     check_signed,
     is_signed,
     open_sealed,
 )
-from pipeline.trust.state import TrustState
+from pipeline.trust.state import StateDocument, TrustState
 from pipeline.trust.view import View, load_targets
 
 _HINT = "The tree was not written by modelport, or it was altered: try another source."
@@ -56,18 +55,18 @@ def read_view(
     """
     place: Place = "offline" if offline else "online"
     judge = judge_for(place, now(), state.signed_at, require_fresh=require_fresh)
-    root, timestamp = _root_and_timestamp(source, state)
+    root, timestamp, baseline = _root_and_timestamp(source, state)
     judge.check_fresh(root.signed, role_key("root", root.version))
-    older = _check_role(state, root, timestamp, judge, what=TIMESTAMP)
+    older = _check_role(state, root, timestamp, judge, baseline, what=TIMESTAMP)
     if not older:
         state.record({"timestamp": timestamp}, signed_at=_signed_time(timestamp, judge))
     judge.check_fresh(timestamp.signed, TIMESTAMP)
     snapshot = load_snapshot(source, timestamp.signed)
     what = role_key("snapshot", snapshot.version)
-    older = _check_role(state, root, snapshot, judge, what=what) or older
+    older = _check_role(state, root, snapshot, judge, baseline, what=what) or older
     if not older:
         try:
-            state.check_claims(meta_versions(snapshot.signed), what=what)
+            state.check_claims(meta_versions(snapshot.signed), baseline, what=what)
         except RollbackRefused as error:
             older = _as_older(judge, state, error)
     judge.check_fresh(snapshot.signed, what)
@@ -76,12 +75,22 @@ def read_view(
     else:
         state.record({"snapshot": snapshot}, claims=meta_versions(snapshot.signed))
         targets = load_targets(source, snapshot.signed, "targets", root.signed, state)
-        state.check("targets", targets, what=role_key("targets", targets.version))
+        state.check("targets", targets, baseline, what=role_key("targets", targets.version))
         state.record({"targets": targets})
         delegator = targets
     judge.check_fresh(targets.signed, role_key("targets", targets.version))
     return View(
-        source, state, judge, root, timestamp, snapshot, targets, delegator.signed, older=older, allow_downgrade=allow_downgrade
+        source,
+        state,
+        judge,
+        root,
+        timestamp,
+        snapshot,
+        targets,
+        delegator.signed,
+        baseline,
+        older=older,
+        allow_downgrade=allow_downgrade,
     )
 
 
@@ -113,20 +122,29 @@ def load_snapshot(source: TreeSource, timestamp: Timestamp) -> Sealed[Snapshot]:
     return snapshot
 
 
-def _root_and_timestamp(source: TreeSource, state: TrustState) -> tuple[Sealed[Root], Sealed[Timestamp]]:
+def _root_and_timestamp(source: TreeSource, state: TrustState) -> tuple[Sealed[Root], Sealed[Timestamp], StateDocument]:
     root = follow_roots(source, state)
     while True:
+        baseline = state.read()
         timestamp = open_timestamp(read_capped(source, TIMESTAMP, TIMESTAMP_BYTES))
         if is_signed(root.signed, "timestamp", timestamp):
-            return root, timestamp
+            return root, timestamp, baseline
         # A rotation may have passed between asking for roots and reading the timestamp.
         newest = follow_roots(source, state)
         if newest.version == root.version:
-            return root, timestamp
+            return root, timestamp, baseline
         root = newest
 
 
-def _check_role(state: TrustState, root: Sealed[Root], role: Sealed[R], judge: Judge, *, what: str) -> bool:
+def _check_role(
+    state: TrustState,
+    root: Sealed[Root],
+    role: Sealed[Timestamp] | Sealed[Snapshot],
+    judge: Judge,
+    seen: StateDocument,
+    *,
+    what: str,
+) -> bool:
     """Signature, then rollback; True when it is older than what was seen and that is allowed here."""
     name = role.signed.type
     if judge.place == "offline" and not is_signed(root.signed, name, role):
@@ -137,10 +155,10 @@ def _check_role(state: TrustState, root: Sealed[Root], role: Sealed[R], judge: J
             return _as_older(judge, state, RollbackRefused(message))
     check_signed(root.signed, name, role, what=what)
     try:
-        state.check(name, role, what=what)
+        state.check(name, role, seen, what=what)
     except RollbackRefused as error:
-        seen = state.read().seen.get(name)
-        if seen is not None and role.version == seen.version:
+        known = seen.seen.get(name)
+        if known is not None and role.version == known.version:
             raise
         return _as_older(judge, state, error)
     return False

@@ -113,7 +113,15 @@ class Signing:
         targets = written["targets"] if "targets" in written or found.view is None else found.view.targets
         announcing = seal(timestamp_of(snapshot), ())
         view = View(
-            publisher.store, publisher.state, publisher.judge(), found.root, announcing, snapshot, targets, targets.signed
+            publisher.store,
+            publisher.state,
+            publisher.judge(),
+            found.root,
+            announcing,
+            snapshot,
+            targets,
+            targets.signed,
+            publisher.state.read(),
         )
         for role, sealed in written.items():
             if role != "targets":

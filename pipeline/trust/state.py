@@ -155,13 +155,15 @@ class TrustState:
         except FileNotFoundError:
             return None
 
-    def check(self, role: str, sealed: Sealed[Any], *, what: str) -> None:
-        """Refuse what is older than, or differs from, what was seen.
+    def check(self, role: str, sealed: Sealed[Any], document: StateDocument, *, what: str) -> None:
+        """Refuse what is older than, or differs from, what ``document`` says was seen.
+
+        ``document`` was read before the role was: another process of this place may have seen a newer
+        one in between, which makes ours no rollback.
 
         Raises:
             RollbackRefused: the difference is noted in the state.
         """
-        document = self.read()
         seen = document.seen.get(role)
         if seen and sealed.version == seen.version and sealed.signed_sha256 != seen.sha256:
             self.note(f"{role} version {sealed.version}: seen with two contents, {seen.sha256} and {sealed.signed_sha256}")
@@ -176,13 +178,12 @@ class TrustState:
                 hint="The source is out of date or was set back: try another source, or wait for its caches.",
             )
 
-    def check_claims(self, versions: Mapping[str, int], *, what: str) -> None:
+    def check_claims(self, versions: Mapping[str, int], document: StateDocument, *, what: str) -> None:
         """Refuse a snapshot that names older roles than were seen, or none for a role that was seen.
 
         Raises:
             RollbackRefused
         """
-        document = self.read()
         for role in sorted({*document.claims, *document.seen} - {"root", "snapshot", "timestamp"}):
             least = max(document.claims.get(role, 0), document.seen[role].version if role in document.seen else 0)
             if versions.get(role, 0) < least:

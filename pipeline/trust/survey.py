@@ -22,6 +22,7 @@ from pipeline.trust.publisher import Publisher
 from pipeline.trust.reading import open_timestamp
 from pipeline.trust.roles import meta_versions
 from pipeline.trust.sealed import SNAPSHOT_BYTES, TIMESTAMP_BYTES, Sealed, check_signed, is_signed, open_sealed
+from pipeline.trust.state import StateDocument
 from pipeline.trust.view import View, load_targets, target_sha256
 
 # A store may show a snapshot a moment before the files it names.
@@ -70,6 +71,7 @@ class _Basis:
     root: Sealed[Root]
     snapshot_root: Sealed[Root]
     targets_root: Sealed[Root]
+    baseline: StateDocument
     timestamp: Sealed[Timestamp] | None = None
     announced: int = 0
 
@@ -83,39 +85,48 @@ def survey_store(publisher: Publisher) -> Survey:
         InvalidDocument: the timestamp announces a snapshot that is gone or torn.
     """
     store, state = publisher.store, publisher.state
-    # The list comes first: a snapshot in it was made under a root that is there by now.
-    numbers = _numbers(publisher)
     root = follow_roots(store, state)
+    while True:
+        baseline = state.read()
+        numbers = _numbers(publisher)
+        # Asked again after the list: a snapshot in it was made under a root that is there by now.
+        newest = follow_roots(store, state)
+        if newest.version == root.version:
+            break
+        root = newest
     check_same_tree(store, root)
     timestamp, exists = _timestamp(publisher, root)
     announced = timestamp.version if timestamp else 0
     listed = {number for number in numbers.get("snapshot", ()) if number >= announced} | ({announced} - {0})
     spent: list[int] = []
     view: View | None = None
-    basis = _Basis(root, root, root, timestamp, announced)
+    basis = _Basis(root, root, root, baseline, timestamp, announced)
     for version in sorted(listed | _gaps(listed), reverse=True):
         view = _valid_view(publisher, basis, version, looks=2 if version in listed else 1)
         if view is not None:
             break
         spent.append(version)
     inherited = False
-    if view is None and not announced:
-        view = _inherited_view(publisher, root, sorted(listed, reverse=True))
+    if view is None:
+        view = _inherited_view(publisher, root, baseline, sorted(listed, reverse=True))
         inherited = view is not None
     if view is None and exists:
         raise InvalidDocument(
             f"{store.url}: {TIMESTAMP} is there, but no snapshot at or above the one it announces is valid",
             hint="Objects of the tree were lost or altered: restore metadata/ from a mirror before publishing.",
         )
-    _check_not_older(publisher, view)
+    _check_not_older(publisher, view, baseline)
     highest = {role: max(taken) for role, taken in numbers.items()}
     highest["snapshot"] = max(highest.get("snapshot", 0), announced)
+    # The timestamp may be newer than the list that was read before it.
+    for role, version in (meta_versions(view.snapshot.signed) if view else {}).items():
+        highest[role] = max(highest.get(role, 0), version)
     return Survey(root, view, announced, highest, tuple(spent), inherited)
 
 
 def higher_snapshot(publisher: Publisher, root: Sealed[Root], above: int) -> View | None:
     """The highest valid snapshot above number ``above``, or None."""
-    basis = _Basis(root, root, root, announced=above)
+    basis = _Basis(root, root, root, publisher.state.read(), announced=above)
     for version in sorted((number for number in _numbers(publisher).get("snapshot", ()) if number > above), reverse=True):
         view = _valid_view(publisher, basis, version)
         if view is not None:
@@ -173,7 +184,7 @@ def _open_view(publisher: Publisher, basis: _Basis, version: int) -> View:
     if timestamp is not None and timestamp.version == version and timestamp.signed.snapshot_meta != snapshot.meta:
         raise BadSignature(f"{key} is not the snapshot that the timestamp announces")
     targets = load_targets(store, snapshot.signed, "targets", basis.targets_root.signed, state)
-    view = View(store, state, publisher.judge(), basis.root, timestamp, snapshot, targets, targets.signed)
+    view = View(store, state, publisher.judge(), basis.root, timestamp, snapshot, targets, targets.signed, basis.baseline)
     if version > basis.announced:
         _check_named(view)
     return view
@@ -188,25 +199,25 @@ def _check_named(view: View) -> None:
                 next(iter(view.source.get(target_key(path, target_sha256(path, target)), size=1)), b"")
 
 
-def _inherited_view(publisher: Publisher, root: Sealed[Root], listed: list[int]) -> View | None:
+def _inherited_view(publisher: Publisher, root: Sealed[Root], baseline: StateDocument, listed: list[int]) -> View | None:
     # The newest root names keys that have signed nothing yet: what stood before it is continued, judged
     # by the root that was right then. Versions seen here still hold, so this cannot go back in time.
     for past in list(publisher.state.roots())[1:]:
         for version in listed:
             for targets_root in (root, past):
-                view = _valid_view(publisher, _Basis(root, past, targets_root, announced=version), version, looks=1)
+                view = _valid_view(publisher, _Basis(root, past, targets_root, baseline, announced=version), version, looks=1)
                 if view is not None:
                     return view
     return None
 
 
-def _check_not_older(publisher: Publisher, view: View | None) -> None:
+def _check_not_older(publisher: Publisher, view: View | None, baseline: StateDocument) -> None:
     state = publisher.state
     if view is None:
-        if "snapshot" in state.read().seen:
-            state.check_claims({}, what=f"{publisher.store.url} shows no valid snapshot, which")
+        if "snapshot" in baseline.seen:
+            state.check_claims({}, baseline, what=f"{publisher.store.url} shows no valid snapshot, which")
         return
     what = role_key("snapshot", view.snapshot.version)
-    state.check("snapshot", view.snapshot, what=what)
-    state.check_claims(meta_versions(view.snapshot.signed), what=what)
-    state.check("targets", view.targets, what=role_key("targets", view.targets.version))
+    state.check("snapshot", view.snapshot, baseline, what=what)
+    state.check_claims(meta_versions(view.snapshot.signed), baseline, what=what)
+    state.check("targets", view.targets, baseline, what=role_key("targets", view.targets.version))

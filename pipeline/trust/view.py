@@ -32,7 +32,7 @@ from pipeline.trust.facts import (
 from pipeline.trust.judge import Judge
 from pipeline.trust.roles import delegated_models
 from pipeline.trust.sealed import TARGETS_BYTES, Sealed, check_meta, check_signed, open_sealed
-from pipeline.trust.state import TrustState
+from pipeline.trust.state import StateDocument, TrustState
 
 _HINT = "The tree was not written by modelport, or it was altered: try another source."
 
@@ -57,7 +57,8 @@ class View:
     """One verified snapshot of a tree.
 
     ``delegator`` is the targets role by which model roles are judged: the snapshot's own, but for an
-    older snapshot read offline, where it is the newest one that this place has seen.
+    older snapshot read offline, where it is the newest one that this place has seen. ``baseline`` is
+    what this place had seen before the reading began.
     """
 
     source: TreeSource
@@ -68,6 +69,7 @@ class View:
     snapshot: Sealed[Snapshot]
     targets: Sealed[Targets]
     delegator: Targets
+    baseline: StateDocument
     older: bool = False
     allow_downgrade: bool = False
     _models: dict[ModelName, Sealed[Targets]] = field(default_factory=dict, repr=False)
@@ -162,7 +164,7 @@ class View:
         key = role_key(model, self.snapshot.signed.meta[f"{model}.json"].version)
         role = load_targets(self.source, self.snapshot.signed, model, self.delegator, self.state)
         try:
-            self.state.check(model, role, what=key)
+            self.state.check(model, role, self.baseline, what=key)
         except RollbackRefused:
             if not (self.older and self.allow_downgrade):
                 raise
