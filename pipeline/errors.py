@@ -11,6 +11,7 @@ The exit codes are a contract (docs/reference/exit-codes.md)::
     │   └── ClockSkew                  this clock, or the predecessor's, is off
     ├── IntegrityError             3   bytes are not what they must be
     │   ├── SourceChanged
+    │   ├── PlanDiffers                what a saved plan says no longer holds
     │   ├── InvalidDocument            a fetched document breaks its format
     │   ├── DigestMismatch
     │   ├── SizeMismatch
@@ -94,6 +95,10 @@ class IntegrityError(ModelportError):
 
 class SourceChanged(IntegrityError):
     """A file changed while it was being read."""
+
+
+class PlanDiffers(IntegrityError):
+    """A publish by a saved plan came upon something the plan did not foresee."""
 
 
 class InvalidDocument(IntegrityError):

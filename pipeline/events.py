@@ -14,6 +14,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
+How = Literal["sent", "present", "replaced"]
+
 
 @dataclass(frozen=True, slots=True)
 class StepStarted:
@@ -39,7 +41,7 @@ class PartDone:
     step: str
     blake3: str
     size: int
-    how: Literal["sent", "present", "replaced"]
+    how: How
 
 
 @dataclass(frozen=True, slots=True)

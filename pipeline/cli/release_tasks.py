@@ -7,7 +7,7 @@ next: ``trust_tasks``
 
 from __future__ import annotations
 
-from pipeline.cli.commands import Answer, Run, command
+from pipeline.cli.commands import STORE, Answer, Run, command
 
 
 @command(settings=("models_dir",), help={})
@@ -29,4 +29,193 @@ def sample(run: Run) -> Answer:
     )
 
 
-WALK = (sample,)
+PUBLISH_FLAGS = {
+    "model": "The release, as in bert-v2.1.0: model name, -v, SemVer version.",
+    "source": "Folder or file to publish. Default: the folder of that name in models_dir.",
+    "kind": "What it is: model, web or wheels. Default model.",
+    "channel": "Channel to move to the release in the same commit, as in stable. Default: none moves.",
+    "base": "Earlier release whose parts may be reused; repeat it for more. Default: the channel's, else the newest.",
+    "profile": "default (packed and encoded), raw (plain bytes, files are whole parts) or web (raw, parts up to 16 MiB).",
+    "encoding": "auto (weights are coded, what gains under 3 % stays raw) or raw. Default auto.",
+}
+
+
+@command(
+    settings=(*STORE, "models_dir", "part_size"),
+    help={**PUBLISH_FLAGS, "save": "File to keep the plan in, for publish --plan. Default: it is only printed."},
+)
+def plan(
+    run: Run,
+    *,
+    model: str,
+    source: str = "",
+    kind: str = "",
+    channel: str = "",
+    base: tuple[str, ...] = (),
+    profile: str = "",
+    encoding: str = "",
+    save: str = "",
+) -> Answer:
+    """Show what a publish would send: objects, bytes, requests and their price. Nothing is written to the store.
+
+    Reads and encodes the whole folder as publish would, and asks the store what it has.
+
+    Example: invoke plan --model bert-v2.1.0 --save plan.json
+    Exit codes: 0 done, 2 unusable source or flag, 3 source changed or poisoned object, 4 trust, 5 store.
+    """
+    from pipeline.cli.orders import order_of, save_plan
+    from pipeline.cli.summaries import plan_summary
+    from pipeline.planning import plan_release
+
+    order = order_of(
+        run.settings, model=model, source=source, kind=kind, channel=channel, bases=base, profile=profile, encoding=encoding
+    )
+    planned = plan_release(order, run.place, run.listen)
+    if save:
+        save_plan(planned, save)
+    return Answer(planned, plan_summary(planned, save))
+
+
+@command(
+    settings=(*STORE, "models_dir", "part_size"),
+    help={
+        **PUBLISH_FLAGS,
+        "plan": "A plan saved by `invoke plan --save`: do exactly that, or stop before anything is visible.",
+        "rehash": "Read every file again, whatever the stat cache knows. Default: off.",
+        "repair": "Replace objects that stand under a content name with other bytes. Default: they are an error.",
+        "allow_unsafe_store": "Publish to a store without conditional writes: only if nobody else does. Default: refused.",
+    },
+)
+def publish(
+    run: Run,
+    *,
+    model: str,
+    source: str = "",
+    kind: str = "",
+    channel: str = "",
+    base: tuple[str, ...] = (),
+    profile: str = "",
+    encoding: str = "",
+    plan: str = "",
+    rehash: bool = False,
+    repair: bool = False,
+    allow_unsafe_store: bool = False,
+) -> Answer:
+    """Publish a model folder as a signed release. Run again after any interruption: only what is missing is sent.
+
+    In one's own directory (the default store) the first publish makes the signing keys and pins their root.
+    Under --dry it only plans.
+
+    Example: invoke publish --model bert-v2.1.0 --channel stable
+    Exit codes: 0 done, 2 unusable source, flag or store, 3 source changed, poisoned object or plan differs,
+    4 keys or trust, 5 store unreachable, 6 disk, 8 same version with other content, moved channel, 130 interrupted.
+    """
+    from pipeline.cli.orders import order_of, read_plan
+    from pipeline.cli.summaries import plan_summary, publish_summary
+    from pipeline.planning import plan_release
+    from pipeline.publish import publish_release
+
+    order = order_of(
+        run.settings,
+        model=model,
+        source=source,
+        kind=kind,
+        channel=channel,
+        bases=base,
+        profile=profile,
+        encoding=encoding,
+        rehash=rehash,
+        repair=repair,
+        allow_unsafe=allow_unsafe_store,
+    )
+    if run.dry:
+        planned = plan_release(order, run.place, run.listen)
+        return Answer(planned, plan_summary(planned, ""))
+    published = publish_release(order, run.place, run.listen, plan=read_plan(plan) if plan else None)
+    return Answer(published, publish_summary(published))
+
+
+@command(
+    settings=STORE,
+    help={
+        "model": "The release to prove, as in bert-v2.1.0.",
+        "sample": "Percent of the parts to read and hash, as in 5%. Default 0: sizes and the store's own digests.",
+        "all": "Read, hash and decode every part. Default: off.",
+    },
+)
+def verify(run: Run, *, model: str, sample: str = "", all: bool = False) -> Answer:  # noqa: A002 (the flag's name)
+    """Prove a release's objects in the store against its signed manifest; names each missing, short or wrong one.
+
+    Example: invoke verify --model bert-v2.1.0 --all
+    Exit codes: 0 all is right, 2 unknown release, 3 a finding (each is named), 4 trust, 5 store.
+    """
+    from pipeline.cli.orders import percent_of
+    from pipeline.cli.summaries import verify_summary
+    from pipeline.release import Release
+    from pipeline.verify import verify_release
+
+    percent = percent_of(sample, all_of_it=all)
+    verified = verify_release(Release.parse(model), run.place, run.listen, sample_percent=percent)
+    return Answer(verified, verify_summary(verified))
+
+
+@command(settings=STORE, help={"model": "A release as in bert-v2.1.0, or a model as in bert. Default: everything."})
+def show(run: Run, *, model: str = "") -> Answer:
+    """Show models, releases and channels; of one release its files, sizes and what it shares with its bases.
+
+    Example: invoke show --model bert-v2.1.0
+    Exit codes: 0 done, 2 unknown name, 4 trust, 5 store.
+    """
+    from pipeline.cli.orders import name_of
+    from pipeline.cli.summaries import release_summary, tree_summary
+    from pipeline.release import Release
+    from pipeline.show import show_release, show_tree
+
+    name = name_of(model)
+    if isinstance(name, Release):
+        shown = show_release(run.place, name)
+        return Answer(shown, release_summary(shown))
+    tree = show_tree(run.place, name)
+    return Answer(tree, tree_summary(tree))
+
+
+@command(
+    settings=STORE,
+    help={
+        "model": "The release, as in bert-v2.1.0.",
+        "reason": "Why, for those who look. Default: none.",
+        "undo": "Take the mark back. Default: off.",
+    },
+)
+def yank(run: Run, *, model: str, reason: str = "", undo: bool = False) -> Answer:
+    """Mark a release as one that nobody should take any more; it can still be fetched by its exact name.
+
+    Example: invoke yank --model bert-v2.1.0 --reason "tokenizer is broken"
+    Exit codes: 0 done, 2 unknown release, 4 keys or trust, 5 store, 8 conflict.
+    """
+    from pipeline.cli.summaries import withdrawn_summary
+    from pipeline.release import Release
+    from pipeline.withdraw import yank_release
+
+    done = yank_release(Release.parse(model), run.place, run.listen, reason=reason, undo=undo)
+    return Answer(done, withdrawn_summary(done))
+
+
+@command(settings=STORE, help={"model": "The release, as in bert-v2.1.0.", "reason": "Why, for those who look. Default: none."})
+def retire(run: Run, *, model: str, reason: str = "") -> Answer:
+    """Remove a release for good; refused while a channel, a pin or another release needs it.
+
+    Its name stays taken. Its objects go with the next garbage collection, those that others share stay.
+
+    Example: invoke retire --model bert-v2.0.0
+    Exit codes: 0 done, 2 unknown release, 4 keys or trust, 5 store, 8 something needs it.
+    """
+    from pipeline.cli.summaries import withdrawn_summary
+    from pipeline.release import Release
+    from pipeline.withdraw import retire_release
+
+    done = retire_release(Release.parse(model), run.place, run.listen, reason=reason)
+    return Answer(done, withdrawn_summary(done))
+
+
+WALK = (sample, plan, publish, verify, show, yank, retire)

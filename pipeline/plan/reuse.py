@@ -59,7 +59,7 @@ def poor_parts(used: Iterable[Chunk], reuse: Reuse) -> frozenset[int]:
     sizes: dict[str, int] = {}
     served: dict[str, int] = {}
     numbers: dict[str, set[int]] = {}
-    for part, offset, stored in {(chunk.part, chunk.offset, chunk.stored) for chunk in used if chunk.part < 0}:
+    for part, _, stored in {(chunk.part, chunk.offset, chunk.stored) for chunk in used if chunk.part < 0}:
         found = reuse.parts[-1 - part]
         sizes[found.blake3] = found.size
         served[found.blake3] = served.get(found.blake3, 0) + stored

@@ -83,7 +83,7 @@ def scan_folder(place: Path, *, kind: Kind = "model") -> Folder:
         files = sorted(_walk(root, left_out), key=lambda file: file.path)
     else:
         left_out = []
-        files = [_source_file(place.name, root, os.stat(root))]
+        files = [_source_file(place.name, root, root.stat())]
     if not files:
         raise SourceError(f"{place} holds no files", hint="Put the model's files there, or name another folder with --source.")
     _check_names(files, place, WEB_PATH_BYTES if kind == "web" else PATH_BYTES)

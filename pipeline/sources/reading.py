@@ -89,7 +89,7 @@ class SourceReader:
         if found != self._expected:
             raise changed(self.path, difference(self._expected, found))
         try:
-            named = os.stat(self._place, follow_symlinks=False)
+            named = self._place.lstat()
         except OSError:
             raise changed(self.path, "it is gone") from None
         if (named.st_dev, named.st_ino) != (found.device, found.inode):

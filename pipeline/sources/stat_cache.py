@@ -72,9 +72,9 @@ class StatCache:
             try:
                 with os.fdopen(descriptor, "wb") as target:
                     target.write(msgspec.json.encode(entries))
-                os.replace(name, self._file)
+                Path(name).replace(self._file)
             except OSError:
-                os.unlink(name)
+                Path(name).unlink()
         except OSError:
             return
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from pipeline.digest import Sha256
 from pipeline.errors import AnotherPublisher
 from pipeline.manifest import Base, Profile
 from pipeline.plan.inputs import EncodingChoice, Inputs
@@ -31,7 +32,8 @@ def choose_inputs(
     own: Inputs,
     wishes: Wishes,
     leases: Sequence[FoundLease],
-    source: str,
+    *,
+    source: Sha256,
     own_id: str,
     still_signed: Callable[[Base], bool],
 ) -> Inputs:

@@ -56,7 +56,7 @@ class CutPlan:
 
 
 def cut_release(
-    release: Release, kind: Kind, folder: Folder, inputs: Inputs, bases: Sequence[BaseRelease], listen: Listener
+    release: Release, kind: Kind, folder: Folder, inputs: Inputs, bases: Sequence[BaseRelease], *, listen: Listener
 ) -> CutPlan:
     """Find the spans of every file; a damaged header is a warning, and its file opaque.
 

@@ -14,11 +14,12 @@ import queue
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass
+from typing import Literal
 
 from pipeline.digest import Blake3, Sha256, blake3_of, sha256_of
 from pipeline.encoding import Encoded, encode_chunk
 from pipeline.events import Listener, Progress
-from pipeline.manifest import Base, Chunk, Manifest, Part
+from pipeline.manifest import Chunk, Manifest, Part
 from pipeline.plan.assemble import IndexedFile, assemble
 from pipeline.plan.cut import Element
 from pipeline.plan.pack import ONE_PART_BYTES, Packer
@@ -61,13 +62,20 @@ class Indexed:
 
 
 @dataclass(frozen=True, slots=True)
+class _Body:
+    """A chunk as it will be stored; ``blake3`` is of the stored bytes, "" when they are the plain ones."""
+
+    encoded: Encoded
+    blake3: Blake3 | Literal[""]
+
+
+@dataclass(frozen=True, slots=True)
 class _Made:
-    """A piece after its work on a thread; ``encoded`` is None when a chunk like it is known already."""
+    """A piece after its work on a thread; ``body`` is None when a chunk like it was known already."""
 
     piece: Piece
     blake3: Blake3
-    encoded: Encoded | None
-    stored_blake3: Blake3 | None
+    body: _Body | None
 
 
 def name_part(body: memoryview) -> Part:
@@ -75,8 +83,8 @@ def name_part(body: memoryview) -> Part:
     return Part(blake3=blake3_of(body), sha256=sha256_of(body), size=len(body))
 
 
-def index_release(cut: CutPlan, ship: Ship, listen: Listener) -> Indexed:
-    """Read every file once and ship every new part as soon as it is full.
+def index_release(cut: CutPlan, ship: Ship, listen: Listener, *, step: str) -> Indexed:
+    """Read every file once and ship every new part as soon as it is full; ``step`` is whose progress it is.
 
     Raises:
         SourceError, SourceChanged: nothing but unreferenced parts is left behind.
@@ -91,7 +99,7 @@ def index_release(cut: CutPlan, ship: Ship, listen: Listener) -> Indexed:
     ):
         digests = FileDigests(hasher)
         packing = _Packing(cut, reuse, workers, _Shipper(shippers, ship, cut))
-        packing.pack_new(digests.read(cut), listen)
+        packing.pack_new(digests.read(cut), lambda size: listen(Progress(step, size)))
         packing.pack_poor()
         new_parts = packing.finish()
         return _manifest(cut, packing.files, new_parts, reuse, digests.results())
@@ -153,8 +161,8 @@ class _Packing:
         self._elements: dict[Blake3, Element] = {}
         self.files: list[list[Chunk]] = [[] for _ in cut.files]
 
-    def pack_new(self, pieces: Iterable[Piece], listen: Listener) -> None:
-        """Place every piece, in order."""
+    def pack_new(self, pieces: Iterable[Piece], read: Callable[[int], None]) -> None:
+        """Place every piece, in order; ``read`` is told the bytes of each."""
         for made in in_order(self._workers, self._work, pieces, ahead=PIECES_AHEAD):
             piece = made.piece
             if piece.hashed is not None:
@@ -166,7 +174,7 @@ class _Packing:
             elif chunk.part < 0:
                 self._elements.setdefault(made.blake3, piece.element)
             self.files[piece.file].append(chunk)
-            listen(Progress("read", len(piece.plain)))
+            read(len(piece.plain))
 
     def pack_poor(self) -> None:
         """Pack anew the chunks of base parts of which less than a quarter serves.
@@ -200,20 +208,21 @@ class _Packing:
 
     def _work(self, piece: Piece) -> _Made:
         name = blake3_of(piece.plain)
-        if not self._one_file and name in self._placed:
-            return _Made(piece, name, None, None)
+        known = not self._one_file and name in self._placed
+        return _Made(piece, name, None if known else self._encode(piece))
+
+    def _encode(self, piece: Piece) -> _Body:
         if self._cut.inputs.encoding == "raw" or self._one_file:
-            return _Made(piece, name, Encoded("raw", piece.plain), None)
+            return _Body(Encoded("raw", piece.plain), "")
         encoded = encode_chunk(piece.plain, piece.element)
-        return _Made(piece, name, encoded, None if encoded.encoding == "raw" else blake3_of(encoded.stored))
+        return _Body(encoded, "" if encoded.encoding == "raw" else blake3_of(encoded.stored))
 
     def _place(self, made: _Made, *, starts_file: bool) -> Chunk:
-        assert made.encoded is not None, "a chunk that nobody holds was encoded"
-        with memoryview(made.encoded.stored) as stored:
+        body = made.body or self._encode(made.piece)
+        large = self._cut.files[made.piece.file].source.size >= ONE_PART_BYTES
+        starts_base_part = large and made.blake3 in self._reuse.starts
+        with memoryview(body.encoded.stored) as stored:
             size = stored.nbytes
-            starts_base_part = (
-                made.blake3 in self._reuse.starts and self._cut.files[made.piece.file].source.size >= ONE_PART_BYTES
-            )
             slot = self._packer.place(size, starts_file=starts_file, starts_base_part=starts_base_part)
             if slot.closes:
                 self._shipper.close()
@@ -224,8 +233,8 @@ class _Packing:
             size,
             len(made.piece.plain),
             made.blake3,
-            made.encoded.encoding,
-            made.stored_blake3 or "",
+            body.encoded.encoding,
+            body.blake3,
         )
 
 

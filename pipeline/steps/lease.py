@@ -15,6 +15,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -177,6 +178,18 @@ def wait_for_collector(store: ObjectStore, listen: Listener, *, sleep: Callable[
         waited_s += COLLECTOR_LOOK_S
 
 
+@contextmanager
+def held_lease(store: ObjectStore, owner: str, listen: Listener) -> Iterator[Lease]:
+    """Hold a lease without inputs for the length of a commit, so that no collector runs beside it."""
+    lease = Lease(store, new_record(owner), listen)
+    lease.take()
+    try:
+        wait_for_collector(store, listen)
+        yield lease
+    finally:
+        lease.drop()
+
+
 def remove_stale(store: ObjectStore, owner: str) -> None:
     """Remove the leases of ``owner`` that nobody holds any more."""
     for lease in list_leases(store, owner):
@@ -207,6 +220,6 @@ def _boot_id() -> str:
     # A process id means something only within one boot and one namespace: containers share the former.
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-        return f"{boot} {os.readlink('/proc/self/ns/pid')}"
+        return f"{boot} {Path('/proc/self/ns/pid').readlink()}"
     except OSError:
         return f"unknown {secrets.token_hex(8)}"

@@ -9,7 +9,7 @@ next: ``steps.commit``
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from pipeline.errors import ObjectMissing, VerifyFailed
@@ -35,29 +35,40 @@ class Proved:
 
 
 def prove_origin(uploaded: Uploaded, listen: Listener, *, sleep: Callable[[float], None] = time.sleep) -> Proved:
-    """See that every referenced part is there, whole.
+    """See that every part the release refers to is there, whole.
+
+    Raises:
+        VerifyFailed, PoisonedObject: as ``prove_parts``.
+    """
+    started = time.monotonic()
+    prove_parts(uploaded.store, uploaded.indexed.manifest.parts, listen, sleep=sleep)
+    return Proved(uploaded, started)
+
+
+def prove_parts(
+    store: ObjectStore, parts: Sequence[Part], listen: Listener, *, sleep: Callable[[float], None] = time.sleep
+) -> None:
+    """See that every one of ``parts`` is in ``store``.
 
     Raises:
         VerifyFailed: some are missing; the first few are named.
         PoisonedObject: one has another size or digest.
     """
     started = time.monotonic()
-    parts = uploaded.indexed.manifest.parts
     listen(StepStarted("prove", len(parts)))
 
     def look(part: Part) -> str | None:
-        return _missing(uploaded.store, part, sleep)
+        return _missing(store, part, sleep)
 
     with threads(LOOKS_AT_ONCE, "prove") as pool:
         missing = [key for key in in_order(pool, look, parts, ahead=2 * LOOKS_AT_ONCE) if key is not None]
     if missing:
         shown = ", ".join(missing[:3]) + (" …" if len(missing) > 3 else "")
         raise VerifyFailed(
-            f"{len(missing)} of {len(parts)} parts are not in {uploaded.store.url}: {shown}",
-            hint="Somebody deletes from the store, or it shows new objects late. Publish again: only these are sent.",
+            f"{len(missing)} of {len(parts)} parts are not in {store.url}: {shown}",
+            hint="Somebody deleted them, or the store shows new objects late: publish again with --repair to send them.",
         )
     listen(StepFinished("prove", len(parts), 0, time.monotonic() - started))
-    return Proved(uploaded, started)
 
 
 def _missing(store: ObjectStore, part: Part, sleep: Callable[[float], None]) -> str | None:

@@ -10,10 +10,12 @@ next: ``steps.prove``
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
+from pipeline.digest import Blake3
 from pipeline.errors import ObjectExists, ObjectMissing, StoreUnavailable
-from pipeline.events import Listener, PartDone, StepFinished, StepStarted
+from pipeline.events import How, Listener, PartDone, StepFinished, StepStarted
 from pipeline.layout import part_key
 from pipeline.manifest import Part
 from pipeline.ports import ObjectStore
@@ -23,6 +25,8 @@ from pipeline.steps.readback import fault_of, poisoned
 
 # Between "exists" on write and "missing" on look-up somebody deletes; more often than this is no accident.
 LOOK_AGAIN = 3
+
+Check = Callable[[Blake3, How], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +39,10 @@ class Uploaded:
     replaced: tuple[str, ...]
 
 
-def upload_release(cut: CutPlan, store: ObjectStore, *, repair: bool, listen: Listener) -> Uploaded:
+def upload_release(cut: CutPlan, store: ObjectStore, *, repair: bool, listen: Listener, check: Check | None = None) -> Uploaded:
     """Index the release and put every part that is not there yet.
+
+    ``check`` is told each part and how it came to be there, and may raise.
 
     Raises:
         PoisonedObject: another object stands under a part's name, and ``repair`` is not given.
@@ -52,14 +58,16 @@ def upload_release(cut: CutPlan, store: ObjectStore, *, repair: bool, listen: Li
         if how == "replaced":
             replaced.append(part_key(part.blake3))
         listen(PartDone("upload", part.blake3, part.size, how))
+        if check:
+            check(part.blake3, how)
         return part
 
-    indexed = index_release(cut, ship, listen)
+    indexed = index_release(cut, ship, listen, step="upload")
     listen(StepFinished("upload", indexed.parts.total, indexed.manifest.stored_bytes, time.monotonic() - started))
     return Uploaded(cut, indexed, store, tuple(sorted(replaced)))
 
 
-def put_part(store: ObjectStore, part: Part, body: memoryview, *, repair: bool) -> str:
+def put_part(store: ObjectStore, part: Part, body: memoryview, *, repair: bool) -> How:
     """Make ``part`` stand in the store; say whether it was ``sent``, ``present`` or ``replaced``.
 
     Raises:

@@ -1,0 +1,151 @@
+"""From flags, which are text, to what walks take.
+
+Takes a task's flags and the settings, gives orders, names and numbers, or one line that says which
+flag cannot be what it is.
+
+next: ``summaries``
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import get_args
+
+from pipeline.errors import DiskError, SourceError, UsageError
+from pipeline.manifest import Kind, Profile
+from pipeline.order import PublishOrder
+from pipeline.plan.cost import ReleasePlan
+from pipeline.plan.inputs import EncodingChoice
+from pipeline.planning import PLAN_BYTES, decode_plan, encode_plan
+from pipeline.release import ModelName, NameRefused, Release, check_channel, check_model
+from pipeline.settings import Settings
+
+
+def order_of(
+    settings: Settings,
+    *,
+    model: str,
+    source: str,
+    kind: str,
+    channel: str,
+    bases: Iterable[str],
+    profile: str,
+    encoding: str,
+    rehash: bool = False,
+    repair: bool = False,
+    allow_unsafe: bool = False,
+) -> PublishOrder:
+    """The order that these flags make.
+
+    Raises:
+        UsageError: naming the flag, and the nearest known value.
+    """
+    release = Release.parse(model)
+    return PublishOrder(
+        release=release,
+        source=Path(source) if source else model_folder(settings.models_dir, release),
+        kind=_one_of("kind", kind, get_args(Kind)) or "model",  # type: ignore[arg-type]  # _one_of gave one of them
+        channel=check_channel(channel) if channel else None,
+        bases=tuple(bases),
+        profile=_one_of("profile", profile, get_args(Profile)),  # type: ignore[arg-type]
+        encoding=_one_of("encoding", encoding, get_args(EncodingChoice)),  # type: ignore[arg-type]
+        part_size=settings.part_size,
+        daily_prefetch=settings.prefetch_per_day,
+        rehash=rehash,
+        repair=repair,
+        allow_unsafe=allow_unsafe,
+    )
+
+
+def model_folder(models_dir: Path, release: Release) -> Path:
+    """The folder of ``release`` in ``models_dir``.
+
+    Raises:
+        SourceError: it is not there; the message names the nearest that is.
+    """
+    folder = models_dir / str(release)
+    if folder.exists():
+        return folder
+    known = sorted(entry.name for entry in models_dir.iterdir() if entry.is_dir()) if models_dir.is_dir() else []
+    near = difflib.get_close_matches(str(release), known, 1)
+    hint = (
+        f"Did you mean --model {near[0]}?"
+        if near
+        else "Put the files there, name another folder with --source, or try: invoke sample"
+    )
+    raise SourceError(f"there is no folder {folder}", hint=hint)
+
+
+def name_of(text: str) -> Release | ModelName | None:
+    """A release, a model, or nothing.
+
+    Raises:
+        NameRefused: it is neither.
+    """
+    if not text:
+        return None
+    try:
+        return Release.parse(text)
+    except NameRefused:
+        return check_model(text)
+
+
+def percent_of(sample: str, *, all_of_it: bool) -> float:
+    """Percent of the parts to read.
+
+    Raises:
+        UsageError: not a number from 0 to 100.
+    """
+    if all_of_it:
+        return 100
+    text = sample.strip().removesuffix("%") or "0"
+    try:
+        percent = float(text)
+    except ValueError:
+        percent = -1
+    if not 0 <= percent <= 100:
+        raise UsageError(f"--sample {sample} is not a percentage, expected 0% to 100%", hint="Write it as --sample 5%.")
+    return percent
+
+
+def save_plan(plan: ReleasePlan, path: str) -> None:
+    """Write a plan to a file.
+
+    Raises:
+        DiskError
+    """
+    try:
+        Path(path).write_bytes(encode_plan(plan))
+    except OSError as error:
+        raise DiskError(f"cannot write the plan to {path}: {error.strerror}", hint="Choose another file with --save.") from error
+
+
+def read_plan(path: str) -> ReleasePlan:
+    """Read a plan from a file.
+
+    Raises:
+        UsageError: it cannot be read.
+        InvalidDocument: it is not a plan.
+    """
+    try:
+        with Path(path).open("rb") as file:
+            data = file.read(PLAN_BYTES + 1)
+    except OSError as error:
+        raise UsageError(
+            f"cannot read the plan {path}: {error.strerror}", hint="Make one: invoke plan --save plan.json"
+        ) from error
+    return decode_plan(data, path)
+
+
+def _one_of(flag: str, value: str, known: tuple[str, ...]) -> str | None:
+    if not value:
+        return None
+    if value not in known:
+        near = difflib.get_close_matches(value, known, 1)
+        raise UsageError(
+            f"--{flag} {value} is unknown, expected {', '.join(known)}",
+            hint=f"Did you mean {near[0]}?" if near else "Leave it out.",
+        )
+    return value

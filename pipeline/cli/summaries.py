@@ -1,0 +1,123 @@
+"""What a person reads when a task is done: short, sizes in units, what to type next.
+
+Takes the results of walks, gives text. Programs read the JSON document instead.
+
+next: ``release_tasks``
+"""
+
+from __future__ import annotations
+
+from pipeline.plan.cost import ReleasePlan
+from pipeline.publish import Published
+from pipeline.release import Release
+from pipeline.show import Shown, ShownRelease
+from pipeline.verify import Verified
+from pipeline.withdraw import Withdrawn
+
+UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
+
+
+def size_text(size: float) -> str:
+    """Bytes in the unit that keeps three figures."""
+    unit = 0
+    while abs(size) >= 1024 and unit < len(UNITS) - 1:
+        size /= 1024
+        unit += 1
+    return f"{size:.0f} {UNITS[unit]}" if unit == 0 or size >= 100 else f"{size:.1f} {UNITS[unit]}"
+
+
+def publish_summary(done: Published) -> str:
+    """After ``publish``."""
+    share = f", {100 * done.bytes_stored / done.bytes:.1f} %" if done.bytes else ""
+    verb = "already published" if done.already_published else "published"
+    lines = [
+        f"{verb} {done.release}" + (f" on channel {done.channel}" if done.channel else ""),
+        f"  files        {done.files}, {size_text(done.bytes)}",
+        f"  stored       {size_text(done.bytes_stored)}{share}",
+        f"  parts        {done.parts.total}: {done.parts.new} new, {done.parts.reused} reused",
+        f"  chunks       {done.chunks.total}: {done.chunks.new} new, {done.chunks.reused} reused",
+        f"  sent         {size_text(done.bytes_uploaded)} in {done.seconds:.1f} s",
+        f"  tree         {done.store}",
+        f"  fingerprint  {done.root_fingerprint}",
+    ]
+    if done.bases:
+        lines.insert(5, f"  bases        {', '.join(done.bases)}")
+    if done.left_out:
+        lines.append(f"  left out     {', '.join(done.left_out)}")
+    lines.append(f"next: invoke verify --model {done.release} --all")
+    return "\n".join(lines)
+
+
+def plan_summary(plan: ReleasePlan, saved: str) -> str:
+    """After ``plan``."""
+    totals, estimate = plan.totals, plan.estimate
+    lines = [
+        f"plan for {plan.release} into {plan.store}",
+        f"  files     {plan.files}, {size_text(plan.plain)}; stored {size_text(plan.stored)}",
+        f"  parts     {len(plan.parts)}: {len(plan.new_parts)} to send, {len(plan.parts) - len(plan.new_parts)} in the store",
+        f"  chunks    {plan.chunks}: {plan.chunks_reused} from {', '.join(b.release for b in plan.inputs.bases) or 'no base'}",
+        f"  send      {totals.objects} objects, {size_text(totals.bytes)}",
+        f"  requests  about {totals.writes} writes and {totals.reads} reads",
+        f"  estimate  {estimate.requests_usd:.4f} USD for requests, {estimate.storage_usd_month:.4f} USD a month for storage",
+    ]
+    lines.append(
+        f"next: invoke publish --plan {saved} --model {plan.release}" if saved else f"next: invoke publish --model {plan.release}"
+    )
+    return "\n".join(lines)
+
+
+def verify_summary(done: Verified) -> str:
+    """After ``verify``."""
+    how = (
+        f"{done.read} of them read to the last byte ({size_text(done.bytes_read)})"
+        if done.read
+        else "by size and the store's digest"
+    )
+    more = "" if done.read == done.objects else f"\nnext: invoke verify --model {done.release} --all"
+    return f"{done.release} is whole: {done.objects} objects, {how}, in {done.seconds:.1f} s{more}"
+
+
+def tree_summary(shown: Shown) -> str:
+    """After ``show`` of a tree."""
+    lines = [f"{shown.store}, snapshot {shown.snapshot}, expires {shown.expires_at}", f"fingerprint {shown.root_fingerprint}"]
+    for model in shown.models:
+        lines.append(model.model)
+        points = {release: [name for name, to in model.channels.items() if to == release] for release in model.channels.values()}
+        for version in model.releases:
+            marks = [f"@{name}" for name in points.get(version.release, [])]
+            marks += ["yanked"] if version.yanked else []
+            marks += ["retired"] if version.retired else []
+            sizes = (
+                f"{size_text(version.plain):>10} in {version.files} files, {size_text(version.stored)} in {version.parts} parts"
+            )
+            lines.append(f"  {version.release:<24} {sizes}  {' '.join(marks)}".rstrip())
+    if not shown.models:
+        lines.append("nothing is published yet\nnext: invoke publish --model NAME-vVERSION")
+    return "\n".join(lines)
+
+
+def release_summary(shown: ShownRelease) -> str:
+    """After ``show`` of a release."""
+    marks = [f"@{name}" for name in shown.channels]
+    marks += [f"yanked: {shown.facts.yanked.reason}"] if shown.facts.yanked else []
+    lines = [
+        f"{shown.release} {' '.join(marks)}".rstrip(),
+        f"  created   {shown.facts.created_at}, kind {shown.facts.kind}, profile {shown.profile}, {shown.encoder}",
+        f"  files     {len(shown.files)}, {size_text(shown.plain)}",
+        f"  stored    {size_text(shown.stored)} in {shown.parts} parts up to {size_text(shown.part_size)}, {shown.chunks} chunks",
+        f"  ranges    {shown.ranges_per_gib:g} per GiB",
+    ]
+    lines += [
+        f"  shares    {size_text(base.bytes)} ({base.chunks} chunks, {base.parts} parts) with {base.base}" for base in shown.bases
+    ]
+    lines += [f"  needs     {dependency.model} {dependency.version}" for dependency in shown.dependencies]
+    lines.append(f"  manifest  {shown.manifest_sha256}")
+    lines.extend(f"    {size_text(file.size):>10}  {file.path}" for file in shown.files)
+    return "\n".join(lines)
+
+
+def withdrawn_summary(done: Withdrawn) -> str:
+    """After ``yank`` and ``retire``."""
+    words = {"yank": "is yanked", "unyank": "is no longer yanked", "retire": "is retired"}[done.action]
+    model = Release.parse(done.release).model
+    return f"{done.release} {words}{'' if done.changed else ' (it was before)'}\nnext: invoke show --model {model}"

@@ -1,0 +1,291 @@
+"""Publish: a model folder becomes a signed release in an object store.
+
+Takes an order (what, and how) and a place (where, with whose keys), gives a ``Published``. Immutable
+first, pointer last: a run that stops anywhere leaves only unreferenced objects, and running it
+again, anywhere, sends only what is missing.
+
+next: ``pipeline.planning``
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from functools import partial
+
+import msgspec
+
+from pipeline.digest import Sha256
+from pipeline.errors import IntegrityError, OtherContent
+from pipeline.events import Listener
+from pipeline.layout import manifest_target, target_key
+from pipeline.manifest import Manifest
+from pipeline.order import PublishOrder, identity_before_reading, inputs_of
+from pipeline.place import Heard, Place
+from pipeline.plan.cost import ReleasePlan
+from pipeline.plan.follow import Followed
+from pipeline.plan.inputs import Inputs
+from pipeline.sources.folder import Folder, scan_folder
+from pipeline.sources.stat_cache import StatCache
+from pipeline.steps.bases import load_bases, still_signed
+from pipeline.steps.choose import choose_inputs
+from pipeline.steps.commit import commit_release
+from pipeline.steps.cut import cut_release
+from pipeline.steps.identify import first_difference, hash_files, identity_of
+from pipeline.steps.index import Counts
+from pipeline.steps.lease import Lease, list_leases, new_record, remove_stale, wait_for_collector
+from pipeline.steps.probe import probe_store
+from pipeline.steps.prove import Proved, prove_origin, prove_parts
+from pipeline.steps.ready import Ready, ready_to_sign
+from pipeline.steps.upload import upload_release
+from pipeline.trust.changes import MoveChannel
+from pipeline.trust.commit import Committed, commit_changes
+from pipeline.trust.survey import survey_store
+from pipeline.trust.view import ReleaseTarget, View
+from pipeline.wire import decode_manifest
+
+
+class Counted(msgspec.Struct, frozen=True, kw_only=True):
+    """Parts or chunks of the release: ``reused`` are those its bases gave."""
+
+    total: int
+    new: int
+    reused: int
+
+
+class ManifestName(msgspec.Struct, frozen=True, kw_only=True):
+    """Where the manifest lies in the tree, and its digest."""
+
+    path: str
+    sha256: Sha256
+
+
+class Published(msgspec.Struct, kw_only=True):
+    """The result of a publish; sizes in bytes. ``bytes_uploaded`` counts all bodies sent to the store."""
+
+    release: str
+    manifest: ManifestName
+    root_fingerprint: str
+    store: str
+    bases: list[str]
+    already_published: bool
+    files: int
+    bytes: int
+    bytes_stored: int
+    bytes_uploaded: int
+    parts: Counted
+    chunks: Counted
+    channel: str
+    warnings: list[str]
+    seconds: float
+    left_out: list[str]
+    snapshot: int
+
+
+def publish_release(order: PublishOrder, place: Place, listen: Listener, *, plan: ReleasePlan | None = None) -> Published:
+    """Publish ``order.source`` as ``order.release``.
+
+    With ``plan``, do exactly what it says or stop before any metadata.
+
+    Raises:
+        UsageError, IntegrityError, TrustError, UnavailableError, DiskError, ConflictError: see
+            ``pipeline.errors``; nothing is visible then that was not before, except after
+            ``ChannelMoved``: the release is committed and only the channel stayed.
+    """
+    return _Publishing(order, place, listen, plan).run()
+
+
+class _Publishing:
+    """One publish under way."""
+
+    def __init__(self, order: PublishOrder, place: Place, listen: Listener, plan: ReleasePlan | None) -> None:
+        self._order = order
+        self._place = place
+        self._heard = Heard(listen)
+        self._listen = self._heard.listen
+        self._followed = Followed(plan) if plan else None
+        self._started_s = time.monotonic()
+        self._sent_before = place.bytes_sent()
+        self._probe = partial(probe_store, place.store, allow_unsafe=order.allow_unsafe)
+
+    def run(self) -> Published:
+        """Adopt what is published already, else publish."""
+        order, place = self._order, self._place
+        folder = scan_folder(order.source, kind=order.kind)
+        cache = StatCache(place.cache, folder.place)
+        ready = ready_to_sign(place.publisher(self._listen), place.keys, order.release.model, probe=self._probe)
+        existing = _existing(ready.view, order)
+        if existing is None:
+            try:
+                return self._publish(folder, cache, ready)
+            except OtherContent:
+                # Another publisher committed this version meanwhile: perhaps it is the same release.
+                view = survey_store(ready.publisher).view or ready.view
+                existing = view.release(order.release)
+                ready = replace(ready, view=view)
+        return self._adopt(folder, cache, ready, existing)
+
+    def _adopt(self, folder: Folder, cache: StatCache, ready: Ready, existing: ReleaseTarget) -> Published:
+        order = self._order
+        manifest = decode_manifest(ready.view.manifest_bytes(order.release), what=f"the manifest of {order.release}")
+        read_at_ns = time.time_ns()
+        known = {} if order.rehash else cache.known(folder)
+        digests = hash_files(folder, known, self._listen)
+        found = identity_of(folder, order.kind, digests)
+        if found != manifest.identity:
+            raise OtherContent(
+                f"{order.release} is already published with other content: {first_difference(found, manifest.identity)}",
+                hint="A release never changes: publish this folder under a new version.",
+            )
+        if len(known) < len(digests):
+            cache.remember(folder, digests, read_at_ns=read_at_ns)
+        if self._followed:
+            self._followed.check_manifest(existing.sha256)
+        if order.repair:
+            self._repair(folder, ready, manifest, existing.sha256)
+        else:
+            prove_parts(self._place.store, manifest.parts, self._listen)
+        committed = None
+        if order.channel is not None:
+            self._probe()
+            committed = commit_changes(ready.publisher, [MoveChannel(order.channel, order.release, self._place.by)])
+        return _unless_refused(committed, self._result(folder, ready, manifest, existing.sha256, committed))
+
+    def _repair(self, folder: Folder, ready: Ready, manifest: Manifest, sha256: Sha256) -> None:
+        """Send again what is missing or wrong of a release that stands."""
+        self._probe()
+        encoded = any(chunk.encoding != "raw" for file in manifest.files for chunk in file.chunks)
+        inputs = Inputs(
+            bases=manifest.bases,
+            part_size=manifest.part_size,
+            profile=manifest.profile,
+            encoding="auto" if encoded else "raw",
+            encoder=manifest.encoder,
+        )
+        proved = self._stream(folder, ready.view, inputs)
+        if proved.uploaded.indexed.sha256 != sha256:
+            raise IntegrityError(
+                f"{manifest.release} cannot be made again from this folder: its manifest is {sha256}, "
+                f"this run makes {proved.uploaded.indexed.sha256}",
+                hint=f"It was made by {manifest.encoder} with bases that may be gone; restore its parts from a mirror.",
+            )
+
+    def _publish(self, folder: Folder, cache: StatCache, ready: Ready) -> Published:
+        order, place = self._order, self._place
+        self._probe()
+        own, wishes = inputs_of(order, folder, ready.view)
+        if self._followed:
+            own = self._check_plan(folder, self._followed)
+        source = identity_before_reading(order, folder)
+        lease = Lease(place.store, new_record(str(order.release), inputs=own, source=source), self._listen)
+        lease.take()
+        committed = False
+        try:
+            wait_for_collector(place.store, self._listen)
+            leases = list_leases(place.store, str(order.release))
+            if self._followed is None:
+                signed = partial(still_signed, ready.view)
+                inputs = choose_inputs(own, wishes, leases, source=source, own_id=lease.record.id, still_signed=signed)
+                if inputs != own:
+                    lease.change(inputs)
+                own = inputs
+            read_at_ns = time.time_ns()
+            proved = self._stream(folder, ready.view, own)
+            while lease.lapsed():
+                # Others took this lease for stale, so parts may have been collected: begin again at the look-ups.
+                lease.renew()
+                proved = self._stream(folder, ready.view, own)
+            indexed = proved.uploaded.indexed
+            if self._followed:
+                self._followed.check_manifest(indexed.sha256)
+            done = commit_release(proved, ready, channel=order.channel, by=place.by, repair=order.repair)
+            committed = True
+            cache.remember(folder, indexed.digests, read_at_ns=read_at_ns)
+            remove_stale(place.store, str(order.release))
+        finally:
+            # What is left behind after a failure tells the next run which inputs to go on with.
+            lease.drop() if committed else lease.leave()
+        return _unless_refused(done, self._result(folder, ready, indexed.manifest, indexed.sha256, done, proved=proved))
+
+    def _stream(self, folder: Folder, view: View, inputs: Inputs) -> Proved:
+        order, place = self._order, self._place
+        cut = cut_release(order.release, order.kind, folder, inputs, load_bases(view, inputs.bases), listen=self._listen)
+        check = self._followed.check_part if self._followed else None
+        uploaded = upload_release(cut, place.store, repair=order.repair, listen=self._listen, check=check)
+        return prove_origin(uploaded, self._listen)
+
+    def _check_plan(self, folder: Folder, followed: Followed) -> Inputs:
+        """The plan's inputs, after everything that can be compared before reading."""
+        plan, order = followed.plan, self._order
+        for what, found, planned in (
+            ("the release", str(order.release), plan.release),
+            ("the store", self._place.store.url, plan.store),
+            ("the channel", order.channel or "", plan.channel),
+            ("the folder (paths, sizes, modes)", identity_before_reading(order, folder), plan.source),
+        ):
+            followed.check(what, found, planned)
+        return plan.inputs
+
+    def _result(
+        self,
+        folder: Folder,
+        ready: Ready,
+        manifest: Manifest,
+        sha256: Sha256,
+        committed: Committed | None,
+        *,
+        proved: Proved | None = None,
+    ) -> Published:
+        parts, chunks = _counts(manifest, proved)
+        return Published(
+            release=str(self._order.release),
+            manifest=ManifestName(path=target_key(manifest_target(self._order.release), sha256), sha256=sha256),
+            root_fingerprint=ready.view.fingerprint,
+            store=self._place.store.url,
+            bases=[base.release for base in manifest.bases],
+            already_published=proved is None,
+            files=len(manifest.files),
+            bytes=manifest.plain_bytes,
+            bytes_stored=manifest.stored_bytes,
+            bytes_uploaded=self._place.bytes_sent() - self._sent_before,
+            parts=parts,
+            chunks=chunks,
+            channel=self._order.channel or "",
+            warnings=list(self._heard.warnings),
+            seconds=round(time.monotonic() - self._started_s, 3),
+            left_out=list(folder.left_out),
+            snapshot=committed.snapshot if committed else ready.view.snapshot.version,
+        )
+
+
+def _existing(view: View, order: PublishOrder) -> ReleaseTarget | None:
+    model, release = order.release.model, order.release
+    if model not in view.models():
+        return None
+    found = next((target for target in view.releases(model, retired=True) if target.release == release), None)
+    if found is not None and found.facts.retired is not None:
+        raise OtherContent(
+            f"{release} was retired at {found.facts.retired.at} by {found.facts.retired.by}, so its name stays taken",
+            hint="Publish this folder under a new version.",
+        )
+    return found
+
+
+def _unless_refused(committed: Committed | None, result: Published) -> Published:
+    """Raise what a commit that holds could not do besides, such as moving the channel."""
+    if committed is not None and committed.refused:
+        raise committed.refused[0]
+    return result
+
+
+def _counts(manifest: Manifest, proved: Proved | None) -> tuple[Counted, Counted]:
+    """Parts and chunks; of a release that was there already, nothing is new."""
+    if proved is not None:
+        indexed = proved.uploaded.indexed
+        return _counted(indexed.parts), _counted(indexed.chunks)
+    chunks = len({(chunk.part, chunk.offset) for file in manifest.files for chunk in file.chunks})
+    return _counted(Counts(len(manifest.parts), len(manifest.parts))), _counted(Counts(chunks, chunks))
+
+
+def _counted(counts: Counts) -> Counted:
+    return Counted(total=counts.total, new=counts.new, reused=counts.reused)

@@ -1,0 +1,74 @@
+"""Withdraw: yank a release so that nobody takes it any more, or retire it for good. Both are commits.
+
+Takes a release and a place, gives ``Withdrawn``. A yanked release can still be fetched by its exact
+name; a retired one is gone once garbage is collected, and its name stays taken.
+
+next: ``pipeline.stores``
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+
+import msgspec
+
+from pipeline.events import Listener
+from pipeline.place import Heard, Place
+from pipeline.release import Release
+from pipeline.steps.lease import held_lease
+from pipeline.steps.probe import probe_store
+from pipeline.steps.ready import ready_to_sign
+from pipeline.trust.changes import Change, Retire, Unyank, Yank
+from pipeline.trust.commit import commit_changes
+
+
+class Withdrawn(msgspec.Struct, kw_only=True):
+    """What a commit did to a release; ``changed`` is False when it was so already."""
+
+    release: str
+    action: str
+    changed: bool
+    snapshot: int
+    root_fingerprint: str
+    store: str
+    warnings: list[str]
+
+
+def yank_release(release: Release, place: Place, listen: Listener, *, reason: str, undo: bool = False) -> Withdrawn:
+    """Mark ``release`` as one that nobody should take, or take the mark back.
+
+    Raises:
+        UnknownName, TrustError, UnavailableError, ConflictError
+    """
+    change = Unyank(release) if undo else Yank(release, place.by, reason)
+    return _commit(release, place, listen, "unyank" if undo else "yank", [change])
+
+
+def retire_release(release: Release, place: Place, listen: Listener, *, reason: str) -> Withdrawn:
+    """Remove ``release``; refused while a channel, a pin or another release's dependency needs it.
+
+    Raises:
+        ConflictError: what needs it.
+        UnknownName, TrustError, UnavailableError
+    """
+    return _commit(release, place, listen, "retire", [Retire(release, place.by, reason)])
+
+
+def _commit(release: Release, place: Place, listen: Listener, action: str, changes: Sequence[Change]) -> Withdrawn:
+    heard = Heard(listen)
+    place.view().release(release, retired=True)
+    probe = partial(probe_store, place.store, allow_unsafe=False)
+    ready = ready_to_sign(place.publisher(heard.listen), place.keys, release.model, probe=probe)
+    probe()
+    with held_lease(place.store, str(release), heard.listen):
+        committed = commit_changes(ready.publisher, changes)
+    return Withdrawn(
+        release=str(release),
+        action=action,
+        changed=committed.changed,
+        snapshot=committed.snapshot,
+        root_fingerprint=committed.view.fingerprint,
+        store=place.store.url,
+        warnings=heard.warnings,
+    )
