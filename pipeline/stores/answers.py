@@ -169,7 +169,7 @@ def _about_place(answer: Answer, asked: Asked, told: str, said: str) -> Modelpor
     moved = moved or (answer.status == 403 and "specified endpoint" in answer.message)
     moved = moved or (answer.status == 400 and "signing region" in answer.message)
     if moved:
-        found = answer.region or "not told"
+        found = _plain(answer.region, 100) or "not told"
         return WrongStore(
             f"{told}: the bucket is elsewhere: region or endpoint found: {found} ({said}); nothing was sent there",
             hint=f"Set the region{f' to {found}' if answer.region else ''}, and the endpoint if you use one.",
@@ -226,6 +226,18 @@ def retry_after_s(headers: Mapping[str, str]) -> float | None:
     return max(0.0, (until - (date_of(headers) or datetime.now(UTC))).total_seconds())
 
 
+def require(told: str, answer: Mapping[str, object], *names: str) -> None:
+    """Check that a successful answer has the fields that a store always sends: a login page of a network has not.
+
+    Raises:
+        StoreUnavailable: one is missing.
+    """
+    if any(answer.get(name) is None for name in names):
+        raise StoreUnavailable(
+            f"{told}: the answer is not an object store's", hint="Check the endpoint, and whether the network wants a login."
+        )
+
+
 def sha256_in(text: str | None) -> Sha256 | None:
     """The digest in a checksum header; None for none, and for the "-N" form of one over parts."""
     try:
@@ -233,6 +245,10 @@ def sha256_in(text: str | None) -> Sha256 | None:
     except binascii.Error:
         return None
     return Sha256(found) if is_hex64(found) else None
+
+
+class PastTheEnd(Exception):
+    """The range asked for starts at or past the end; it never leaves an adapter."""
 
 
 class StoreClock:
@@ -259,9 +275,13 @@ def _steady_s() -> float:
 
 
 def _said(answer: Answer) -> str:
-    # One line, printable, short: it stands in a terminal and in logs.
-    message = "".join(character if character.isprintable() else " " for character in answer.message)[:200].strip()
-    return " ".join(part for part in (f"HTTP {answer.status}", answer.code, message) if part)
+    parts = (f"HTTP {answer.status}", _plain(answer.code, 60), _plain(answer.message, 200))
+    return " ".join(part for part in parts if part)
+
+
+def _plain(text: str, limit: int) -> str:
+    # It stands in a terminal and in logs: one line, no control characters, short.
+    return "".join(character if character.isprintable() else " " for character in text)[:limit].strip()
 
 
 def _field(text: str, name: str) -> str:

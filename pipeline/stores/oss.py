@@ -36,7 +36,7 @@ from pipeline.errors import (
 )
 from pipeline.layout import headers_for
 from pipeline.ports import BLOCK, ObjectInfo, StoreProperties
-from pipeline.stores.answers import Answer, Asked, StoreClock, date_of, refusal
+from pipeline.stores.answers import Answer, Asked, PastTheEnd, StoreClock, date_of, refusal, require
 from pipeline.stores.keys import check_key, store_prefix
 from pipeline.stores.pools import CONNECT_S, READ_S, SLICE, authorities, connection_fault
 
@@ -132,6 +132,7 @@ class OssStore:
             if if_absent and self._is_there(key):
                 raise ObjectExists(f"{self.url}: put {key}: the connection broke, and an object is there") from None
             raise
+        require(f"{self.url}: put {key}", {"etag": got.etag}, "etag")
         self._check_arrival(key, view, got.crc, if_absent=if_absent)
         return ObjectInfo(key, view.nbytes, date_of(_lower(got.headers)) or datetime.now(UTC), got.etag)
 
@@ -157,7 +158,7 @@ class OssStore:
             got = self._call(
                 self._asked("get", key), lambda: self._bucket.get_object(self._prefix + key, byte_range=span, headers=headers)
             )
-        except _PastTheEnd:
+        except PastTheEnd:
             return iter(())
         raw, length = got.resp.response.raw, got.content_length
         if length is None or (got.content_range or "bytes 0-").partition("-")[0] != f"bytes {start}":
@@ -189,6 +190,7 @@ class OssStore:
             # A HEAD has no body, so "no key" and "no bucket" look alike.
             self._find_bucket()
             raise
+        require(f"{self.url}: head {key}", vars(got), "content_length", "last_modified", "etag")
         return ObjectInfo(key, got.content_length, _utc(got.last_modified), got.etag)
 
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
@@ -254,7 +256,7 @@ class OssStore:
             answer = _answer_of(error)
             self._clock.note(answer.headers)
             if answer.status == 416:
-                raise _PastTheEnd from None
+                raise PastTheEnd from None
             raise refusal(answer, asked) from None
         except RuntimeError:
             # oss2 raises it for XML without the elements that it looks for.
@@ -273,10 +275,6 @@ class _Trusting(HTTPAdapter):
 
     def send(self, request: requests.PreparedRequest, **how: Any) -> requests.Response:  # type: ignore[override] # requests calls it by keywords only
         return super().send(request, **{**how, "verify": self._verify})
-
-
-class _PastTheEnd(Exception):
-    """The range asked for starts at or past the end."""
 
 
 class _Slices:

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import parse_qs, quote, urlsplit, urlunsplit
 
 import urllib3
@@ -56,7 +56,7 @@ from pipeline.errors import (
 )
 from pipeline.layout import headers_for
 from pipeline.ports import BLOCK, ObjectInfo, StoreProperties
-from pipeline.stores.answers import Answer, Asked, StoreClock, date_of, read_answer, refusal, sha256_in
+from pipeline.stores.answers import Answer, Asked, PastTheEnd, StoreClock, date_of, read_answer, refusal, require, sha256_in
 from pipeline.stores.keys import check_key, store_prefix
 from pipeline.stores.pools import CONNECT_S, READ_S, authorities, connection_fault, open_pool, send
 
@@ -161,10 +161,11 @@ class S3Store:
             if if_absent and self._is_there(key):
                 raise ObjectExists(f"{self.url}: put {key}: the connection broke, and an object is there") from None
             raise
+        require(f"{self.url}: put {key}", got, "etag")
         kept = sha256_in(got.get("x-amz-checksum-sha256"))
         self._keeps_sha256 = kept is not None
         at = date_of(got) or datetime.now(UTC)
-        return ObjectInfo(key, view.nbytes, at, got.get("etag", ""), kept)
+        return ObjectInfo(key, view.nbytes, at, got["etag"], kept)
 
     def _send(self, line: _Line, key: str, view: memoryview, sha256: Sha256, headers: dict[str, str]) -> dict[str, str]:
         url = line.base_url + quote(self._prefix + key, safe="/-_.~")
@@ -186,8 +187,9 @@ class S3Store:
             wanted["Range"] = f"bytes={start}-{'' if size is None else start + size - 1}"
         try:
             got = self._call(asked, lambda line: line.client.get_object(**self._named(key), **wanted))
-        except _PastTheEnd:
+        except PastTheEnd:
             return iter(())
+        require(f"{self.url}: get {key}", got, "ContentLength")
         body, length = got["Body"], got["ContentLength"]
         if not wanted:
             return self._read(asked, body, 0, length)
@@ -226,6 +228,7 @@ class S3Store:
             # A HEAD has no body, so "no key" and "no bucket" look alike.
             self._find_bucket()
             raise
+        require(f"{self.url}: head {key}", got, "ContentLength", "LastModified", "ETag")
         # Some servers name no type; a digest over parts is told by its "-N" as well.
         full = got.get("ChecksumType", "FULL_OBJECT") == "FULL_OBJECT"
         kept = sha256_in(got.get("ChecksumSHA256")) if full else None
@@ -237,6 +240,7 @@ class S3Store:
         found: list[ObjectInfo] = []
         while True:
             page = self._call(asked, lambda line: line.client.list_objects_v2(**query))
+            require(f"{self.url}: list {prefix}", page, "IsTruncated")
             for item in page.get("Contents", []):
                 key = item["Key"].removeprefix(self._prefix)
                 found.append(ObjectInfo(key, item["Size"], item["LastModified"].astimezone(UTC), item["ETag"]))
@@ -303,14 +307,14 @@ class S3Store:
             except urllib3.exceptions.HTTPError as error:
                 raise connection_fault(error, told) from None
             except ResponseParserError:
-                raise StoreUnavailable(f"{told}: the answer is not S3's", hint=_ENDPOINT_HINT) from None
+                raise StoreUnavailable(f"{told}: the answer is not an object store's", hint=_ENDPOINT_HINT) from None
             except BotoCoreError as error:
                 raise _fault(error, told) from None
             else:
                 self._bucket_seen = True
                 return got
             if answer.status == 416:
-                raise _PastTheEnd
+                raise PastTheEnd
             if renewed is None and line is not None and answer.may_be_expiry(temporary=line.credentials.token is not None):
                 continue
             source = line.credentials.method if line is not None else "unknown"
@@ -327,7 +331,7 @@ class S3Store:
         ca_file = authorities(self._ca_file or session.get_config_variable("ca_bundle"))
         local = urlsplit(self._endpoint or "").hostname == "localhost"
         try:
-            client = session.create_client(
+            client: Any = session.create_client(
                 "s3",
                 endpoint_url=self._endpoint,
                 region_name=self._region,
@@ -357,14 +361,10 @@ class S3Store:
         scope = parse_qs(parts.query)["X-Amz-Credential"][0].split("/")
         base_url = urlunsplit((parts.scheme, parts.netloc, parts.path.removesuffix("k"), "", ""))
         pool = open_pool(ca_file=ca_file, proxy=get_environ_proxies(base_url).get(parts.scheme), connections=self._connections)
-        return _Line(cast("S3Client", client), credentials, pool, base_url, region=scope[-3], service=scope[-2])
+        return _Line(client, credentials, pool, base_url, region=scope[-3], service=scope[-2])
 
     def _after_call(self, parsed: dict[str, Any], **_: Any) -> None:
         self._clock.note(parsed.get("ResponseMetadata", {}).get("HTTPHeaders", {}))
-
-
-class _PastTheEnd(Exception):
-    """The range asked for starts at or past the end."""
 
 
 def _stay_here(params: dict[str, Any], **_: Any) -> None:
