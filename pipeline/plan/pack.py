@@ -43,9 +43,7 @@ class Packer:
 
     def place(self, stored: int, *, starts_file: bool, starts_base_part: bool = False) -> Slot:
         """Give the slot for a chunk of ``stored`` bytes."""
-        # A part that is still short is not closed for a base's sake: equal chunks in a row would make a part each.
-        worth_closing = starts_base_part and self._used * 4 >= self.part_size
-        breaks = self.one_file and (starts_file or worth_closing)
+        breaks = self.one_file and (starts_file or starts_base_part)
         closes = self._used > 0 and (breaks or self._used + stored > self.part_size)
         if closes:
             self._part += 1

@@ -8,6 +8,8 @@ next: ``plan.assemble``
 
 from __future__ import annotations
 
+from bisect import bisect_left
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -41,17 +43,38 @@ def reuse_bases(bases: Iterable[Manifest], *, profile: Profile, encoding: Encodi
     chunks: dict[Blake3, Chunk] = {}
     starts: set[Blake3] = set()
     parts: list[Part] = []
+    taken: dict[Blake3, list[tuple[int, int]]] = {}
     for manifest in bases:
-        numbers = {index: -1 - len(parts) - index for index in range(len(manifest.parts))}
+        first = len(parts)
         parts.extend(manifest.parts)
-        for file in manifest.files:
-            for chunk in file.chunks:
-                if profile != "default":
-                    if chunk.offset == 0 and chunk.encoding == "raw":
-                        starts.add(chunk.blake3)
-                elif encoding == "auto" or chunk.encoding == "raw":
-                    chunks.setdefault(chunk.blake3, msgspec.structs.replace(chunk, part=numbers[chunk.part]))
+        if profile != "default":
+            starts |= _starts(manifest)
+            continue
+        for chunk in (chunk for file in manifest.files for chunk in file.chunks):
+            if chunk.blake3 in chunks or (encoding == "raw" and chunk.encoding != "raw"):
+                continue
+            if _take(taken.setdefault(manifest.parts[chunk.part].blake3, []), chunk):
+                chunks[chunk.blake3] = msgspec.structs.replace(chunk, part=-1 - first - chunk.part)
     return Reuse(chunks, frozenset(starts), parts)
+
+
+def _starts(manifest: Manifest) -> set[Blake3]:
+    """First chunks of parts, but for those that come up elsewhere too: they do not tell where a part begins."""
+    places = {(chunk.part, chunk.offset): chunk for file in manifest.files for chunk in file.chunks}
+    times = Counter(chunk.blake3 for chunk in places.values())
+    return {
+        chunk.blake3 for chunk in places.values() if chunk.offset == 0 and chunk.encoding == "raw" and times[chunk.blake3] == 1
+    }
+
+
+def _take(taken: list[tuple[int, int]], chunk: Chunk) -> bool:
+    """Note the chunk's range of its part, unless it overlaps one that is noted: two bases may have cut one part in two ways."""
+    start, end = chunk.offset, chunk.offset + chunk.stored
+    at = bisect_left(taken, (start, end))
+    if (at > 0 and taken[at - 1][1] > start) or (at < len(taken) and taken[at][0] < end):
+        return False
+    taken.insert(at, (start, end))
+    return True
 
 
 def poor_parts(used: Iterable[Chunk], reuse: Reuse) -> frozenset[int]:

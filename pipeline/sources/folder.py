@@ -21,7 +21,7 @@ from pipeline.errors import SourceError
 from pipeline.manifest import MANIFEST_FILES, Kind
 from pipeline.release import PATH_BYTES, WEB_PATH_BYTES, clash, path_fault
 from pipeline.sources.model_yaml import FILE_BYTES, FILE_NAME, ModelYaml, parse_model_yaml
-from pipeline.sources.reading import FileStat, open_source
+from pipeline.sources.reading import FileStat, changed, open_source
 
 LEFT_OUT = (".git", ".cache/huggingface")
 # https://github.com/git-lfs/git-lfs/blob/main/docs/spec.md: a pointer is shorter than 1024 bytes.
@@ -108,9 +108,11 @@ def _walk(root: Path, left_out: list[str]) -> Iterator[SourceFile]:
     while waiting:
         folder = waiting.pop()
         try:
-            entries = list(os.scandir(root / folder))
+            with os.scandir(root / folder) as listing:
+                entries = list(listing)
         except OSError as error:
-            raise SourceError(f"{folder or root} cannot be listed: {_why(error)}", hint="Make the folder readable.") from None
+            shown = shown_path(folder) or root
+            raise SourceError(f"{shown} cannot be listed: {_why(error)}", hint="Make the folder readable.") from None
         for entry in entries:
             path = f"{folder}/{entry.name}" if folder else entry.name
             if entry.is_symlink():
@@ -122,7 +124,7 @@ def _walk(root: Path, left_out: list[str]) -> Iterator[SourceFile]:
                     waiting.append(path)
                 continue
             else:
-                yield _source_file(path, root / path, entry.stat(follow_symlinks=False))
+                yield _source_file(path, root / path, _status(entry))
             count += 1
             if count > MANIFEST_FILES:
                 raise SourceError(
@@ -130,27 +132,40 @@ def _walk(root: Path, left_out: list[str]) -> Iterator[SourceFile]:
                 )
 
 
+def _status(entry: os.DirEntry[str]) -> os.stat_result:
+    try:
+        return entry.stat(follow_symlinks=False)
+    except OSError as error:
+        raise changed(shown_path(entry.name), _why(error)) from None
+
+
 def _linked_file(root: Path, blobs: Path | None, path: str) -> SourceFile:
+    shown = shown_path(path)
     try:
         place = (root / path).resolve(strict=True)
-        status = os.lstat(place)
+        status = place.lstat()
     except (OSError, RuntimeError) as error:
         raise SourceError(
-            f"the link {path} leads nowhere: {_why(error)}", hint="Remove it, or restore the file it names."
+            f"the link {shown} leads nowhere: {_why(error)}", hint="Remove it, or restore the file it names."
         ) from None
     inside = place.is_relative_to(root)
-    if not inside and not (blobs is not None and place.parent == blobs.resolve()):
-        raise SourceError(f"the link {path} leaves the folder: it leads to {place}", hint="Copy the file into the folder.")
+    # ``blobs`` lies in a resolved folder, so one that is itself a link is never equal.
+    if not inside and place.parent != blobs:
+        raise SourceError(
+            f"the link {shown} leaves the folder: it leads to {shown_path(str(place))}", hint="Copy the file into the folder."
+        )
     if not stat.S_ISREG(status.st_mode):
         raise SourceError(
-            f"the link {path} leads to {_kind(status.st_mode)}, expected a regular file", hint="Copy the files into the folder."
+            f"the link {shown} leads to {_kind(status.st_mode)}, expected a regular file", hint="Copy the files into the folder."
         )
     return _source_file(path, place, status)
 
 
 def _source_file(path: str, place: Path, status: os.stat_result) -> SourceFile:
     if not stat.S_ISREG(status.st_mode):
-        raise SourceError(f"{path} is {_kind(status.st_mode)}, expected a regular file", hint="Remove it from the folder.")
+        raise SourceError(
+            f"{shown_path(path)} is {_kind(status.st_mode)}, expected a regular file", hint="Remove it from the folder."
+        )
     return SourceFile(path, place, FileStat.of(status))
 
 
@@ -158,8 +173,7 @@ def _check_names(files: list[SourceFile], place: Path, limit: int) -> None:
     for file in files:
         fault = path_fault(file.path, limit=limit)
         if fault is not None:
-            shown = file.path.encode("utf-8", "backslashreplace").decode()
-            raise SourceError(f"{shown!r} in {place} cannot be a release path: {fault}", hint="Rename the file.")
+            raise SourceError(f"'{shown_path(file.path)}' in {place} cannot be a release path: {fault}", hint="Rename the file.")
     clashing = clash(file.path for file in files)
     if clashing is not None:
         raise SourceError(f"{clashing[0]!r} and {clashing[1]!r} in {place} clash: {clashing[2]}", hint="Rename one of them.")
@@ -168,6 +182,11 @@ def _check_names(files: list[SourceFile], place: Path, limit: int) -> None:
 def _read_small(file: SourceFile) -> bytes:
     with open_source(file.path, file.place, file.stat) as reader:
         return reader.read_at(0, max(LFS_POINTER_BYTES, FILE_BYTES + 1))
+
+
+def shown_path(path: str) -> str:
+    """Spell ``path`` so that every terminal and document takes it: bytes that are not UTF-8 as escapes."""
+    return path.encode("utf-8", "backslashreplace").decode()
 
 
 def _kind(mode: int) -> str:

@@ -119,6 +119,7 @@ class _Shipper:
         self._buffer: bytearray | None = None
         self._used = 0
         self.shipped: list[Future[Part]] = []
+        self._under_way: list[Future[Part]] = []
 
     def write(self, offset: int, data: memoryview) -> None:
         """Put ``data`` at ``offset`` of the part being filled; waits while every buffer is on its way."""
@@ -132,6 +133,7 @@ class _Shipper:
         """Send the part being filled on its way."""
         if self._buffer is not None:
             self.shipped.append(self._pool.submit(self._send, self._buffer, self._used))
+            self._under_way.append(self.shipped[-1])
             self._buffer = None
 
     def _send(self, buffer: bytearray, used: int) -> Part:
@@ -142,9 +144,10 @@ class _Shipper:
             self._free.put(buffer)
 
     def _raise_failed(self) -> None:
-        for future in self.shipped:
+        for future in self._under_way:
             if future.done():
                 future.result()
+        self._under_way = [future for future in self._under_way if not future.done()]
 
 
 class _Packing:
@@ -159,6 +162,7 @@ class _Packing:
         self._packer = Packer(cut.inputs.part_size, self._one_file)
         self._placed: dict[Blake3, Chunk] = dict(reuse.chunks)
         self._elements: dict[Blake3, Element] = {}
+        self._begun: set[Blake3] = set()
         self.files: list[list[Chunk]] = [[] for _ in cut.files]
 
     def pack_new(self, pieces: Iterable[Piece], read: Callable[[int], None]) -> None:
@@ -219,8 +223,13 @@ class _Packing:
 
     def _place(self, made: _Made, *, starts_file: bool) -> Chunk:
         body = made.body or self._encode(made.piece)
+        if starts_file:
+            self._begun.clear()
         large = self._cut.files[made.piece.file].source.size >= ONE_PART_BYTES
-        starts_base_part = large and made.blake3 in self._reuse.starts
+        starts_base_part = large and made.blake3 in self._reuse.starts and made.blake3 not in self._begun
+        if starts_base_part:
+            # Once in a file: a base's lone chunk may stand here in rows, and each would be a part.
+            self._begun.add(made.blake3)
         with memoryview(body.encoded.stored) as stored:
             size = stored.nbytes
             slot = self._packer.place(size, starts_file=starts_file, starts_base_part=starts_base_part)

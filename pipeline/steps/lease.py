@@ -60,6 +60,11 @@ class FoundLease:
     live: bool
 
 
+def elapsed_s() -> float:
+    """Seconds that passed, those too in which this machine was asleep, where the system counts them."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic()
+
+
 def list_leases(store: ObjectStore, owner: str = "") -> list[FoundLease]:
     """Read the leases of ``owner`` (a release, or ``gc``; "" for all), oldest first.
 
@@ -88,7 +93,7 @@ class Lease:
     """A lease that is held: renewed by a thread of its own until ``drop`` or ``leave``."""
 
     def __init__(
-        self, store: ObjectStore, record: LeaseRecord, listen: Listener, monotonic: Callable[[], float] = time.monotonic
+        self, store: ObjectStore, record: LeaseRecord, listen: Listener, monotonic: Callable[[], float] = elapsed_s
     ) -> None:
         self.record = record
         self.key = lease_key(record.release, record.id)
@@ -96,6 +101,7 @@ class Lease:
         self._listen = listen
         self._monotonic = monotonic
         self._renewed_s = monotonic()
+        self._writing = threading.Lock()
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._renew, name="lease", daemon=True)
 
@@ -129,10 +135,12 @@ class Lease:
         self._store.delete(self.key)
 
     def _write(self) -> None:
-        before = self._monotonic()
-        data = encode_document(self.record)
-        self._store.put(self.key, data, sha256=sha256_of(data))
-        self._renewed_s = before
+        # One at a time, or a renewal under way could put the inputs back that ``change`` has just replaced.
+        with self._writing:
+            before = self._monotonic()
+            data = encode_document(self.record)
+            self._store.put(self.key, data, sha256=sha256_of(data))
+            self._renewed_s = before
 
     def _renew(self) -> None:
         while not self._done.wait(RENEW_S):
@@ -209,7 +217,7 @@ def _dead(record: LeaseRecord) -> bool:
         return False
     try:
         os.kill(record.pid, 0)
-    except ProcessLookupError:
+    except (ProcessLookupError, OverflowError):
         return True
     except PermissionError:
         return False

@@ -50,11 +50,10 @@ class FileDigests:
         """Yield the pieces of all files; after the last piece of a file it is seen to be unchanged."""
         for number, file in enumerate(cut.files):
             state = hashlib.sha256()
-            if file.source.size:
-                with open_source(file.source.path, file.source.place, file.source.stat) as reader:
-                    for at, element, plain in _cut(reader, file):
-                        yield Piece(number, at, element, plain, self._hasher.submit(state.update, plain))
-                    reader.check_unchanged()
+            with open_source(file.source.path, file.source.place, file.source.stat) as reader:
+                for at, element, plain in _cut(reader, file):
+                    yield Piece(number, at, element, plain, self._hasher.submit(state.update, plain))
+                reader.check_unchanged()
             self._states.append(self._hasher.submit(state.hexdigest))
 
     def results(self) -> Sequence[Sha256]:
