@@ -16,7 +16,7 @@ from pipeline.events import Event, Listener, Warned, one_at_a_time
 from pipeline.ports import ObjectStore
 from pipeline.steps.ready import KeyPlace
 from pipeline.trust.keys import Keyring
-from pipeline.trust.publisher import Publisher, utc_now
+from pipeline.trust.publisher import Publisher, no_step, utc_now
 from pipeline.trust.reading import read_view
 from pipeline.trust.state import TrustState
 from pipeline.trust.view import View
@@ -27,6 +27,8 @@ class Place:
     """One store as this machine sees it.
 
     ``by`` is who is acting, for signed histories. ``bytes_sent`` counts all bodies sent to the store.
+    ``step(name)`` is called just before each step that ``publish.STEPS`` and ``commit.STEPS`` name: tests
+    stop there.
     """
 
     store: ObjectStore
@@ -36,6 +38,7 @@ class Place:
     by: str
     bytes_sent: Callable[[], int]
     now: Callable[[], datetime] = utc_now
+    step: Callable[[str], None] = no_step
 
     def view(self) -> View:
         """The tree as a client sees it, verified.
@@ -47,7 +50,7 @@ class Place:
 
     def publisher(self, listen: Listener) -> Publisher:
         """A publisher here, with no keys yet: ``steps.ready`` finds them."""
-        return Publisher(self.store, self.state, self.keys.named or Keyring({}), now=self.now, listen=listen)
+        return Publisher(self.store, self.state, self.keys.named or Keyring({}), now=self.now, listen=listen, step=self.step)
 
 
 class Heard:

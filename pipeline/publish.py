@@ -15,7 +15,7 @@ from functools import partial
 
 import msgspec
 
-from pipeline.digest import Sha256
+from pipeline.digest import Blake3, Sha256
 from pipeline.errors import IntegrityError, OtherContent
 from pipeline.events import Listener
 from pipeline.layout import manifest_target, target_key
@@ -43,6 +43,21 @@ from pipeline.trust.commit import Committed, commit_changes
 from pipeline.trust.survey import survey_store
 from pipeline.trust.view import ReleaseTarget, View
 from pipeline.wire import decode_manifest
+
+# The steps of a publish before and after those of its commit (``trust.commit.STEPS``).
+STEPS = (
+    "publish.scan",
+    "publish.ready",
+    "publish.probe",
+    "publish.lease",
+    "publish.leases",
+    "publish.cut",
+    "publish.part",
+    "publish.prove",
+    "publish.manifest",
+    "publish.committed",
+    "publish.drop",
+)
 
 
 class Counted(msgspec.Struct, frozen=True, kw_only=True):
@@ -111,8 +126,10 @@ class _Publishing:
     def run(self) -> Published:
         """Adopt what is published already, else publish."""
         order, place = self._order, self._place
+        place.step("publish.scan")
         folder = scan_folder(order.source, kind=order.kind)
         cache = StatCache(place.cache, folder.place)
+        place.step("publish.ready")
         ready = ready_to_sign(place.publisher(self._listen), place.keys, order.release.model, probe=self._probe)
         existing = _existing(ready.view, order)
         if existing is None:
@@ -172,15 +189,18 @@ class _Publishing:
 
     def _publish(self, folder: Folder, cache: StatCache, ready: Ready) -> Published:
         order, place = self._order, self._place
+        place.step("publish.probe")
         self._probe()
         own, wishes = inputs_of(order, folder, ready.view)
         if self._followed:
             own = self._check_plan(folder, self._followed)
         source = identity_before_reading(order, folder)
         lease = Lease(place.store, new_record(str(order.release), inputs=own, source=source), self._listen)
+        place.step("publish.lease")
         lease.take()
         committed = False
         try:
+            place.step("publish.leases")
             wait_for_collector(place.store, self._listen)
             leases = list_leases(place.store, str(order.release))
             if self._followed is None:
@@ -198,10 +218,13 @@ class _Publishing:
             indexed = proved.uploaded.indexed
             if self._followed:
                 self._followed.check_manifest(indexed.sha256)
+            place.step("publish.manifest")
             done = commit_release(proved, ready, channel=order.channel, by=place.by, repair=order.repair)
             committed = True
+            place.step("publish.committed")
             cache.remember(folder, indexed.digests, read_at_ns=read_at_ns)
             remove_stale(place.store, str(order.release))
+            place.step("publish.drop")
         finally:
             # What is left behind after a failure tells the next run which inputs to go on with.
             lease.drop() if committed else lease.leave()
@@ -210,9 +233,14 @@ class _Publishing:
     def _stream(self, folder: Folder, view: View, inputs: Inputs) -> Proved:
         order, place = self._order, self._place
         cut = cut_release(order.release, order.kind, folder, inputs, load_bases(view, inputs.bases), listen=self._listen)
-        check = self._followed.check_part if self._followed else None
-        uploaded = upload_release(cut, place.store, repair=order.repair, listen=self._listen, check=check)
+        uploaded = upload_release(cut, place.store, repair=order.repair, listen=self._listen, check=self._check_part)
+        place.step("publish.prove")
         return prove_origin(uploaded, self._listen)
+
+    def _check_part(self, name: Blake3, how: str) -> None:
+        self._place.step("publish.part")
+        if self._followed:
+            self._followed.check_part(name, how)
 
     def _check_plan(self, folder: Folder, followed: Followed) -> Inputs:
         """The plan's inputs, after everything that can be compared before reading."""

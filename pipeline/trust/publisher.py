@@ -31,8 +31,8 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-def _no_step(name: str) -> None:
-    del name
+def no_step(name: str) -> None:
+    """Pass a step by."""
 
 
 def _no_proof(keys: Sequence[str]) -> None:
@@ -53,7 +53,7 @@ class Publisher:
     keys: Keyring
     now: Callable[[], datetime] = utc_now
     listen: Listener = ignore
-    step: Callable[[str], None] = _no_step
+    step: Callable[[str], None] = no_step
     prove_names: Callable[[Sequence[str]], None] = _no_proof
     pause: Callable[[float], None] = time.sleep
 
