@@ -166,30 +166,39 @@ def _encode_bytes(data: Bytes) -> bytes | None:
 def _encode_planes(data: Bytes, width: int) -> memoryview | None:
     """Header, planes, remainder; None when no plane is worth a frame."""
     count = data.size // width
-    split = _workshop.planes[: count * width].reshape(width, count)
-    planes.split(data[: count * width], split, _workshop.words)
-    pieces: list[Bytes] = []
-    header = np.empty(width, "<u4")
-    for index, plane in enumerate(split):
-        frame = _encode_plane(plane)
-        pieces.append(plane if frame is None else np.frombuffer(frame, np.uint8))
-        header[index] = count | _PLANE_RAW if frame is None else len(frame)
-    if not np.any(header < _PLANE_RAW):
+    words = data[: count * width]
+    columns = words.reshape(count, width)
+    wanted = [_worth_a_frame(columns[:, index]) for index in range(width)]
+    if not any(wanted):
         return None
-    # numpy copies without the interpreter lock, which bytes.join holds.
-    return np.concatenate([header.view(np.uint8), *pieces, data[count * width :]]).data
+    at = 4 * width
+    out = np.empty(at + data.size, np.uint8)
+    lengths = out[:at].view("<u4")
+    # Raw planes before the first frame, the low bytes of every weight, are parted into their final place.
+    leading = wanted.index(True)
+    rows = [out[at + index * count :][:count] for index in range(leading)]
+    rows += list(_workshop.planes[: (width - leading) * count].reshape(width - leading, count))
+    planes.split(words, rows, _workshop.words)
+    for index, (row, worth) in enumerate(zip(rows, wanted, strict=True)):
+        frame = _workshop.entropy.compress(row.data) if worth else b""
+        framed = bool(frame) and _worth(len(frame), count)
+        lengths[index] = len(frame) if framed else count | _PLANE_RAW
+        end = at + (len(frame) if framed else count)
+        if framed or index >= leading:
+            out[at:end] = np.frombuffer(frame, np.uint8) if framed else row
+        at = end
+    if np.all(lengths & _PLANE_RAW):
+        return None
+    rest = data[words.size :]
+    out[at : at + rest.size] = rest
+    return out[: at + rest.size].data
 
 
-def _encode_plane(plane: Bytes) -> bytes | None:
+def _worth_a_frame(plane: Bytes) -> bool:
     if not plane.size:
-        return None
-    sample = _sample(plane, PLANE_PIECE_BYTES)
-    frame = _workshop.entropy.compress(sample.data)
-    if not _worth(len(frame), sample.size):
-        return None
-    if sample.size < plane.size:
-        frame = _workshop.entropy.compress(plane.data)
-    return frame if _worth(len(frame), plane.size) else None
+        return False
+    sample = np.ascontiguousarray(_sample(plane, PLANE_PIECE_BYTES))
+    return _worth(len(_workshop.entropy.compress(sample.data)), sample.size)
 
 
 def _sample(data: Bytes, piece: int) -> Bytes:

@@ -21,8 +21,8 @@ _BLOCK_WORDS = 1 << 17
 SCRATCH_BYTES = 4 * _BLOCK_WORDS
 
 
-def split(words: Bytes, planes: Bytes, scratch: Bytes) -> None:
-    """Fill ``planes`` (one row a plane; 2 or 4) from ``words``. Law: ``merge`` undoes it.
+def split(words: Bytes, planes: Sequence[Bytes], scratch: Bytes) -> None:
+    """Fill 2 or 4 ``planes`` of one length from ``words``. Law: ``merge`` undoes it.
 
     ``scratch`` has SCRATCH_BYTES bytes and is this call's alone.
     """
@@ -36,8 +36,8 @@ def split(words: Bytes, planes: Bytes, scratch: Bytes) -> None:
         end = at + block.size
         np.copyto(low[: block.size], block, casting="unsafe")
         np.right_shift(block, 16, out=high[: block.size], dtype="<u4", casting="unsafe")
-        _split2(low[: block.size], planes[0, at:end], planes[1, at:end])
-        _split2(high[: block.size], planes[2, at:end], planes[3, at:end])
+        _split2(low[: block.size], planes[0][at:end], planes[1][at:end])
+        _split2(high[: block.size], planes[2][at:end], planes[3][at:end])
 
 
 def merge(planes: Sequence[Bytes], words: Bytes, scratch: Bytes) -> None:
