@@ -8,9 +8,12 @@ next: ``cli``
 
 from __future__ import annotations
 
+import atexit
 import os
 import pwd
+import shutil
 import socket
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,16 +80,38 @@ def open_place(
     from pipeline.trust.state import TrustState
 
     opened = open_store(settings, dry=dry, listen=listen)
+    state = settings.places.state / "trust" / place_id(opened.store.url, settings.endpoint)
+    home = settings.places.data / "keys"
+    if dry:
+        state, home = set_aside(state, home)
     secrets = KeySecrets(settings.key_variables, passphrase)
-    named = Keyring(settings.keys, secrets) if settings.keys else None
     return Place(
         store=opened.store,
-        state=TrustState(settings.places.state / "trust" / place_id(opened.store.url, settings.endpoint)),
-        keys=KeyPlace(named, settings.places.data / "keys", first_use=scheme_of(settings.store) in {"", "file", "memory"}),
+        state=TrustState(state),
+        keys=KeyPlace(
+            Keyring(settings.keys, secrets) if settings.keys else None,
+            home,
+            first_use=scheme_of(settings.store) in {"", "file", "memory"},
+        ),
         cache=settings.places.cache,
         by=whoami(),
         bytes_sent=opened.bytes_sent,
     )
+
+
+def set_aside(state: Path, home: Path) -> tuple[Path, Path]:
+    """Copy trust state, and link key folders, to where a dry run may change them; gone when the process ends.
+
+    A dry run that recorded what it pretended to commit would refuse the store from then on.
+    """
+    folder = Path(tempfile.mkdtemp(prefix="modelport-dry-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    if state.is_dir():
+        shutil.copytree(state, folder / "state")
+    (folder / "keys").mkdir()
+    for keys in home.glob("*/"):
+        (folder / "keys" / keys.name).symlink_to(keys)
+    return folder / "state", folder / "keys"
 
 
 def place_id(url: str, endpoint: str) -> str:

@@ -8,19 +8,20 @@ next: ``program``
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Iterable
-from typing import Any, TextIO
+from typing import Any
 
 from invoke.collection import Collection
 from invoke.program import Program
 from invoke.tasks import Task
 
-from pipeline.cli import dev_tasks, release_tasks
+from pipeline.cli import dev_tasks, release_tasks, trust_tasks
+from pipeline.cli.streams import drop
 
 GROUPS: dict[str, tuple[Task[Any], ...]] = {
     "": release_tasks.WALK,
+    "trust": trust_tasks.WALK,
     "dev": dev_tasks.WALK,
 }
 
@@ -62,8 +63,3 @@ def list_as_walk(program: Program) -> None:
             drop(sys.stdout)
 
     program.list_flat = list_flat  # type: ignore[method-assign]  # one program of one process, not invoke itself
-
-
-def drop(stream: TextIO) -> None:
-    """Let nobody read ``stream`` from here on: its reader went away, and Python would complain at exit."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

@@ -16,6 +16,7 @@ import traceback
 from dataclasses import asdict, is_dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
+from pipeline.cli.streams import write_line
 from pipeline.errors import ModelportError, UsageError
 from pipeline.events import Event, PartDone, Progress, Retrying, StepFinished, StepStarted, Warned
 
@@ -170,16 +171,6 @@ def spell_size(size: int) -> str:
         if abs(amount) < 1024:
             return f"{amount:.1f} {unit}"
     return f"{amount / 1024:.1f} TiB"
-
-
-def write_line(stream: TextIO, line: str) -> None:
-    """Write and flush a line. A reader who went away does not change what was done: the rest is dropped."""
-    try:
-        stream.write(line + "\n")
-        stream.flush()
-    except BrokenPipeError:
-        # Python flushes once more at exit and would complain then: give it somewhere to write.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def report_bug(

@@ -15,7 +15,8 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 from rich.text import Text
 
-from pipeline.cli.report import plain_line, write_line
+from pipeline.cli.report import plain_line
+from pipeline.cli.streams import write_line
 from pipeline.events import Event, PartDone, Retrying, StepFinished, StepStarted, Warned
 from pipeline.events import Progress as Progressed
 

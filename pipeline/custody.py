@@ -1,0 +1,347 @@
+"""Custody: who may sign here. The walks over roots, keys and roles.
+
+Takes a place and what is to change, gives what a person or a program should know of it. Every walk
+that commits holds a lease while it does, and continues what a killed one left (docs/format.md §8).
+
+next: ``sample``
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, cast, get_args
+
+from pipeline.errors import KeyUnusable, UsageError
+from pipeline.events import Listener
+from pipeline.place import Place
+from pipeline.release import ModelName
+from pipeline.steps.lease import held_lease
+from pipeline.steps.probe import probe_store
+from pipeline.trust.ceremony import Signature, Staged, apply_staged, describe_staged, sign_staged, signatures_of, stage_changes
+from pipeline.trust.chain import read_root
+from pipeline.trust.changes import Change, Delegate
+from pipeline.trust.commit import Committed, commit_changes
+from pipeline.trust.facts import instant_text
+from pipeline.trust.keyfolder import find_keys, make_keys, name_keys, next_key, open_keys, promote_key
+from pipeline.trust.keys import Keyring, KeySecrets, load_signer
+from pipeline.trust.publisher import Publisher
+from pipeline.trust.renewal import renew_trust
+from pipeline.trust.roles import role_keys
+from pipeline.trust.rotate import TopKey, rotate_key, rotate_model_key
+from pipeline.trust.setup import init_on_first_use, init_trust, make_first_root, model_keys, own_keys, put_first_root
+from pipeline.trust.view import View
+
+# What a lease that is no release's is taken for.
+LEASE_OWNER = "trust"
+
+
+@dataclass(frozen=True, slots=True)
+class RoleShown:
+    """A role as signed metadata states it. ``version`` is 0 and ``expires_at`` "" where a reader sees none."""
+
+    role: str
+    version: int
+    expires_at: str
+    threshold: int
+    keys: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TrustShown:
+    """The trust of a tree: its newest root, who signs what, and what this place pins and has noted."""
+
+    store: str
+    fingerprint: str
+    root: int
+    signed_at: str
+    roles: tuple[RoleShown, ...]
+    pins: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Signed:
+    """What a commit of trust did: the snapshot that holds it, and the roles it touched or left."""
+
+    store: str
+    fingerprint: str
+    snapshot: int
+    changed: bool
+    roles: tuple[str, ...] = ()
+    left: tuple[str, ...] = ()
+
+
+def begin_trust(place: Place, listen: Listener) -> TrustShown:
+    """Give the store its first root with threshold 1, making the keys that are not named, and pin it here.
+
+    A tree that this machine began is left as it is.
+
+    Raises:
+        KeyUnusable: a key is not at hand.
+        NotPinned: somebody else's tree stands there.
+    """
+    publisher = place.publisher(listen)
+    with holding(place, listen):
+        if place.keys.named is not None:
+            init_trust(publisher)
+        elif place.keys.first_use:
+            init_on_first_use(publisher, place.keys.home)
+        else:
+            _begin_with_new_keys(publisher, place)
+    return show_trust(place)
+
+
+def _begin_with_new_keys(publisher: Publisher, place: Place) -> None:
+    if read_root(place.store, 1) is None:
+        folder = make_keys(place.keys.home)
+        root = make_first_root(publisher, open_keys(folder))
+        # Named before the root is published: a tree whose keys cannot be found again would be lost.
+        name_keys(folder, root.sha256)
+        put_first_root(publisher, root)
+    init_trust(replace(publisher, keys=own_keys(publisher, place.keys.home)))
+
+
+def show_trust(place: Place) -> TrustShown:
+    """Verify the tree from this place's pin and say who signs it.
+
+    Raises:
+        NotPinned: the message has the fingerprint that the tree shows.
+    """
+    view = place.view()
+    document = place.state.read()
+    return TrustShown(
+        store=place.store.url,
+        fingerprint=view.fingerprint,
+        root=view.root.version,
+        signed_at=document.signed_at,
+        roles=tuple(_roles(view)),
+        pins=document.pins,
+        notes=tuple(f"{note.at} {note.what}" for note in document.notes),
+    )
+
+
+def _roles(view: View) -> Iterator[RoleShown]:
+    top: dict[str, Any] = {"root": view.root, "targets": view.targets, "snapshot": view.snapshot, "timestamp": view.timestamp}
+    for role, sealed in top.items():
+        yield _role(role, sealed, view.root.signed)
+    for model in view.models():
+        yield _role(model, view.model(model), view.targets.signed)
+
+
+def _role(role: str, sealed: Any, delegator: Any) -> RoleShown:
+    version, expires_at = (sealed.version, instant_text(sealed.signed.expires)) if sealed else (0, "")
+    keys = tuple(key.keyid for key in role_keys(delegator, role))
+    return RoleShown(role, version, expires_at, delegator.get_delegated_role(role).threshold, keys)
+
+
+def pin_root(place: Place, fingerprint: str) -> TrustShown:
+    """Trust the tree one of whose roots has this fingerprint, if that is the tree that stands there.
+
+    Raises:
+        UsageError: it is no fingerprint.
+        NotPinned: no root of the tree has it; nothing is trusted by then.
+    """
+    place.state.pin(fingerprint)
+    return show_trust(place)
+
+
+def delegate_model(place: Place, model: ModelName, key_uris: Sequence[str], threshold: int, listen: Listener) -> Signed:
+    """Give a model a role of its own, signed by the named keys, else by the release key.
+
+    Raises:
+        KeyUnusable: the targets key or the role's key is not at hand.
+    """
+    publisher = signing(place, listen)
+    if key_uris:
+        signers = load_all(place, key_uris)
+        publisher = replace(publisher, keys=publisher.keys.with_signers(*signers))
+        keys = tuple(signer.public_key for signer in signers)
+    else:
+        keys = model_keys(publisher, model)
+    _check_threshold(threshold, len(keys))
+    with holding(place, listen):
+        done = commit_changes(publisher, [Delegate(model, keys, threshold)])
+    return _signed(place, done, roles=(model,))
+
+
+def renew_signatures(place: Place, listen: Listener) -> Signed:
+    """Sign anew all that the keys at hand can sign; nothing is hashed.
+
+    Raises:
+        KeyUnusable: the release key is not at hand.
+    """
+    publisher = signing(place, listen)
+    with holding(place, listen):
+        renewed = renew_trust(publisher)
+    return _signed(place, renewed.committed, roles=renewed.roles, left=renewed.left)
+
+
+def rotate_role(place: Place, role: str, key_uris: Sequence[str], listen: Listener, *, lost: bool) -> Signed:
+    """Replace the key of a role: root, targets, snapshot, timestamp, release, or a model's.
+
+    Without ``key_uris`` a key that modelport made is replaced by a new one that it makes; its file takes
+    the old one's place when the rotation is done.
+
+    Raises:
+        KeyUnusable: keys are named in the settings and no new one is given, or an old one is missing.
+    """
+    publisher = signing(place, listen)
+    folder = None if place.keys.named else _own_folder(place)
+    if key_uris:
+        new = load_all(place, key_uris)
+    elif folder is not None:
+        new = [next_key(folder, role)]
+    else:
+        raise KeyUnusable(
+            f"the {role} key is named in the settings, and no new one is given",
+            hint=f"Name it: --role {role} --key file2:/path/new.pem",
+        )
+    with holding(place, listen):
+        if role in get_args(TopKey):
+            done = rotate_key(publisher, cast("TopKey", role), new, lost=lost).committed
+        else:
+            done = rotate_model_key(publisher, ModelName(role), new)
+    if folder is not None and not key_uris:
+        promote_key(folder, role)
+    return _signed(place, done, roles=(role,))
+
+
+def stage_change(
+    place: Place, listen: Listener, *, keys: Sequence[tuple[str, str]], thresholds: Sequence[tuple[str, int]]
+) -> tuple[Staged, tuple[str, ...]]:
+    """Propose other keys or thresholds; nothing is written to the store.
+
+    ``keys`` are (role, URI) pairs: all keys that the role shall have, the present ones too. A role that is no
+    top-level role is a model's.
+
+    Returns:
+        The document to be signed, and what it does, one sentence each.
+    """
+    publisher = place.publisher(listen)
+    named: dict[str, list[Any]] = {}
+    for role, uri in keys:
+        named.setdefault(role, []).extend(load_all(place, [uri]))
+    wanted = dict(thresholds)
+    top = {role: [signer.public_key for signer in found] for role, found in named.items() if role in _TOP}
+    changes: list[Change] = [
+        Delegate(ModelName(role), tuple(signer.public_key for signer in found), wanted.get(role, 1))
+        for role, found in named.items()
+        if role not in _TOP
+    ]
+    unknown = [role for role in wanted if role not in _TOP and role not in named]
+    if unknown:
+        raise UsageError(f"--threshold {unknown[0]}: a model's threshold goes with its keys", hint=f"Add --key {unknown[0]}=URI.")
+    staged = stage_changes(
+        publisher, changes, keys=top, thresholds={role: count for role, count in wanted.items() if role in _TOP}
+    )
+    return staged, describe_staged(staged)
+
+
+_TOP = ("root", "targets", "snapshot", "timestamp")
+
+
+def sign_change(place: Place, staged: Staged, key_uris: Sequence[str]) -> tuple[Staged, tuple[str, ...], tuple[Signature, ...]]:
+    """Add the signatures that the keys at hand can give; the store is not needed for it.
+
+    Returns:
+        The document, what was signed with which key, and how far each role is signed.
+
+    Raises:
+        KeyUnusable: no key at hand may sign any of it.
+    """
+    keyring = place.keys.named or _all_own_keys(place.keys.home)
+    if key_uris:
+        keyring = keyring.with_signers(*load_all(place, key_uris))
+    signed, added = sign_staged(staged, keyring)
+    if not added and signed == staged and any(signature.needs for signature in signatures_of(staged)):
+        raise KeyUnusable("no key at hand may sign this change", hint="Name one: --key file2:/path/key.pem")
+    return signed, added, signatures_of(signed)
+
+
+def apply_change(place: Place, staged: Staged, listen: Listener) -> Signed:
+    """Commit a change whose signatures are complete.
+
+    Raises:
+        BadSignature: a threshold is not met.
+        ConflictError: the tree changed since it was staged.
+    """
+    publisher = signing(place, listen)
+    with holding(place, listen):
+        done = apply_staged(publisher, staged)
+    return _signed(place, done, roles=tuple(signature.role for signature in signatures_of(staged)))
+
+
+def signing(place: Place, listen: Listener) -> Publisher:
+    """A publisher with the keys of the settings, else those that were made here for this tree.
+
+    Raises:
+        KeyUnusable: there are none.
+    """
+    publisher = place.publisher(listen)
+    return publisher if place.keys.named else replace(publisher, keys=own_keys(publisher, place.keys.home))
+
+
+@contextmanager
+def holding(place: Place, listen: Listener) -> Iterator[None]:
+    """Hold a lease while something is committed, on a store that honours conditional writes.
+
+    Raises:
+        UnsafeStore: it does not.
+        AnotherPublisher: a live collector does not stop.
+    """
+    probe_store(place.store, allow_unsafe=False)
+    with held_lease(place.store, LEASE_OWNER, listen):
+        yield
+
+
+def load_all(place: Place, uris: Sequence[str]) -> list[Any]:
+    """Load the signers that URIs name; their type stays in ``trust``.
+
+    Raises:
+        KeyUnusable
+    """
+    secrets = place.keys.named.secrets if place.keys.named else KeySecrets()
+    return [load_signer(uri, secrets) for uri in uris]
+
+
+def read_pair(flag: str, text: str) -> tuple[str, str]:
+    """Divide ``ROLE=VALUE``.
+
+    Raises:
+        UsageError: there is no ``=``, or nothing on one side of it.
+    """
+    role, equals, value = text.partition("=")
+    if not (equals and role and value):
+        raise UsageError(
+            f"{flag} {text!r}: expected ROLE=VALUE", hint=f"As in {flag} root=file2:/path/key.pem, or root=2 for a threshold."
+        )
+    return role, value
+
+
+def _own_folder(place: Place) -> Path:
+    first = read_root(place.store, 1)
+    folder = find_keys(place.keys.home, [first.sha256]) if first else None
+    if folder is None:
+        raise KeyUnusable(f"no keys for {place.store.url} are in {place.keys.home}", hint="Name keys in the settings.")
+    return folder
+
+
+def _all_own_keys(home: Path) -> Keyring:
+    """Every key that was made on this machine, whatever its tree: only those that a change names will sign."""
+    uris: dict[str, tuple[str, ...]] = {}
+    for folder in sorted(home.glob("*/")):
+        for slot, found in open_keys(folder).uris.items():
+            uris[slot] = (*uris.get(slot, ()), *found)
+    return Keyring(uris)
+
+
+def _check_threshold(threshold: int, keys: int) -> None:
+    if not 1 <= threshold <= keys:
+        raise UsageError(f"--threshold {threshold}: there are {keys} keys", hint=f"Choose 1 to {keys}, or name more keys.")
+
+
+def _signed(place: Place, done: Committed, *, roles: tuple[str, ...] = (), left: tuple[str, ...] = ()) -> Signed:
+    return Signed(place.store.url, done.view.fingerprint, done.snapshot, done.changed, roles, left)

@@ -1,0 +1,177 @@
+"""The trust tasks as people use them: keys made, pinned, delegated, rotated, and signed by several."""
+
+import json
+
+import pytest
+
+from pipeline.cli.program import make_program
+from pipeline.trust import rotate
+
+
+@pytest.fixture
+def machine(tmp_path, monkeypatch, capsys):
+    """Make machines: each has a home of its own, and all of them one store."""
+    # Readers on their way are the subject of other tests.
+    monkeypatch.setattr(rotate, "SETTLE_S", 0.0)
+
+    class Machine:
+        def __init__(self, name):
+            self.home = tmp_path / name
+            self.home.mkdir()
+
+        def run(self, *words, code=0, **environ):
+            with monkeypatch.context() as at:
+                at.chdir(self.home)
+                for variable in ("XDG_STATE_HOME", "XDG_DATA_HOME", "XDG_CACHE_HOME"):
+                    at.delenv(variable, raising=False)
+                for variable, text in {"HOME": str(self.home), "MODELPORT_STORE": str(tmp_path / "store"), **environ}.items():
+                    at.setenv(variable, text)
+                found = 0
+                try:
+                    make_program().run(["modelport", *words, "--report", "json"])
+                except SystemExit as stopped:
+                    found = stopped.code
+            out, err = capsys.readouterr()
+            assert found == code, err
+            if code:
+                assert out == ""
+                return json.loads(err.splitlines()[-1])
+            return json.loads(out)
+
+        @property
+        def keys(self):
+            return next((self.home / ".local/share/modelport/keys").iterdir())
+
+    return Machine
+
+
+def roles(shown):
+    return {role["role"]: role for role in shown["roles"]}
+
+
+def test_init_makes_keys_and_pins_and_is_done_once(machine):
+    publisher = machine("publisher")
+    first = publisher.run("trust.init")
+    assert first["root"] == 1
+    assert first["pins"] == [first["fingerprint"]]
+    assert {role: found["threshold"] for role, found in roles(first).items()} == {
+        "root": 1,
+        "targets": 1,
+        "snapshot": 1,
+        "timestamp": 1,
+    }
+    assert sorted(file.name for file in publisher.keys.iterdir()) == ["release.pem", "root.pem", "targets.pem"]
+    assert {file.stat().st_mode & 0o777 for file in publisher.keys.iterdir()} == {0o600}
+    again = publisher.run("trust.init")
+    assert (again["fingerprint"], again["root"]) == (first["fingerprint"], 1)
+
+
+def test_another_machine_trusts_only_what_it_is_told_to(machine):
+    publisher, reader = machine("publisher"), machine("reader")
+    fingerprint = publisher.run("trust.init")["fingerprint"]
+    refused = reader.run("trust.show", code=4)
+    assert fingerprint in refused["error"] + refused["hint"]
+    assert reader.run("trust.pin", "--fingerprint", "nonsense", code=2)["error"]
+    reader.run("trust.pin", "--fingerprint", "0" * 64, code=4)
+    assert reader.run("trust.pin", "--fingerprint", fingerprint)["pins"] == [fingerprint]
+    assert reader.run("trust.show")["fingerprint"] == fingerprint
+    # It trusts, and still cannot sign.
+    assert reader.run("trust.renew", code=4)["hint"]
+
+
+def test_delegate_and_renew_make_new_snapshots(machine):
+    publisher = machine("publisher")
+    publisher.run("trust.init")
+    first = publisher.run("trust.delegate", "--model", "bert")
+    assert (first["changed"], first["roles"]) == (True, ["bert"])
+    assert not publisher.run("trust.delegate", "--model", "bert")["changed"]
+    renewed = publisher.run("trust.renew")
+    assert renewed["snapshot"] > first["snapshot"]
+    assert {"targets", "bert", "snapshot", "timestamp"} <= set(renewed["roles"])
+    assert "bert" in roles(publisher.run("trust.show"))
+
+
+@pytest.mark.parametrize("role", ["targets", "root", "bert"])
+def test_rotation_replaces_a_key_that_modelport_made(machine, role):
+    publisher = machine("publisher")
+    publisher.run("trust.init")
+    publisher.run("trust.delegate", "--model", "bert")
+    before = roles(publisher.run("trust.show"))[role]["keys"]
+    publisher.run("trust.rotate", "--role", role)
+    after = roles(publisher.run("trust.show"))[role]["keys"]
+    assert after != before
+    # The key in use is the new one.
+    publisher.run("trust.renew")
+    assert not list(publisher.keys.glob("*.next.pem"))
+
+
+def test_rotation_of_named_keys_asks_for_the_new_one(machine):
+    publisher = machine("publisher")
+    publisher.run("trust.init")
+    named = {f"MODELPORT_KEYS__{slot.upper()}": f"file2:{publisher.keys}/{slot}.pem" for slot in ("root", "targets", "release")}
+    refused = publisher.run("trust.rotate", "--role", "targets", code=4, **named)
+    assert "--key" in refused["hint"]
+
+
+def test_dry_runs_leave_store_state_and_keys_alone(machine, tmp_path):
+    publisher = machine("publisher")
+    publisher.run("trust.init")
+
+    def everything():
+        return {
+            str(path): path.read_bytes()
+            for path in tmp_path.rglob("*")
+            if path.is_file() and ".tmp" not in path.parts and path.name != "lock"
+        }
+
+    before = everything()
+    assert publisher.run("--dry", "trust.delegate", "--model", "bert")["changed"]
+    assert publisher.run("--dry", "trust.renew")["changed"]
+    assert everything() == before
+    assert publisher.run("trust.delegate", "--model", "bert")["changed"]
+
+
+def test_a_change_travels_to_two_key_holders_and_back(machine, tmp_path):
+    publisher, alice = machine("publisher"), machine("alice")
+    publisher.run("trust.init")
+    root = publisher.keys / "root.pem"
+    alice.run("trust.init", "--store", str(tmp_path / "elsewhere"))
+    second = alice.keys / "root.pem"
+    change = str(tmp_path / "change.json")
+
+    staged = publisher.run(
+        "trust.stage", "--to", change, "--key", f"root=file2:{root}", "--key", f"root=file2:{second}", "--threshold", "root=2"
+    )
+    assert any("threshold 1 becomes 2" in line for line in staged["changes"])
+    assert publisher.run("trust.apply", "--change", change, code=4)["error"]
+
+    here = publisher.run("trust.sign", "--change", change)
+    assert (len(here["signed"]), here["complete"]) == (1, False)
+    assert publisher.run("trust.apply", "--change", change, code=4)["error"]
+
+    there = alice.run("trust.sign", "--change", change, MODELPORT_STORE="s3://no-such-bucket-is-asked/x")
+    assert there["complete"]
+    assert publisher.run("trust.apply", "--change", change)["changed"]
+    shown = roles(publisher.run("trust.show"))["root"]
+    assert (shown["version"], shown["threshold"], len(shown["keys"])) == (2, 2, 2)
+
+
+def test_staged_change_that_is_damaged_is_refused(machine, tmp_path):
+    publisher = machine("publisher")
+    publisher.run("trust.init")
+    change = tmp_path / "change.json"
+    assert publisher.run("trust.sign", "--change", str(change), code=2)["error"]
+    change.write_text("{}")
+    assert publisher.run("trust.sign", "--change", str(change), code=3)["error"]
+    assert publisher.run("trust.stage", "--to", str(change), "--key", "root", code=2)["hint"]
+    assert publisher.run("trust.stage", "--to", str(change), "--threshold", "root=two", code=2)["hint"]
+
+
+def test_unusable_keys_are_one_clear_line(machine):
+    publisher = machine("publisher")
+    publisher.run("trust.init")
+    release = publisher.keys / "release.pem"
+    release.chmod(0o644)
+    refused = publisher.run("trust.renew", code=4)
+    assert "0600" in refused["error"]
+    assert "chmod 600" in refused["hint"]
