@@ -5,16 +5,17 @@ before it (``lint-imports`` holds that):
 
 * ``errors``, ``events``: what can go wrong, what is worth telling.
 * ``digest`` → ``release`` → ``manifest``: the nouns. Names and digests are text that was checked.
-* ``layout``, ``wire``: where an object lies in the tree; how a noun becomes bytes.
+* ``layout``, ``wire``, ``yamlfile``: where an object lies in the tree; how a noun becomes bytes; what people write.
 * ``ports``: the doors to everything outside.
 * ``plan/``: pure decisions: where to cut, how to pack, what to reuse, what it will cost.
 * ``workers``, ``retry``: bounded threads; full-jitter repetition of what is retryable.
-* ``formats/``, ``encoding``: where tensors lie in a file; how a chunk becomes small.
+* ``planes``, ``formats/``, ``encoding``: where tensors lie in a file; how a chunk becomes small.
 * ``sources/``: model folders.
 * ``trust/``: keys, signed metadata, the commit.
 * ``steps/``: the verbs of a walk, each returning what the next one takes.
-* ``publish`` and its sister walks: what a person asks for, as prose.
-* ``stores/``, ``cdns/``, ``settings`` → ``connect`` → ``cli/``: the world, and who picks from it.
+* ``order``, ``place``: what a person asks for, and where: a store, what is trusted there, whose keys sign.
+* ``sample``, ``planning``, ``publish``, ``verify``, ``show``, ``withdraw``, ``custody``: the walks, as prose.
+* ``stores/``, ``cdns/``, ``setting_keys`` → ``settings`` → ``connect`` → ``cli/``: the world, and who picks from it.
 
 To follow one part from folder to store, read ``sources.folder``, ``formats``, ``plan.cut``,
 ``encoding``, ``plan.pack``, ``steps.upload``, ``steps.prove``, ``steps.commit``, in that order.

@@ -49,8 +49,8 @@ def order_of(
         kind=_one_of("kind", kind, get_args(Kind)) or "model",  # type: ignore[arg-type]  # _one_of gave one of them
         channel=check_channel(channel) if channel else None,
         bases=tuple(bases),
-        profile=_one_of("profile", profile, get_args(Profile)),  # type: ignore[arg-type]
-        encoding=_one_of("encoding", encoding, get_args(EncodingChoice)),  # type: ignore[arg-type]
+        profile=_one_of("profile", profile, get_args(Profile)),  # type: ignore[arg-type]  # _one_of gave one of them
+        encoding=_one_of("encoding", encoding, get_args(EncodingChoice)),  # type: ignore[arg-type]  # _one_of gave one of them
         part_size=settings.part_size,
         daily_prefetch=settings.prefetch_per_day,
         rehash=rehash,
