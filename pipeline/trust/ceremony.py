@@ -110,7 +110,7 @@ def stage_changes(
             draft.edit_top()
     if following is None and not draft.changed:
         raise UsageError("this would change nothing", hint="Name the keys, thresholds or models to change.")
-    touched: dict[str, Targets] = dict(draft.models)
+    touched: dict[str, Targets] = {str(model): role for model, role in draft.models.items()}
     if draft.targets is not None:
         touched["targets"] = draft.targets
     for role, signed in touched.items():

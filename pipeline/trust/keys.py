@@ -170,8 +170,8 @@ def _read_key_file(path: Path) -> bytes:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError as error:
         raise KeyUnusable(f"signing key {path}: {error.strerror}", hint="Check the path of the key in the settings.") from error
-    with os.fdopen(descriptor, "rb") as file:
-        found = os.fstat(file.fileno())
+    try:
+        found = os.fstat(descriptor)
         if not stat.S_ISREG(found.st_mode):
             raise KeyUnusable(f"signing key {path}: not a regular file", hint="Check the path of the key in the settings.")
         if found.st_mode & OTHERS:
@@ -179,7 +179,9 @@ def _read_key_file(path: Path) -> bytes:
                 f"signing key {path}: its mode is {stat.S_IMODE(found.st_mode):04o}, expected 0600: others can read it",
                 hint=f"Run: chmod 600 {path}  (and rotate the key if others may have read it).",
             )
-        return file.read(KEY_FILE_BYTES)
+        return os.read(descriptor, KEY_FILE_BYTES)
+    finally:
+        os.close(descriptor)
 
 
 def _from_pem(pem: bytes, uri: str, secrets: KeySecrets) -> Signer:

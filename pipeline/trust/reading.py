@@ -17,7 +17,7 @@ from tuf.api.metadata import Root, Snapshot, Targets, Timestamp
 from pipeline.errors import BadSignature, InvalidDocument, RollbackRefused
 from pipeline.layout import TIMESTAMP, role_key
 from pipeline.trust.chain import TreeSource, follow_roots, read_capped
-from pipeline.trust.facts import signed_at
+from pipeline.trust.facts import instant, signed_at
 from pipeline.trust.judge import Judge, Place, judge_for
 from pipeline.trust.roles import meta_versions
 from pipeline.trust.sealed import (
@@ -54,8 +54,10 @@ def read_view(
         NotPinned, BadSignature, MetadataExpired, RollbackRefused, InvalidDocument, DigestMismatch, ObjectMissing
     """
     place: Place = "offline" if offline else "online"
-    judge = judge_for(place, now(), state.signed_at, require_fresh=require_fresh)
+    # One time for the whole reading; the chain comes first, for a new root may forget the signed time.
+    start = now()
     root, timestamp, baseline = _root_and_timestamp(source, state)
+    judge = judge_for(place, start, instant(baseline.signed_at) if baseline.signed_at else None, require_fresh=require_fresh)
     judge.check_fresh(root.signed, role_key("root", root.version))
     older = _check_role(state, root, timestamp, judge, baseline, what=TIMESTAMP)
     if not older:

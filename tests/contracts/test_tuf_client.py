@@ -61,11 +61,9 @@ def test_client_accepts_tree_after_every_operation(world):
         rotate_key(replace(publisher, keys=keys), role, [new], settle=settle)
         client.check(ONE)
         keys = keys.with_signers(new)
-        commit_changes(
-            replace(publisher, keys=keys),
-            world.publish_changes(replace(publisher, keys=keys), f"bert-v3.0.{role_number(role)}-{new.public_key.keyid[:8]}x"),
-        )
-        client.check(ONE)
+        publisher = replace(publisher, keys=keys)
+        commit_changes(publisher, world.publish_changes(publisher, f"bert-v3.0.{number}"))
+        client.check(ONE, Release.parse(f"bert-v3.0.{number}"))
     new = CryptoSigner.generate_ed25519()
     rotate_model_key(replace(publisher, keys=keys), ONE.model, [new])
     client.check(ONE)
