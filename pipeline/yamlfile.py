@@ -39,7 +39,10 @@ def read_yaml(text: str, *, what: str, error: type[UsageError]) -> YamlDocument:
         raise error(f"{what} has more than {YAML_BYTES} bytes", hint="It is meant to be a short file written by a person.")
     lines: dict[str, int] = {}
     # What the stubs leave untyped: a loader is also the constructor of its scalars.
-    loader = yaml.SafeLoader(text)
+    try:
+        loader = yaml.SafeLoader(text)
+    except yaml.YAMLError as fault:
+        raise error(f"{what}: it is not YAML: {str(fault).splitlines()[0]}", hint=_HINT) from fault
     try:
         node = loader.get_single_node()
         values = {} if node is None else _build(loader, node, "", lines, set())

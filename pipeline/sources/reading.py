@@ -1,6 +1,6 @@
 """One source file, read through one descriptor and seen to stay the same.
 
-Takes a path and what was known of it, gives a reader whose ``close`` refuses a file that changed
+Takes a path and what was known of it, gives a reader whose ``check_unchanged`` refuses a file that changed
 meanwhile: device, inode, size, mtime and ctime before and after, and the name still leading to it.
 
 next: ``sources.stat_cache``
@@ -85,15 +85,16 @@ class SourceReader:
         Raises:
             SourceChanged
         """
-        found = FileStat.of(os.fstat(self._descriptor))
-        if found != self._expected:
-            raise changed(self.path, difference(self._expected, found))
         try:
             named = self._place.lstat()
         except OSError:
             raise changed(self.path, "it is gone") from None
+        found = FileStat.of(os.fstat(self._descriptor))
+        # The name first: removing or replacing a file also shows in the ctime of the one that is open.
         if (named.st_dev, named.st_ino) != (found.device, found.inode):
             raise changed(self.path, "another file has taken its name")
+        if found != self._expected:
+            raise changed(self.path, difference(self._expected, found))
 
     def __enter__(self) -> Self:
         return self
