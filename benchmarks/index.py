@@ -1,0 +1,105 @@
+"""Indexing without encoding beside its limit and ``sha256sum``, in turn in one run.
+
+Run: ``.venv/bin/python benchmarks/index.py [GiB]``. One read of the file gives the file's sha256, each
+part's sha256 and blake3, each chunk's blake3. The limit is a bare loop of exactly these hashes on two
+threads over memory: no file, no chunks to find, no manifest.
+
+Targets: at least 90 % of the limit, at least 3.5 times ``sha256sum``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import blake3
+
+sys.path.insert(0, str(Path(__file__).parent))
+from inputs import tensors_for, warm, write_model
+
+from pipeline.encoding import ENCODER
+from pipeline.events import ignore
+from pipeline.plan.inputs import Inputs
+from pipeline.release import Release
+from pipeline.sources.folder import scan_folder
+from pipeline.steps.cut import cut_release
+from pipeline.steps.index import index_release, name_part
+
+ROUNDS = 7
+PART = 64 << 20
+CHUNK = 4 << 20
+
+
+def ours(folder: Path) -> None:
+    """What ``plan --encoding raw`` does to a folder, without asking a store."""
+    inputs = Inputs(bases=(), part_size=PART, profile="default", encoding="raw", encoder=ENCODER)
+    cut = cut_release(Release.parse("bench-v1.0.0"), "model", scan_folder(folder), inputs, [], listen=ignore)
+    index_release(cut, name_part, ignore, step="index")
+
+
+def bare_loop(data: memoryview) -> None:
+    """The same hashes on two threads, the longest first."""
+    chain = hashlib.sha256()
+    work: list[Callable[[], object]] = [lambda: [chain.update(data[at : at + CHUNK]) for at in range(0, len(data), CHUNK)]]
+    for at in range(0, len(data), PART):
+        part = data[at : at + PART]
+        work.append(lambda part=part: hashlib.sha256(part).digest())
+        work.append(lambda part=part: blake3.blake3(part).digest())
+        work.append(lambda part=part: [blake3.blake3(part[i : i + CHUNK]).digest() for i in range(0, len(part), CHUNK)])
+    work.reverse()
+
+    def run() -> None:
+        while work:
+            try:
+                step = work.pop()
+            except IndexError:
+                return
+            step()
+
+    threads = [threading.Thread(target=run) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+def main() -> None:
+    """Measure and print."""
+    size = int(float(sys.argv[1] if len(sys.argv) > 1 else "1") * 2**30)
+    folder = Path(tempfile.mkdtemp(prefix="modelport-bench-"))
+    try:
+        file = folder / "model" / "model.safetensors"
+        write_model(file, tensors_for(size))
+        warm(file)
+        data = memoryview(file.read_bytes())
+        contenders: dict[str, Callable[[], object]] = {
+            "modelport index": lambda: ours(file.parent),
+            "bare loop of the same hashes, 2 threads": lambda: bare_loop(data),
+            "sha256sum": lambda: subprocess.run(["sha256sum", file], check=True, stdout=subprocess.DEVNULL),  # noqa: S607
+        }
+        times: dict[str, list[float]] = {name: [] for name in contenders}
+        for _ in range(ROUNDS):
+            for name, contender in contenders.items():
+                started = time.perf_counter()
+                contender()
+                times[name].append(time.perf_counter() - started)
+        for name, found in times.items():
+            print(f"{name:42} {len(data) / statistics.median(found) / 1e9:6.2f} GB/s (best {len(data) / min(found) / 1e9:.2f})")
+        ours_s, *peers = times.values()
+        for name, found in zip(list(times)[1:], peers, strict=True):
+            ratios = sorted(theirs / mine for mine, theirs in zip(ours_s, found, strict=True))
+            print(f"ours / {name}: {statistics.median(ratios):.2f} times ({ratios[0]:.2f} to {ratios[-1]:.2f})")
+    finally:
+        shutil.rmtree(folder)
+
+
+if __name__ == "__main__":
+    main()
