@@ -16,7 +16,7 @@ from functools import partial
 import msgspec
 
 from pipeline.digest import Blake3, Sha256
-from pipeline.errors import IntegrityError, OtherContent
+from pipeline.errors import AnotherPublisher, IntegrityError, OtherContent
 from pipeline.events import Listener
 from pipeline.layout import manifest_target, target_key
 from pipeline.manifest import Manifest
@@ -33,7 +33,7 @@ from pipeline.steps.commit import commit_release
 from pipeline.steps.cut import cut_release
 from pipeline.steps.identify import first_difference, hash_files, identity_of
 from pipeline.steps.index import Counts
-from pipeline.steps.lease import Lease, list_leases, new_record, remove_stale, wait_for_collector
+from pipeline.steps.lease import Lease, held_lease, list_leases, new_record, remove_stale, wait_for_collector
 from pipeline.steps.probe import probe_store
 from pipeline.steps.prove import Proved, prove_origin, prove_parts
 from pipeline.steps.ready import Ready, ready_to_sign
@@ -157,20 +157,30 @@ class _Publishing:
         if len(known) < len(digests):
             cache.remember(folder, digests, read_at_ns=read_at_ns)
         if self._followed:
+            self._check_plan(folder, self._followed)
             self._followed.check_manifest(existing.sha256)
-        if order.repair:
-            self._repair(folder, ready, manifest, existing.sha256)
+        committed = None
+        if order.repair or order.channel is not None or not _announced(ready.view):
+            self._probe()
+            with held_lease(self._place.store, str(order.release), self._listen):
+                committed = self._commit_again(folder, ready, manifest, existing.sha256)
         else:
             prove_parts(self._place.store, manifest.parts, self._listen)
-        committed = None
-        if order.channel is not None:
-            self._probe()
-            committed = commit_changes(ready.publisher, [MoveChannel(order.channel, order.release, self._place.by)])
+        remove_stale(self._place.store, str(order.release))
         return _unless_refused(committed, self._result(folder, ready, manifest, existing.sha256, committed))
+
+    def _commit_again(self, folder: Folder, ready: Ready, manifest: Manifest, sha256: Sha256) -> Committed:
+        """Complete a commit that was killed before its timestamp, and move the channel if that is asked."""
+        order = self._order
+        if order.repair:
+            self._repair(folder, ready, manifest, sha256)
+        else:
+            prove_parts(self._place.store, manifest.parts, self._listen)
+        moves = [MoveChannel(order.channel, order.release, self._place.by)] if order.channel is not None else []
+        return commit_changes(ready.publisher, moves)
 
     def _repair(self, folder: Folder, ready: Ready, manifest: Manifest, sha256: Sha256) -> None:
         """Send again what is missing or wrong of a release that stands."""
-        self._probe()
         encoded = any(chunk.encoding != "raw" for file in manifest.files for chunk in file.chunks)
         inputs = Inputs(
             bases=manifest.bases,
@@ -198,7 +208,7 @@ class _Publishing:
         lease = Lease(place.store, new_record(str(order.release), inputs=own, source=source), self._listen)
         place.step("publish.lease")
         lease.take()
-        committed = False
+        over = False
         try:
             place.step("publish.leases")
             wait_for_collector(place.store, self._listen)
@@ -220,18 +230,23 @@ class _Publishing:
                 self._followed.check_manifest(indexed.sha256)
             place.step("publish.manifest")
             done = commit_release(proved, ready, channel=order.channel, by=place.by, repair=order.repair)
-            committed = True
+            over = True
             place.step("publish.committed")
             cache.remember(folder, indexed.digests, read_at_ns=read_at_ns)
             remove_stale(place.store, str(order.release))
             place.step("publish.drop")
+        except (AnotherPublisher, OtherContent):
+            # Somebody else's release or run stands there: nobody will go on with these inputs.
+            over = True
+            raise
         finally:
             # What is left behind after a failure tells the next run which inputs to go on with.
-            lease.drop() if committed else lease.leave()
+            lease.drop() if over else lease.leave()
         return _unless_refused(done, self._result(folder, ready, indexed.manifest, indexed.sha256, done, proved=proved))
 
     def _stream(self, folder: Folder, view: View, inputs: Inputs) -> Proved:
         order, place = self._order, self._place
+        place.step("publish.cut")
         cut = cut_release(order.release, order.kind, folder, inputs, load_bases(view, inputs.bases), listen=self._listen)
         uploaded = upload_release(cut, place.store, repair=order.repair, listen=self._listen, check=self._check_part)
         place.step("publish.prove")
@@ -297,6 +312,11 @@ def _existing(view: View, order: PublishOrder) -> ReleaseTarget | None:
             hint="Publish this folder under a new version.",
         )
     return found
+
+
+def _announced(view: View) -> bool:
+    """Whether readers see what this publisher found; a run killed between snapshot and timestamp leaves more."""
+    return view.timestamp is not None and view.timestamp.version >= view.snapshot.version
 
 
 def _unless_refused(committed: Committed | None, result: Published) -> Published:

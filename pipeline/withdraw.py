@@ -16,7 +16,7 @@ import msgspec
 from pipeline.events import Listener
 from pipeline.place import Heard, Place
 from pipeline.release import Release
-from pipeline.steps.lease import held_lease
+from pipeline.steps.lease import held_lease, remove_stale
 from pipeline.steps.probe import probe_store
 from pipeline.steps.ready import ready_to_sign
 from pipeline.trust.changes import Change, Retire, Unyank, Yank
@@ -63,6 +63,7 @@ def _commit(release: Release, place: Place, listen: Listener, action: str, chang
     probe()
     with held_lease(place.store, str(release), heard.listen):
         committed = commit_changes(ready.publisher, changes)
+    remove_stale(place.store, str(release))
     return Withdrawn(
         release=str(release),
         action=action,

@@ -1,0 +1,66 @@
+"""What the fault tests share: folders in memory, children, buckets, and the sites in them."""
+
+from __future__ import annotations
+
+import itertools
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.publish_children import Children, open_children
+from tests.publish_world import Site, directory_shelf, oss_shelf, s3_shelf
+
+_MEMORY = Path("/dev/shm")  # noqa: S108 (a folder of a random name is made in it)
+
+
+@pytest.fixture
+def quick_path() -> Iterator[Path]:
+    """A folder in memory where the system has one: hundreds of publishes need not wait for a disk."""
+    folder = Path(tempfile.mkdtemp(prefix="modelport-test-", dir=_MEMORY if _MEMORY.is_dir() else None))
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="session")
+def children(tmp_path_factory) -> Iterator[Children]:
+    """Processes on demand."""
+    yield from open_children(tmp_path_factory.mktemp("children"))
+
+
+@pytest.fixture(scope="session")
+def bucket_on():
+    """One bucket on each server: they are slow to make, and prefixes keep sites apart."""
+    made = {}
+
+    def find(server) -> str:
+        if server.endpoint not in made:
+            made[server.endpoint] = server.new_bucket()
+        return made[server.endpoint]
+
+    return find
+
+
+@pytest.fixture
+def make_site(request, quick_path, bucket_on):
+    """A begun or empty place to publish to, by the kind of store; ``endpoint`` is a relay before it."""
+    count = itertools.count(1)
+
+    def make(kind: str, *, begun: bool | None = None, endpoint: str = "") -> Site:
+        folder = quick_path / f"site{next(count)}"
+        folder.mkdir()
+        if kind == "directory":
+            site = Site(folder, directory_shelf(folder / "store"))
+        elif kind == "oss":
+            server = request.getfixturevalue("oss_server")
+            site = Site(folder, oss_shelf(server, bucket_on(server), endpoint=endpoint))
+        else:
+            server = request.getfixturevalue(kind)
+            site = Site(folder, s3_shelf(server, bucket_on(server), endpoint=endpoint))
+        if begun if begun is not None else kind != "directory":
+            site.begin()
+        return site
+
+    return make
