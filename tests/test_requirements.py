@@ -16,7 +16,7 @@ CLASSES = "PUQMNDS"
 
 
 @cache
-def tests_in(path):
+def names_in(path):
     """Name the tests of a file: functions, and methods as Class::method."""
     file = CHECKOUT / path
     if not file.is_file():
@@ -32,7 +32,7 @@ def tests_in(path):
 
 def exists(test_id):
     path, _, name = test_id.partition("::")
-    return re.sub(r"\[.*\]$", "", name) in tests_in(path)
+    return re.sub(r"\[.*\]$", "", name) in names_in(path)
 
 
 def rows():
