@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import zstandard
 
+from pipeline import encoding as encoding_module
 from pipeline.encoding import ENCODER, WINDOW_BYTES, decode_chunk, decode_into, encode_chunk
 from pipeline.errors import IntegrityError, InvalidDocument, SizeMismatch
 from pipeline.manifest import CHUNK_BYTES
@@ -160,6 +161,17 @@ def test_decode_refuses(name):
     with pytest.raises((InvalidDocument, SizeMismatch), match=message) as caught:
         decode_chunk(stored, encoding, plain_size)
     assert caught.value.hint
+
+
+@pytest.mark.parametrize("encoding", ["raw", "zstd", "planes2", "planes4"])
+def test_decode_into_refuses_a_target_of_no_legal_size(encoding):
+    for size in (0, CHUNK_BYTES + 1):
+        with pytest.raises(InvalidDocument, match="expected 1 to"):
+            decode_into(bytes(size), encoding, memoryview(bytearray(size)))
+
+
+def test_decoder_never_allocates_what_a_frame_claims():
+    assert ".decompress(" not in Path(encoding_module.__file__).read_text()
 
 
 def test_window_up_to_the_limit_is_read():
