@@ -9,7 +9,6 @@ next: ``stores.pools``
 from __future__ import annotations
 
 import base64
-import binascii
 import html
 import re
 import time
@@ -242,7 +241,7 @@ def sha256_in(text: str | None) -> Sha256 | None:
     """The digest in a checksum header; None for none, and for the "-N" form of one over parts."""
     try:
         found = base64.b64decode(text or "", validate=True).hex()
-    except binascii.Error:
+    except ValueError:
         return None
     return Sha256(found) if is_hex64(found) else None
 

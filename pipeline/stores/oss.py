@@ -9,11 +9,13 @@ next: ``stores.retrying``
 
 from __future__ import annotations
 
+import io
 import re
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, Protocol
+from xml.etree.ElementTree import ParseError
 
 import fastcrc
 import oss2
@@ -38,7 +40,7 @@ from pipeline.layout import headers_for
 from pipeline.ports import BLOCK, ObjectInfo, StoreProperties
 from pipeline.stores.answers import Answer, Asked, PastTheEnd, StoreClock, date_of, refusal, require
 from pipeline.stores.keys import check_key, store_prefix
-from pipeline.stores.pools import CONNECT_S, READ_S, SLICE, authorities, connection_fault
+from pipeline.stores.pools import ANSWER_BYTES, CONNECT_S, READ_S, SLICE, authorities, connection_fault
 
 # https://www.alibabacloud.com/help/en/oss/user-guide/regions-and-endpoints
 _ENDPOINT = re.compile(r"(?:https?://)?oss-(?P<region>[a-z0-9-]+?)(?:-internal)?\.aliyuncs\.com/?")
@@ -258,8 +260,8 @@ class OssStore:
             if answer.status == 416:
                 raise PastTheEnd from None
             raise refusal(answer, asked) from None
-        except RuntimeError:
-            # oss2 raises it for XML without the elements that it looks for.
+        except (RuntimeError, ValueError, ParseError):
+            # What oss2 lets out for XML that is none, or lacks the elements and numbers that it looks for.
             raise StoreUnavailable(f"{told}: the answer is not OSS's", hint="Check the endpoint.") from None
         self._clock.note(_lower(got.headers))
         self._bucket_seen = True
@@ -267,14 +269,27 @@ class OssStore:
 
 
 class _Trusting(HTTPAdapter):
-    """Certificates are judged by one file; requests alone would let other variables of the environment overrule it."""
+    """Certificates are judged by one file; requests alone would let other variables of the environment overrule it.
+
+    Answers that are no object are read here, whole but bounded: oss2 leaves the rest of a long one, and with it
+    the connection, lying about.
+    """
 
     def __init__(self, ca_file: str | None, connections: int) -> None:
         super().__init__(pool_connections=1, pool_maxsize=connections)
         self._verify = ca_file or True
 
     def send(self, request: requests.PreparedRequest, **how: Any) -> requests.Response:  # type: ignore[override] # requests calls it by keywords only
-        return super().send(request, **{**how, "verify": self._verify})
+        answer = super().send(request, **{**how, "verify": self._verify})
+        if request.method != "GET" or answer.status_code >= 300:
+            try:
+                body = answer.raw.read(ANSWER_BYTES, decode_content=False)
+            except urllib3.exceptions.HTTPError as error:
+                raise requests.ConnectionError(error) from error
+            finally:
+                answer.close()
+            answer.raw = io.BytesIO(body)
+        return answer
 
 
 class _Slices:

@@ -57,9 +57,10 @@ class RetryingStore:
                 if blocks is None:
                     blocks = self._inner.get(key, start=start + done, size=None if size is None else size - done)
                 for block in blocks:
-                    yield block
-                    done += len(block)
-                    failed = 0
+                    if block:
+                        yield block
+                        done += len(block)
+                        failed = 0
                 return
             except ModelportError as error:
                 failed += 1

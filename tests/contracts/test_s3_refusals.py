@@ -435,7 +435,7 @@ def test_no_vendor_error_and_no_secret_gets_out(s3, relay):
         b"{}",
         s3_error("A\nB", "m\n\x1b[31m"),
     ]
-    for status in (199 + 1, 204, 302, 304, 400, 401, 404, 410, 418, 499, 500, 599):
+    for status in (200, 204, 302, 304, 400, 401, 404, 418, 500):
         for body in bodies if status not in {204, 304} else [b""]:
             for call in CALLS.values():
                 relay.forget()
