@@ -10,6 +10,7 @@ next: ``view``
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Literal
@@ -24,12 +25,13 @@ Place = Literal["online", "offline", "publisher"]
 
 @dataclass
 class Judge:
-    """One reading's time and policy; ``warnings`` collects what was let pass."""
+    """One reading's time and policy; ``warnings`` collects what was let pass, ``record`` keeps it for later."""
 
     at: datetime
     place: Place = "online"
     require_fresh: bool = False
     warnings: list[str] = field(default_factory=list)
+    record: Callable[[str], None] | None = None
 
     def check_fresh(self, signed: Root | Timestamp | Snapshot | Targets, what: str) -> None:
         """Refuse, or note, a role that is past its expiry.
@@ -44,11 +46,13 @@ class Judge:
             raise MetadataExpired(
                 message, hint="Check this machine's clock; if it is right, the publisher must run `invoke trust.renew`."
             )
-        self.warnings.append(message)
+        self.warn(message)
 
     def warn(self, message: str) -> None:
-        """Keep a sentence for the result."""
+        """Keep a sentence for the result, and in the state where this place records them."""
         self.warnings.append(message)
+        if self.record is not None:
+            self.record(message)
 
 
 def judge_for(place: Place, now: datetime, seen: datetime | None, *, require_fresh: bool = False) -> Judge:

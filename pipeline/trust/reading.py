@@ -58,6 +58,8 @@ def read_view(
     start = now()
     root, timestamp, baseline = _root_and_timestamp(source, state)
     judge = judge_for(place, start, instant(baseline.signed_at) if baseline.signed_at else None, require_fresh=require_fresh)
+    if offline:
+        judge.record = lambda message: state.note(message, judge.at)
     judge.check_fresh(root.signed, role_key("root", root.version))
     older = _check_role(state, root, timestamp, judge, baseline, what=TIMESTAMP)
     if not older:
@@ -70,7 +72,7 @@ def read_view(
         try:
             state.check_claims(meta_versions(snapshot.signed), baseline, what=what)
         except RollbackRefused as error:
-            older = _as_older(judge, state, error)
+            older = _as_older(judge, error)
     judge.check_fresh(snapshot.signed, what)
     if older:
         delegator = targets = _newest_targets(state, root)
@@ -102,7 +104,13 @@ def open_timestamp(data: bytes) -> Sealed[Timestamp]:
     Raises:
         InvalidDocument
     """
-    return open_sealed(data, Timestamp, what=TIMESTAMP, cap=TIMESTAMP_BYTES)
+    timestamp = open_sealed(data, Timestamp, what=TIMESTAMP, cap=TIMESTAMP_BYTES)
+    if timestamp.signed.snapshot_meta.version != timestamp.version:
+        raise InvalidDocument(
+            f"{TIMESTAMP} has version {timestamp.version} and announces snapshot {timestamp.signed.snapshot_meta.version}",
+            hint=_HINT,
+        )
+    return timestamp
 
 
 def load_snapshot(source: TreeSource, timestamp: Timestamp) -> Sealed[Snapshot]:
@@ -154,7 +162,7 @@ def _check_role(
         before = next((past for past in state.roots() if is_signed(past.signed, name, role)), None)
         if before is not None:
             message = f"{what} is signed by keys of root {before.version}, the newest one here is {root.version}"
-            return _as_older(judge, state, RollbackRefused(message))
+            return _as_older(judge, RollbackRefused(message))
     check_signed(root.signed, name, role, what=what)
     try:
         state.check(name, role, seen, what=what)
@@ -162,15 +170,14 @@ def _check_role(
         known = seen.seen.get(name)
         if known is not None and role.version == known.version:
             raise
-        return _as_older(judge, state, error)
+        return _as_older(judge, error)
     return False
 
 
-def _as_older(judge: Judge, state: TrustState, error: RollbackRefused) -> bool:
+def _as_older(judge: Judge, error: RollbackRefused) -> bool:
     if judge.place != "offline":
         raise error
     judge.warn(f"an older tree is read: {error}")
-    state.note(f"older tree accepted: {error}", judge.at)
     return True
 
 

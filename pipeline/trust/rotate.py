@@ -54,15 +54,36 @@ class Rotated:
 
 @dataclass(frozen=True, slots=True)
 class Resign:
-    """Sign the snapshot anew, and the targets role too unless it came signed from elsewhere."""
+    """Sign the snapshot anew, and the targets role too."""
 
     targets: bool = False
 
     def apply(self, draft: Draft) -> None:
         """Edit ``draft``."""
         draft.touch()
-        if self.targets and "targets" not in draft.sealed:
+        if self.targets:
             draft.edit_top()
+
+
+@dataclass(frozen=True, slots=True)
+class LeadIn:
+    """Sign anew what does not verify under ``root`` yet; what does, perhaps by a run that was killed, stays."""
+
+    root: Root
+
+    def apply(self, draft: Draft) -> None:
+        """Edit ``draft``."""
+        view = draft.view
+        if view is None:
+            return
+        if "targets" not in draft.sealed and not is_signed(self.root, "targets", view.targets):
+            draft.edit_top()
+        if not is_signed(self.root, "snapshot", view.snapshot):
+            draft.touch()
+        announced = view.timestamp
+        # One of a lower version is being replaced by this very commit, with both signatures.
+        if announced and announced.version == view.snapshot.version and not is_signed(self.root, "timestamp", announced):
+            draft.touch()
 
 
 def rotate_key(
@@ -155,8 +176,7 @@ def advance_root(
         check_signed(found.root.signed, "root", proposed, what=what)
         check_signed(proposed.signed, "root", proposed, what=what)
         if not lost and not (_verifies(found, proposed.signed) and _applied(publisher, found, changes)):
-            resign = Resign(targets=_changes(found.root.signed, proposed.signed, "targets"))
-            commit_changes(publisher, [*changes, resign], next_root=proposed.signed)
+            commit_changes(publisher, [*changes, LeadIn(proposed.signed)], next_root=proposed.signed)
             # Looked at again: another publisher may have announced with its old key alone.
             continue
         if lost:
@@ -224,11 +244,6 @@ def _applied(publisher: Publisher, found: Survey, changes: Sequence[Change]) -> 
     for change in changes:
         change.apply(draft)
     return not draft.changed
-
-
-def _changes(root: Root, following: Root, role: str) -> bool:
-    before, after = root.roles[role], following.roles[role]
-    return set(before.keyids) != set(after.keyids) or before.threshold != after.threshold
 
 
 def _put_root(publisher: Publisher, root: Sealed[Root]) -> bool:

@@ -50,6 +50,8 @@ def init_trust(publisher: Publisher, *, embedded: bool = False) -> Committed:
         put_first_root(publisher, make_first_root(publisher, publisher.keys))
     publisher.step("init.pin")
     pin_own_root(publisher)
+    # A client may have asked for it before it was there, and an edge may remember that.
+    publisher.prove_names([role_key("root", 1)])
     return commit_changes(publisher, [], life=EMBEDDED_SNAPSHOT_LIFE if embedded else SNAPSHOT_LIFE)
 
 

@@ -12,16 +12,25 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tuf.api.metadata import Root, Snapshot, Timestamp
+from tuf.api.metadata import MetaFile, Root, Snapshot, Targets, Timestamp
 
 from pipeline.errors import BadSignature, IntegrityError, InvalidDocument, ObjectMissing, TrustError
 from pipeline.layout import METADATA, TIMESTAMP, role_key, role_version, target_key
 from pipeline.trust.chain import check_same_tree, follow_roots, read_capped
 from pipeline.trust.facts import signed_at
 from pipeline.trust.publisher import Publisher
-from pipeline.trust.reading import open_timestamp
+from pipeline.trust.reading import load_snapshot, open_timestamp
 from pipeline.trust.roles import meta_versions
-from pipeline.trust.sealed import SNAPSHOT_BYTES, TIMESTAMP_BYTES, Sealed, check_signed, is_signed, open_sealed
+from pipeline.trust.sealed import (
+    SNAPSHOT_BYTES,
+    TARGETS_BYTES,
+    TIMESTAMP_BYTES,
+    Sealed,
+    check_meta,
+    check_signed,
+    is_signed,
+    open_sealed,
+)
 from pipeline.trust.state import StateDocument
 from pipeline.trust.view import View, load_targets, target_sha256
 
@@ -191,12 +200,37 @@ def _open_view(publisher: Publisher, basis: _Basis, version: int) -> View:
 
 
 def _check_named(view: View) -> None:
-    # Nobody has announced this snapshot, so nobody has verified it: all that it names must be there.
+    # Nobody has announced this snapshot, so nobody has verified it: all that it brings must be there.
+    before = _announced_meta(view)
     for model in view.models():
+        name = f"{model}.json"
+        if name in before and before[name] == view.snapshot.signed.meta[name]:
+            continue
+        known = _targets_before(view, model, before[name]) if name in before else {}
         for path, target in view.model(model).signed.targets.items():
-            custom = target.custom
-            if not (isinstance(custom, dict) and "retired" in custom):
+            retired = isinstance(target.custom, dict) and "retired" in target.custom
+            if not retired and known.get(path) != target.hashes:
                 next(iter(view.source.get(target_key(path, target_sha256(path, target)), size=1)), b"")
+
+
+def _announced_meta(view: View) -> dict[str, MetaFile]:
+    if view.timestamp is None:
+        return {}
+    try:
+        return load_snapshot(view.source, view.timestamp.signed).signed.meta
+    except IntegrityError:
+        return {}
+
+
+def _targets_before(view: View, model: str, meta: MetaFile) -> dict[str, dict[str, str]]:
+    key = role_key(model, meta.version)
+    try:
+        data = read_capped(view.source, key, TARGETS_BYTES)
+        check_meta(data, meta, what=key)
+        role = open_sealed(data, Targets, what=key, cap=TARGETS_BYTES)
+    except IntegrityError:
+        return {}
+    return {path: target.hashes for path, target in role.signed.targets.items()}
 
 
 def _inherited_view(publisher: Publisher, root: Sealed[Root], baseline: StateDocument, listed: list[int]) -> View | None:

@@ -169,7 +169,6 @@ class View:
             if not (self.older and self.allow_downgrade):
                 raise
             self.judge.warn(f"{key} is older than what was seen here: allowed by --allow-downgrade")
-            self.state.note(f"downgrade allowed: {model} version {role.version}", self.judge.at)
         self.judge.check_fresh(role.signed, key)
         if self.judge.place != "publisher":
             self.state.record({model: role})

@@ -1,0 +1,580 @@
+"""Reading as a client: every refusal names its cause, and what was trusted before stays trusted."""
+
+from __future__ import annotations
+
+import copy
+import json
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from securesystemslib.signer import CryptoSigner
+from tuf.api.metadata import Metadata
+
+from pipeline.digest import sha256_of
+from pipeline.errors import (
+    BadSignature,
+    DigestMismatch,
+    IntegrityError,
+    InvalidDocument,
+    MetadataExpired,
+    ModelportError,
+    NotPinned,
+    ObjectMissing,
+    RollbackRefused,
+    TrustError,
+    UnknownName,
+    UsageError,
+)
+from pipeline.layout import TIMESTAMP
+from pipeline.release import Channel, ModelName, Release
+from pipeline.stores.memory import MemoryStore
+from pipeline.trust.changes import MoveChannel, Renew, Yank
+from pipeline.trust.commit import commit_changes
+from pipeline.trust.reading import read_view
+from pipeline.trust.roles import next_root, next_snapshot, timestamp_of
+from pipeline.trust.rotate import rotate_key, rotate_model_key
+from pipeline.trust.sealed import Sealed, seal
+from pipeline.trust.state import TrustState
+from pipeline.trust.summary import summary_of
+from tests.trust_world import World
+
+ONE = Release.parse("bert-v1.0.0")
+BERT = ModelName("bert")
+
+
+@pytest.fixture
+def world(tmp_path) -> World:
+    world = World(tmp_path)
+    publisher = world.begin()
+    commit_changes(publisher, [*world.publish_changes(publisher, str(ONE)), MoveChannel(Channel("stable"), ONE, "me")])
+    return world
+
+
+def put(world, key: str, data: bytes) -> None:
+    world.store.put(key, data, sha256=sha256_of(data))
+
+
+def stored(world, key: str) -> bytes:
+    return b"".join(world.store.get(key))
+
+
+def edited(world, key: str, signers, **fields) -> None:
+    """Replace an object by the same role with other fields, signed by ``signers``."""
+    signed = copy.deepcopy(Metadata.from_bytes(stored(world, key)).signed)
+    for name, value in fields.items():
+        setattr(signed, name, value)
+    put(world, key, seal(signed, signers).data)
+
+
+def read(world, state=None, **flags):
+    return read_view(world.store, state or world.state(), now=lambda: world.at, **flags)
+
+
+def files(state: TrustState) -> dict[str, bytes]:
+    return {str(path): path.read_bytes() for path in state.folder.rglob("*.json")}
+
+
+# ---- the order of things, and signatures
+
+
+def test_reading_needs_a_pin_and_shows_the_fingerprint(world):
+    with pytest.raises(NotPinned, match=world.fingerprint) as caught:
+        read(world, TrustState(world.folder / "unpinned"))
+    assert f"--fingerprint {world.fingerprint}" in caught.value.hint
+    other = TrustState(world.folder / "other")
+    other.pin("ab" * 32)
+    with pytest.raises(NotPinned, match=world.fingerprint):
+        read(world, other)
+
+
+def test_empty_store_is_no_tree(tmp_path):
+    state = TrustState(tmp_path / "s")
+    state.pin("ab" * 32)
+    with pytest.raises(NotPinned, match="not a published tree"):
+        read_view(MemoryStore(), state, now=lambda: datetime.now(UTC))
+
+
+@pytest.mark.parametrize("fingerprint", ["", "AB" * 32, "ab" * 31, "zz" * 32, "ab" * 32 + "\n"])
+def test_pin_refuses_what_is_no_fingerprint(tmp_path, fingerprint):
+    with pytest.raises(UsageError):
+        TrustState(tmp_path / "s").pin(fingerprint)
+
+
+@pytest.mark.parametrize("how", ["unsigned", "stranger", "other bytes", "wrong scheme"])
+@pytest.mark.parametrize("role", ["timestamp", "snapshot", "targets", "bert"])
+def test_badly_signed_role_is_refused_and_nothing_trusted_changes(world, role, how):
+    key = {"timestamp": TIMESTAMP, "snapshot": "metadata/2.snapshot.json", "targets": "metadata/2.targets.json"}.get(
+        role, "metadata/1.bert.json"
+    )
+    state = world.state()
+    read(world, state).model(BERT)
+    before = files(state)
+    document = json.loads(stored(world, key))
+    if how == "unsigned":
+        document["signatures"] = []
+    elif how == "stranger":
+        sealed = seal(Metadata.from_bytes(stored(world, key)).signed, [CryptoSigner.generate_ed25519()])
+        document = json.loads(sealed.data)
+    elif how == "other bytes":
+        document["signed"]["expires"] = "2036-01-01T00:00:00Z"
+    else:
+        document["signatures"][0]["sig"] = "00" * 64
+    put(world, key, json.dumps(document).encode())
+    fresh = world.state()
+    with pytest.raises((BadSignature, DigestMismatch, InvalidDocument)) as caught:
+        read(world, fresh).model(BERT)
+    assert key in str(caught.value)
+    if role == "timestamp":
+        with pytest.raises(BadSignature, match="0 of the 1"):
+            read(world, state)
+    assert files(state) == before
+
+
+def test_one_key_under_two_ids_counts_once(world):
+    root = copy.deepcopy(Metadata.from_bytes(world.first_root).signed)
+    twin = CryptoSigner(world.release._private_key)
+    twin._public_key = type(twin.public_key)("f" * 64, twin.public_key.keytype, twin.public_key.scheme, twin.public_key.keyval)
+    following = next_root(root, world.at, {"timestamp": [world.release.public_key, twin.public_key]}, {"timestamp": 2})
+    put(world, "metadata/2.root.json", seal(following, [world.root]).data)
+    edited(world, TIMESTAMP, [world.release, twin])
+    with pytest.raises(BadSignature, match="1 of the 2"):
+        read(world)
+
+
+def test_signature_repeated_for_one_key_is_refused(world):
+    document = json.loads(stored(world, TIMESTAMP))
+    document["signatures"] *= 2
+    put(world, TIMESTAMP, json.dumps(document).encode())
+    with pytest.raises(IntegrityError, match="timestamp"):
+        read(world)
+
+
+# ---- malformed documents
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"null",
+        b"[]",
+        b"[" * 200_000,
+        b'{"signed":' + b"9" * 10_000 + b"}",
+        b'{"signed":{},"signed":{}}',
+        b"\xff\xfe{}",
+        b"\xef\xbb\xbf{}",
+        b'{"signed":{"_type":"timestamp","version":1.0}}',
+        b'{"signed":{"_type":"timestamp","version":NaN}}',
+        b" " * 20_000,
+    ],
+    ids=["empty", "null", "list", "deep", "digits", "twice", "utf16", "bom", "float", "nan", "long"],
+)
+def test_hostile_timestamp_is_one_clear_refusal(world, data):
+    put(world, TIMESTAMP, data)
+    with pytest.raises(InvalidDocument) as caught:
+        read(world)
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 400
+
+
+@pytest.mark.parametrize("version", [0, -1, True, 2**63, 2**53, "1", None])
+def test_malformed_version_is_refused(world, version):
+    document = json.loads(stored(world, TIMESTAMP))
+    document["signed"]["version"] = version
+    put(world, TIMESTAMP, json.dumps(document).encode())
+    with pytest.raises(InvalidDocument):
+        read(world)
+
+
+def test_role_of_another_type_is_refused(world):
+    put(world, TIMESTAMP, stored(world, "metadata/2.snapshot.json"))
+    with pytest.raises(InvalidDocument, match="expected 'timestamp'"):
+        read(world)
+
+
+def test_announced_length_is_a_cap_and_no_more_is_read(world):
+    class Counting:
+        url = "counting"
+        read = 0
+
+        def get(self, key, *, start=0, size=None):
+            if key != "metadata/2.snapshot.json":
+                yield from world.store.get(key)
+                return
+            while True:
+                self.read += 1024
+                yield bytes(1024)
+
+    source = Counting()
+    with pytest.raises(InvalidDocument, match="more than"):
+        read_view(source, world.state(), now=lambda: world.at)
+    assert source.read < 1 << 20
+
+
+def test_timestamp_that_announces_another_number_is_refused(world):
+    document = json.loads(stored(world, TIMESTAMP))
+    document["signed"]["version"] = 7
+    put(world, TIMESTAMP, json.dumps(document).encode())
+    with pytest.raises(InvalidDocument, match="announces snapshot 2"):
+        read(world)
+
+
+@pytest.mark.parametrize("key", ["metadata/2.snapshot.json", "metadata/2.targets.json", "metadata/1.bert.json", TIMESTAMP])
+def test_missing_file_is_named(world, key):
+    world.store.delete(key)
+    with pytest.raises(ObjectMissing, match=key.rpartition("/")[2]):
+        read(world).model(BERT)
+
+
+# ---- the root chain
+
+
+def roots(world, count: int, first: int = 2) -> None:
+    root = Metadata.from_bytes(stored(world, f"metadata/{first - 1}.root.json")).signed
+    for version in range(first, first + count):
+        root = next_root(root, world.at)
+        put(world, f"metadata/{version}.root.json", seal(root, [world.root]).data)
+
+
+def test_pin_to_any_root_of_the_chain_is_good(world):
+    roots(world, 3)
+    for version in (1, 2, 3, 4):
+        state = TrustState(world.folder / f"pinned{version}")
+        state.pin(sha256_of(stored(world, f"metadata/{version}.root.json")))
+        assert read(world, state).root.version == 4
+        assert read(world, state).fingerprint == sha256_of(stored(world, "metadata/4.root.json"))
+
+
+def test_root_signed_only_by_new_or_only_by_old_keys_is_refused_and_the_last_good_one_kept(world):
+    roots(world, 1)
+    state = world.state()
+    new = CryptoSigner.generate_ed25519()
+    root = Metadata.from_bytes(stored(world, "metadata/2.root.json")).signed
+    following = next_root(root, world.at, {"root": [new.public_key]})
+    for signers in ([new], [world.root], []):
+        put(world, "metadata/3.root.json", seal(following, signers).data)
+        with pytest.raises(BadSignature, match=r"3\.root\.json"):
+            read(world, state)
+        assert state.root().version == 2
+    put(world, "metadata/3.root.json", seal(following, [new, world.root]).data)
+    assert read(world, state).root.version == 3
+
+
+def test_root_of_another_number_than_its_name_is_refused(world):
+    roots(world, 2)
+    put(world, "metadata/2.root.json", stored(world, "metadata/3.root.json"))
+    with pytest.raises(InvalidDocument, match="says it is version 3"):
+        read(world)
+
+
+def test_root_after_a_gap_is_never_asked_for(world):
+    roots(world, 3)
+    world.store.delete("metadata/3.root.json")
+    assert read(world).root.version == 2
+
+
+def test_more_than_256_new_roots_are_refused_and_those_read_are_kept(world):
+    roots(world, 257)
+    state = world.state()
+    with pytest.raises(TrustError, match="more than 256"):
+        read(world, state)
+    assert state.root().version == 257
+    assert read(world, state).root.version == 258
+
+
+def test_expired_root_in_the_middle_of_the_chain_is_no_obstacle(world):
+    root = Metadata.from_bytes(world.first_root).signed
+    middle = next_root(root, world.at - timedelta(days=3000))
+    put(world, "metadata/2.root.json", seal(middle, [world.root]).data)
+    with pytest.raises(MetadataExpired, match=r"2\.root"):
+        read(world)
+    put(world, "metadata/3.root.json", seal(next_root(middle, world.at), [world.root]).data)
+    assert read(world).root.version == 3
+
+
+# ---- time
+
+
+@pytest.mark.parametrize(("days", "role"), [(91, "timestamp"), (731, "timestamp"), (1826, "root")])
+def test_expired_metadata_is_refused_online_and_warned_of_offline(world, days, role):
+    state = world.state()
+    read(world, state)
+    late = world.at + timedelta(days=days)
+    with pytest.raises(MetadataExpired, match=role) as caught:
+        read_view(world.store, state, now=lambda: late)
+    assert caught.value.exit_code == 4
+    assert "clock" in caught.value.hint
+    assert read_view(world.store, state, now=lambda: late, offline=True).warnings == ()
+
+
+def test_offline_expiry_is_judged_by_signed_time_recorded_and_refused_on_demand(world):
+    state = world.state()
+    old = MemoryStore("medium")
+    for info in world.store.list(""):
+        body = stored(world, info.key)
+        old.put(info.key, body, sha256=sha256_of(body))
+    world.pass_time(days=100)
+    commit_changes(world.publisher(), [Renew(("targets", "bert"))])
+    read(world, state)
+    view = read_view(old, state, now=lambda: world.at, offline=True)
+    assert any("expired" in warning for warning in view.warnings)
+    assert any("expired" in note.what for note in state.read().notes)
+    with pytest.raises(MetadataExpired):
+        read_view(old, state, now=lambda: world.at, offline=True, require_fresh=True)
+
+
+def test_clock_in_1970_cannot_revive_old_metadata(world):
+    state = world.state()
+    world.pass_time(days=80)
+    commit_changes(world.publisher(), [Renew()])
+    read(world, state)
+    world.pass_time(days=85)
+    commit_changes(world.publisher(), [Renew()])
+    read(world, state)
+    edited(world, "metadata/2.targets.json", [world.targets])
+    then = datetime(1970, 1, 1, tzinfo=UTC)
+    assert read_view(world.store, state, now=lambda: then).judge.at == world.at
+    fresh = world.state()
+    assert read_view(world.store, fresh, now=lambda: then).judge.at == then
+    assert fresh.signed_at == world.at
+
+
+def test_clock_in_2099_names_itself(world):
+    with pytest.raises(MetadataExpired, match="2099-01-01"):
+        read_view(world.store, world.state(), now=lambda: datetime(2099, 1, 1, tzinfo=UTC))
+
+
+def test_clock_is_asked_once_for_a_whole_reading(world):
+    ticks = []
+
+    def clock() -> datetime:
+        ticks.append(1)
+        return world.at
+
+    read_view(world.store, world.state(), now=clock).model(BERT)
+    assert len(ticks) == 1
+
+
+# ---- rollback
+
+
+def snapshot_of(world) -> MemoryStore:
+    kept = MemoryStore("kept", now=lambda: world.at)
+    for info in world.store.list(""):
+        body = stored(world, info.key)
+        kept.put(info.key, body, sha256=sha256_of(body))
+    return kept
+
+
+def test_older_timestamp_is_refused_online(world):
+    old, state = snapshot_of(world), world.state()
+    commit_changes(world.publisher(), [Yank(ONE, "me", "bad")])
+    read(world, state)
+    before = files(state)
+    with pytest.raises(RollbackRefused, match="version 2, version 3 was seen"):
+        read_view(old, state, now=lambda: world.at)
+    assert files(state) == before
+
+
+def test_same_version_with_other_content_is_refused_and_recorded(world):
+    state = world.state()
+    read(world, state)
+    edited(world, "metadata/2.snapshot.json", [world.release], expires=world.at + timedelta(days=80))
+    snapshot = Sealed(stored(world, "metadata/2.snapshot.json"), Metadata.from_bytes(stored(world, "metadata/2.snapshot.json")))
+    edited(world, TIMESTAMP, [world.release], snapshot_meta=snapshot.meta)
+    for _ in range(2):
+        with pytest.raises(RollbackRefused, match="other content"):
+            read(world, state)
+    assert any("two contents" in note.what for note in state.read().notes)
+
+
+def test_resigned_timestamp_with_the_same_words_is_no_equivocation(world):
+    state = world.state()
+    read(world, state)
+    edited(world, TIMESTAMP, [world.release, CryptoSigner.generate_ed25519()])
+    read(world, state)
+
+
+def test_snapshot_that_drops_or_lowers_a_role_is_refused(world):
+    publisher = world.publisher()
+    commit_changes(publisher, [world.release_change("bert-v2.0.0")])
+    state = world.state()
+    read(world, state)
+    now = Metadata.from_bytes(stored(world, "metadata/3.snapshot.json")).signed
+    metas = {name.removesuffix(".json"): meta for name, meta in now.meta.items()}
+    old = Metadata.from_bytes(stored(world, "metadata/2.snapshot.json")).signed.meta["bert.json"]
+    for roles in ({**metas, "bert": old}, {"targets": metas["targets"]}):
+        snapshot = seal(next_snapshot(4, roles.items(), world.at, now), [world.release])
+        put(world, "metadata/4.snapshot.json", snapshot.data)
+        put(world, TIMESTAMP, seal(timestamp_of(snapshot), [world.release]).data)
+        fresh = TrustState(world.folder / f"copy{len(roles)}")
+        fresh.pin(world.fingerprint)
+        for part in state.folder.rglob("*.json"):
+            target = fresh.folder / part.relative_to(state.folder)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(part.read_bytes())
+        with pytest.raises(RollbackRefused, match="of bert"):
+            read(world, fresh)
+
+
+def test_new_timestamp_key_recovers_from_a_fast_forward(world):
+    state = world.state()
+    read(world, state)
+    now = Metadata.from_bytes(stored(world, "metadata/2.snapshot.json")).signed
+    metas = {name.removesuffix(".json"): meta for name, meta in now.meta.items()}
+    far = seal(next_snapshot(9_000_000, metas.items(), world.at + timedelta(days=40), now), [world.release])
+    put(world, "metadata/9000000.snapshot.json", far.data)
+    good = stored(world, TIMESTAMP)
+    put(world, TIMESTAMP, seal(timestamp_of(far), [world.release]).data)
+    read(world, state)
+    assert state.signed_at == world.at + timedelta(days=40)
+    world.store.delete("metadata/9000000.snapshot.json")
+    put(world, TIMESTAMP, good)
+    with pytest.raises(RollbackRefused):
+        read(world, state)
+    rotate_key(world.publisher(), "release", [CryptoSigner.generate_ed25519()], settle=lambda: None)
+    view = read(world, state)
+    assert view.snapshot.version < 9_000_000
+    assert state.signed_at == world.at
+
+
+def test_rotation_of_the_root_key_alone_forgets_nothing(world):
+    old, state = snapshot_of(world), world.state()
+    commit_changes(world.publisher(), [Renew()])
+    read(world, state)
+    rotate_key(world.publisher(), "root", [CryptoSigner.generate_ed25519()], settle=lambda: None)
+    put_in(old, "metadata/2.root.json", stored(world, "metadata/2.root.json"))
+    with pytest.raises(RollbackRefused):
+        read_view(old, state, now=lambda: world.at)
+    assert state.root().version == 2
+
+
+def put_in(store, key: str, body: bytes) -> None:
+    store.put(key, body, sha256=sha256_of(body))
+
+
+# ---- offline
+
+
+def test_older_medium_is_read_recorded_and_lowers_nothing_if_its_model_is_not_older(world):
+    old, state = snapshot_of(world), world.state()
+    publisher = world.publisher()
+    commit_changes(publisher, world.publish_changes(publisher, "gpt-v1.0.0"))
+    read(world, state).model(BERT)
+    seen = state.read().seen
+    view = read_view(old, state, now=lambda: world.at, offline=True)
+    assert view.older
+    assert view.release(ONE)
+    assert any("older" in warning for warning in view.warnings)
+    assert state.read().seen == seen
+    assert any("older tree" in note.what for note in state.read().notes)
+
+
+def test_older_model_role_is_refused_offline_unless_downgrade_is_allowed(world):
+    old, state = snapshot_of(world), world.state()
+    commit_changes(world.publisher(), [world.release_change("bert-v2.0.0")])
+    read(world, state).model(BERT)
+    seen = state.read().seen
+    with pytest.raises(RollbackRefused, match="bert"):
+        read_view(old, state, now=lambda: world.at, offline=True).release(ONE)
+    view = read_view(old, state, now=lambda: world.at, offline=True, allow_downgrade=True)
+    assert view.release(ONE)
+    assert any("--allow-downgrade" in note.what for note in state.read().notes)
+    assert state.read().seen == seen
+
+
+def test_older_medium_signed_before_a_rotation_is_read_only_while_its_model_key_is_trusted(world):
+    old, state = snapshot_of(world), world.state()
+    new = CryptoSigner.generate_ed25519()
+    rotate_key(world.publisher(), "timestamp", [new], settle=lambda: None)
+    read(world, state).model(BERT)
+    assert read_view(old, state, now=lambda: world.at, offline=True).release(ONE)
+    rotate_model_key(world.publisher(keys=world.keys(timestamp=new)), BERT, [CryptoSigner.generate_ed25519()])
+    read(world, state).model(BERT)
+    with pytest.raises(RollbackRefused):
+        read_view(old, state, now=lambda: world.at, offline=True).release(ONE)
+    with pytest.raises(BadSignature, match="bert"):
+        read_view(old, state, now=lambda: world.at, offline=True, allow_downgrade=True).release(ONE)
+
+
+# ---- the view
+
+
+def test_unknown_names_suggest_the_nearest(world):
+    view = read(world)
+    for ask, near in (
+        (lambda: view.model(ModelName("brt")), "bert"),
+        (lambda: view.release(Release.parse("bert-v1.0.1")), "bert-v1.0.0"),
+        (lambda: view.channel(BERT, Channel("stabel")), "stable"),
+    ):
+        with pytest.raises(UnknownName) as caught:
+            ask()
+        assert near in caught.value.hint
+
+
+def test_substituted_target_is_refused(world):
+    view = read(world)
+    key = view.release(ONE).key
+    body = stored(world, key)
+    for wrong in (body[:-1] + b"X", body + b"X", b""):
+        put(world, key, wrong)
+        with pytest.raises(IntegrityError):
+            view.manifest_bytes(ONE)
+
+
+def test_models_are_verified_only_when_asked_for(world):
+    publisher = world.publisher()
+    commit_changes(publisher, world.publish_changes(publisher, "gpt-v1.0.0"))
+    world.store.delete("metadata/1.gpt.json")
+    view = read(world)
+    assert view.models() == ("bert", "gpt")
+    assert view.release(ONE)
+    with pytest.raises(ObjectMissing):
+        view.model(ModelName("gpt"))
+
+
+def test_summary_names_every_role_with_its_keys(world):
+    view = read(world)
+    view.model(BERT)
+    summary = summary_of(view)
+    assert summary.fingerprint == world.fingerprint
+    assert [role.role for role in summary.roles] == ["root", "targets", "snapshot", "timestamp", "bert"]
+    assert summary.roles[-1].keys == (world.release.public_key.keyid,)
+    assert summary.roles[0].expires == "2031-11-21T10:00:00Z"
+
+
+# ---- state
+
+
+def test_state_survives_a_kill_between_its_files(world):
+    state = world.state()
+    read(world, state)
+    (state.folder / ".state.json.abcd").write_bytes(b"torn")
+    (state.folder / "metadata" / "bert.json").write_bytes(b"an old copy")
+    assert read(world, state).release(ONE)
+
+
+def test_damaged_state_is_told_and_never_guessed(world):
+    state = world.state()
+    read(world, state)
+    (state.folder / "state.json").write_bytes(b'{"pins":')
+    with pytest.raises(ModelportError, match=r"state\.json"):
+        read(world, state)
+
+
+def test_pin_to_another_tree_forgets_the_old_one(world, tmp_path):
+    state = world.state()
+    read(world, state)
+    state.pin(world.fingerprint)
+    assert state.read().seen
+    state.pin("ab" * 32)
+    assert state.pins == ("ab" * 32,)
+    assert not state.read().seen
+    with pytest.raises(NotPinned):
+        read(world, state)
+
+
+def test_state_folder_is_private(world):
+    state = world.state()
+    read(world, state)
+    assert state.folder.stat().st_mode & 0o077 == 0
