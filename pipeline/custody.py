@@ -74,7 +74,7 @@ class Signed:
     left: tuple[str, ...] = ()
 
 
-def begin_trust(place: Place, listen: Listener) -> TrustShown:
+def begin_trust(place: Place, listen: Listener, *, allow_unsafe: bool = False) -> TrustShown:
     """Give the store its first root with threshold 1, making the keys that are not named, and pin it here.
 
     A tree that this machine began is left as it is.
@@ -84,7 +84,7 @@ def begin_trust(place: Place, listen: Listener) -> TrustShown:
         NotPinned: somebody else's tree stands there.
     """
     publisher = place.publisher(listen)
-    with holding(place, listen):
+    with holding(place, listen, allow_unsafe=allow_unsafe):
         if place.keys.named is not None:
             init_trust(publisher)
         elif place.keys.first_use:
@@ -148,7 +148,9 @@ def pin_root(place: Place, fingerprint: str) -> TrustShown:
     return show_trust(place)
 
 
-def delegate_model(place: Place, model: ModelName, key_uris: Sequence[str], threshold: int, listen: Listener) -> Signed:
+def delegate_model(
+    place: Place, model: ModelName, key_uris: Sequence[str], threshold: int, listen: Listener, *, allow_unsafe: bool = False
+) -> Signed:
     """Give a model a role of its own, signed by the named keys, else by the release key.
 
     Raises:
@@ -162,24 +164,26 @@ def delegate_model(place: Place, model: ModelName, key_uris: Sequence[str], thre
     else:
         keys = model_keys(publisher, model)
     _check_threshold(threshold, len(keys))
-    with holding(place, listen):
+    with holding(place, listen, allow_unsafe=allow_unsafe):
         done = commit_changes(publisher, [Delegate(model, keys, threshold)])
     return _signed(place, done, roles=(model,))
 
 
-def renew_signatures(place: Place, listen: Listener) -> Signed:
+def renew_signatures(place: Place, listen: Listener, *, allow_unsafe: bool = False) -> Signed:
     """Sign anew all that the keys at hand can sign; nothing is hashed.
 
     Raises:
         KeyUnusable: the release key is not at hand.
     """
     publisher = signing(place, listen)
-    with holding(place, listen):
+    with holding(place, listen, allow_unsafe=allow_unsafe):
         renewed = renew_trust(publisher)
     return _signed(place, renewed.committed, roles=renewed.roles, left=renewed.left)
 
 
-def rotate_role(place: Place, role: str, key_uris: Sequence[str], listen: Listener, *, lost: bool) -> Signed:
+def rotate_role(
+    place: Place, role: str, key_uris: Sequence[str], listen: Listener, *, lost: bool, allow_unsafe: bool = False
+) -> Signed:
     """Replace the key of a role: root, targets, snapshot, timestamp, release, or a model's.
 
     Without ``key_uris`` a key that modelport made is replaced by a new one that it makes; its file takes
@@ -199,7 +203,7 @@ def rotate_role(place: Place, role: str, key_uris: Sequence[str], listen: Listen
             f"the {role} key is named in the settings, and no new one is given",
             hint=f"Name it: --role {role} --key file2:/path/new.pem",
         )
-    with holding(place, listen):
+    with holding(place, listen, allow_unsafe=allow_unsafe):
         if role in get_args(TopKey):
             done = rotate_key(publisher, cast("TopKey", role), new, lost=lost).committed
         else:
@@ -261,7 +265,7 @@ def sign_change(place: Place, staged: Staged, key_uris: Sequence[str]) -> tuple[
     return signed, added, signatures_of(signed)
 
 
-def apply_change(place: Place, staged: Staged, listen: Listener) -> Signed:
+def apply_change(place: Place, staged: Staged, listen: Listener, *, allow_unsafe: bool = False) -> Signed:
     """Commit a change whose signatures are complete.
 
     Raises:
@@ -269,7 +273,7 @@ def apply_change(place: Place, staged: Staged, listen: Listener) -> Signed:
         ConflictError: the tree changed since it was staged.
     """
     publisher = signing(place, listen)
-    with holding(place, listen):
+    with holding(place, listen, allow_unsafe=allow_unsafe):
         done = apply_staged(publisher, staged)
     return _signed(place, done, roles=tuple(signature.role for signature in signatures_of(staged)))
 
@@ -285,14 +289,14 @@ def signing(place: Place, listen: Listener) -> Publisher:
 
 
 @contextmanager
-def holding(place: Place, listen: Listener) -> Iterator[None]:
+def holding(place: Place, listen: Listener, *, allow_unsafe: bool) -> Iterator[None]:
     """Hold a lease while something is committed, on a store that honours conditional writes.
 
     Raises:
-        UnsafeStore: it does not.
+        UnsafeStore: it does not, and ``allow_unsafe`` does not say that there is one publisher only.
         AnotherPublisher: a live collector does not stop.
     """
-    probe_store(place.store, allow_unsafe=False)
+    probe_store(place.store, allow_unsafe=allow_unsafe)
     with held_lease(place.store, LEASE_OWNER, listen):
         yield
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from pipeline.errors import UsageError, VerifyFailed
@@ -28,6 +28,23 @@ def root() -> Path:
     if not (folder / "tasks.py").is_file():
         raise UsageError(f"{folder} is not a checkout of modelport", hint="Clone the repository and run this there.")
     return folder
+
+
+def benchmarks(folder: Path, only: Sequence[str]) -> dict[str, str]:
+    """Find the benchmarks by name: the scripts in ``benchmarks/`` that can be run.
+
+    Raises:
+        UsageError: ``only`` names one that is not there.
+    """
+    found = {
+        script.stem: str(script.relative_to(folder))
+        for script in sorted((folder / "benchmarks").glob("*.py"))
+        if 'if __name__ == "__main__":' in script.read_text(encoding="utf-8")
+    }
+    unknown = [name for name in only if name not in found]
+    if unknown:
+        raise UsageError(f"there is no benchmark {unknown[0]!r}", hint=f"There are: {', '.join(found)}")
+    return {name: script for name, script in found.items() if not only or name in only}
 
 
 def run_checks(folder: Path, checks: Iterable[tuple[str, tuple[str, ...]]], listen: Listener, *, dry: bool) -> dict[str, float]:

@@ -57,6 +57,22 @@ def docs(run: Run, *, check: bool = False) -> Answer:
     return Answer({"changed": changed}, "\n".join([f"wrote {name}" for name in changed] or ["docs/reference is up to date"]))
 
 
+@command(help={"only": "Name of one benchmark, such as startup; repeat it for more. Default: all of benchmarks/."})
+def bench(run: Run, *, only: tuple[str, ...] = ()) -> Answer:
+    """Measure beside the peers, one benchmark after the other; each prints its rows, ratios and targets.
+
+    It takes some minutes, 20 GB of disk for its inputs, and a machine that does nothing else.
+
+    Example: invoke dev.bench --only startup
+    Exit codes: 0 every target was reached, 2 no such benchmark, 3 one was missed or failed (named).
+    """
+    from pipeline.cli.checkout import benchmarks, root, run_checks
+
+    scripts = benchmarks(root(), only)
+    seconds = run_checks(root(), [(name, ("python", script)) for name, script in scripts.items()], run.listen, dry=run.dry)
+    return Answer({"seconds": seconds}, "\n".join(f"{name}: {spent:.0f} s" for name, spent in seconds.items()))
+
+
 def _run_all(run: Run, checks: tuple[tuple[str, tuple[str, ...]], ...]) -> Answer:
     from pipeline.cli.checkout import root, run_checks
 
@@ -64,4 +80,4 @@ def _run_all(run: Run, checks: tuple[tuple[str, tuple[str, ...]], ...]) -> Answe
     return Answer({"seconds": seconds}, "\n".join(f"{name}: passed in {spent:.1f} s" for name, spent in seconds.items()))
 
 
-WALK = (check, ci, docs)
+WALK = (check, ci, docs, bench)

@@ -17,11 +17,12 @@ if TYPE_CHECKING:
     from pipeline.custody import Signed, TrustShown
 
 _KEY = "Key as a securesystemslib URI: file2:/path/key.pem, envvar:NAME, awskms:…, gcpkms:…, azurekms:…, hsm:…. Repeat it for several."
+_UNSAFE = {"allow_unsafe_store": "Sign in a store without conditional writes: only if nobody else does. Default: refused."}
 STAGED_BYTES = 64 << 20
 
 
-@command(settings=STORE, help={})
-def init(run: Run) -> Answer:
+@command(settings=STORE, help=_UNSAFE)
+def init(run: Run, *, allow_unsafe_store: bool = False) -> Answer:
     """Begin a tree: root, targets and release keys with threshold 1, the first root, and its pin on this machine.
 
     Keys are those of the setting keys; without it they are made (Ed25519, mode 0600) below
@@ -33,7 +34,7 @@ def init(run: Run) -> Answer:
     """
     from pipeline.custody import begin_trust
 
-    return _shown(begin_trust(run.place, run.listen))
+    return _shown(begin_trust(run.place, run.listen, allow_unsafe=allow_unsafe_store))
 
 
 @command(settings=STORE, help={})
@@ -68,9 +69,12 @@ def pin(run: Run, *, fingerprint: str) -> Answer:
         "model": "Model that gets a role, such as bert.",
         "role_key": _KEY + " Default: the release key.",
         "threshold": "How many of these keys must sign. Default 1.",
+        **_UNSAFE,
     },
 )
-def delegate(run: Run, *, model: str, role_key: tuple[str, ...] = (), threshold: str = "") -> Answer:
+def delegate(
+    run: Run, *, model: str, role_key: tuple[str, ...] = (), threshold: str = "", allow_unsafe_store: bool = False
+) -> Answer:
     """Let a key sign the releases of a model. It needs the targets key; publishing does it by itself where that key is.
 
     Example: invoke trust.delegate --model bert
@@ -79,11 +83,12 @@ def delegate(run: Run, *, model: str, role_key: tuple[str, ...] = (), threshold:
     from pipeline.custody import delegate_model
     from pipeline.release import check_model
 
-    return _signed(delegate_model(run.place, check_model(model), role_key, _whole("--threshold", threshold or "1"), run.listen))
+    count = _whole("--threshold", threshold or "1")
+    return _signed(delegate_model(run.place, check_model(model), role_key, count, run.listen, allow_unsafe=allow_unsafe_store))
 
 
-@command(settings=STORE, help={})
-def renew(run: Run) -> Answer:
+@command(settings=STORE, help=_UNSAFE)
+def renew(run: Run, *, allow_unsafe_store: bool = False) -> Answer:
     """Sign metadata anew before it expires, with all keys at hand; nothing is hashed.
 
     Snapshot and timestamp live 90 days, targets and models 2 years, root 5 years (renewed in its last year).
@@ -93,7 +98,7 @@ def renew(run: Run) -> Answer:
     """
     from pipeline.custody import renew_signatures
 
-    return _signed(renew_signatures(run.place, run.listen))
+    return _signed(renew_signatures(run.place, run.listen, allow_unsafe=allow_unsafe_store))
 
 
 @command(
@@ -102,9 +107,10 @@ def renew(run: Run) -> Answer:
         "role": "root, targets, snapshot, timestamp, release (snapshot, timestamp and every model without its own), or a model.",
         "key": _KEY + " Default: keys that modelport made are replaced by new ones that it makes.",
         "lost": "The old key is gone: the root goes first, and readers refuse until the timestamp follows. Default: off.",
+        **_UNSAFE,
     },
 )
-def rotate(run: Run, *, role: str, key: tuple[str, ...] = (), lost: bool = False) -> Answer:
+def rotate(run: Run, *, role: str, key: tuple[str, ...] = (), lost: bool = False, allow_unsafe_store: bool = False) -> Answer:
     """Replace a key without a reader ever refusing; a run that was killed continues.
 
     Both keys sign, then the new root is published, then (after 10 s, for readers on their way) the new key
@@ -115,7 +121,7 @@ def rotate(run: Run, *, role: str, key: tuple[str, ...] = (), lost: bool = False
     """
     from pipeline.custody import rotate_role
 
-    return _signed(rotate_role(run.place, role, key, run.listen, lost=lost))
+    return _signed(rotate_role(run.place, role, key, run.listen, lost=lost, allow_unsafe=allow_unsafe_store))
 
 
 @command(
@@ -170,8 +176,8 @@ def sign(run: Run, *, change: str, key: tuple[str, ...] = ()) -> Answer:
     )
 
 
-@command(settings=STORE, help={"change": "The file that trust.stage wrote and the key holders signed."})
-def apply(run: Run, *, change: str) -> Answer:
+@command(settings=STORE, help={"change": "The file that trust.stage wrote and the key holders signed.", **_UNSAFE})
+def apply(run: Run, *, change: str, allow_unsafe_store: bool = False) -> Answer:
     """Commit a staged change whose signatures are complete. It needs the release key; a killed run continues.
 
     Example: invoke trust.apply --change change.json
@@ -180,7 +186,7 @@ def apply(run: Run, *, change: str) -> Answer:
     from pipeline.custody import apply_change
     from pipeline.trust.ceremony import read_staged
 
-    return _signed(apply_change(run.place, read_staged(_read(change)), run.listen))
+    return _signed(apply_change(run.place, read_staged(_read(change)), run.listen, allow_unsafe=allow_unsafe_store))
 
 
 def _shown(shown: TrustShown) -> Answer:
