@@ -169,12 +169,12 @@ class DirectoryStore:
             )
 
     def _open_root(self, *, make: bool) -> int:
-        if make:
-            self._root.mkdir(parents=True, exist_ok=True)
-        # The root itself may be a link: that is the owner's choice, unlike links inside.
         try:
+            if make:
+                self._root.mkdir(parents=True, exist_ok=True)
+            # The root itself may be a link: that is the owner's choice, unlike links inside.
             return os.open(self._root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        except NotADirectoryError:
+        except (NotADirectoryError, FileExistsError):
             raise WrongStore(f"{self._root} is not a folder", hint="Set the store to a folder.") from None
 
     def _open_parent(self, key: str, *, make: bool) -> tuple[int, str]:
