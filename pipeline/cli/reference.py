@@ -1,6 +1,6 @@
 """The reference pages: what the code says of itself, written down.
 
-Takes the tasks, settings, events, errors and types, gives docs/reference/. A test fails while a page is
+Takes the tasks, settings, events, errors and types, gives docs/reference/ and the index of docs/adr/. A test fails while a page is
 stale; ``invoke dev.docs`` writes them anew.
 
 next: ``dev_tasks``
@@ -25,7 +25,6 @@ from pipeline.setting_keys import KEYS
 from pipeline.settings import PREFIX
 from pipeline.sources.model_yaml import ModelYaml
 
-FOLDER = "docs/reference"
 WRITTEN = "<!-- Written by `invoke dev.docs`; change the code, then run it. -->"
 SCHEMA = "https://json-schema.org/draft/2020-12/schema"
 
@@ -37,28 +36,42 @@ def write_reference(checkout: Path, *, dry: bool) -> list[str]:
         The paths of the pages that differed, from the checkout's root.
     """
     changed = []
-    for name, text in reference_pages().items():
-        page = checkout / FOLDER / name
+    for name, text in reference_pages(checkout).items():
+        page = checkout / name
         if page.is_file() and page.read_text(encoding="utf-8") == text:
             continue
-        changed.append(f"{FOLDER}/{name}")
+        changed.append(name)
         if not dry:
             page.parent.mkdir(parents=True, exist_ok=True)
             page.write_text(text, encoding="utf-8")
     return changed
 
 
-def reference_pages() -> dict[str, str]:
-    """Every page by its file name."""
+def reference_pages(checkout: Path) -> dict[str, str]:
+    """Every page by its path from the checkout's root."""
     return {
-        "commands.md": _page(commands_page()),
-        "settings.md": _page(settings_page()),
-        "events.md": _page(events_page()),
-        "exit-codes.md": _page(exit_codes_page()),
-        "manifest.schema.json": _schema(manifest_schema()),
-        "model-yaml.schema.json": _schema(model_yaml_schema()),
-        "settings.schema.json": _schema(settings_schema()),
+        "docs/reference/commands.md": _page(commands_page()),
+        "docs/reference/settings.md": _page(settings_page()),
+        "docs/reference/events.md": _page(events_page()),
+        "docs/reference/exit-codes.md": _page(exit_codes_page()),
+        "docs/reference/manifest.schema.json": _schema(manifest_schema()),
+        "docs/reference/model-yaml.schema.json": _schema(model_yaml_schema()),
+        "docs/reference/settings.schema.json": _schema(settings_schema()),
+        "docs/adr/README.md": _page(decisions_page(checkout)),
     }
+
+
+def decisions_page(checkout: Path) -> Iterator[str]:
+    """The index of the decision records, by their own titles."""
+    yield "# Decisions\n"
+    yield WRITTEN + "\n"
+    yield "One page each, after [template.md](template.md).\n"
+    yield "| number | decision |"
+    yield "| --- | --- |"
+    for record in sorted((checkout / "docs" / "adr").glob("[0-9]*.md")):
+        title = record.read_text(encoding="utf-8").splitlines()[0]
+        number, words = title[2:6], title[6:].lstrip(": ")
+        yield f"| [{number}]({record.name}) | {words[:1].upper()}{words[1:].rstrip('.')} |"
 
 
 def commands_page() -> Iterator[str]:
