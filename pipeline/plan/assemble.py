@@ -28,7 +28,7 @@ class IndexedFile:
     chunks: Sequence[Chunk]
 
 
-def assemble(
+def assemble_files(
     files: Iterable[IndexedFile], new_parts: Sequence[Part], base_parts: Sequence[Part]
 ) -> tuple[tuple[Part, ...], tuple[File, ...]]:
     """Give the manifest's parts and files."""

@@ -20,7 +20,7 @@ from pipeline.digest import Blake3, Sha256, blake3_of, sha256_of
 from pipeline.encoding import Encoded, encode_chunk
 from pipeline.events import Listener, Progress
 from pipeline.manifest import Chunk, Manifest, Part
-from pipeline.plan.assemble import IndexedFile, assemble
+from pipeline.plan.assemble import IndexedFile, assemble_files
 from pipeline.plan.cut import Element
 from pipeline.plan.pack import ONE_PART_BYTES, Packer
 from pipeline.plan.reuse import Reuse, poor_parts, reuse_bases
@@ -254,7 +254,7 @@ def _manifest(
         IndexedFile(file.source.path, file.source.size, digest, file.source.executable, of_file)
         for file, of_file, digest in zip(cut.files, chunks, digests, strict=True)
     ]
-    parts, files = assemble(indexed, new_parts, reuse.parts)
+    parts, files = assemble_files(indexed, new_parts, reuse.parts)
     manifest = Manifest(
         model=cut.release.model,
         version=cut.release.version,

@@ -62,7 +62,7 @@ def check_enough(role: str, keyids: Sequence[str], threshold: int, at_hand: set[
     )
 
 
-def announce(
+def announce_snapshot(
     publisher: Publisher,
     root: Sealed[Root],
     snapshot: Sealed[Snapshot],

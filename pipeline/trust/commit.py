@@ -19,7 +19,7 @@ from datetime import timedelta
 from tuf.api.metadata import Root, Snapshot
 
 from pipeline.errors import AnotherPublisher, BadSignature, IntegrityError, ModelportError
-from pipeline.trust.announce import RootMoved, announce, new_names
+from pipeline.trust.announce import RootMoved, announce_snapshot, new_names
 from pipeline.trust.changes import Change
 from pipeline.trust.draft import Draft
 from pipeline.trust.facts import signed_at
@@ -108,7 +108,7 @@ def commit_changes(
                 ours, files = written.snapshot, new_names(written, found.predecessor)
                 publisher.step("commit.names")
                 publisher.prove_names(files)
-                announced = announce(publisher, found.root, written.snapshot, next_root=next_root)
+                announced = announce_snapshot(publisher, found.root, written.snapshot, next_root=next_root)
                 publisher.step("commit.record")
                 _record(publisher, written)
                 return Committed(ours.version, announced, True, written, tuple(draft.refused), tuple(completed), files)
@@ -124,7 +124,7 @@ def commit_changes(
 def _complete(publisher: Publisher, found: Survey, view: View, next_root: Root | None) -> int:
     publisher.step("commit.complete")
     publisher.prove_names(new_names(view, _announced_snapshot(publisher, view)))
-    announce(publisher, found.root, view.snapshot, next_root=next_root)
+    announce_snapshot(publisher, found.root, view.snapshot, next_root=next_root)
     return view.snapshot.version
 
 
