@@ -31,6 +31,8 @@ from pipeline.release import ModelName
 from pipeline.trust.facts import SIGNED_AT, instant_text, signed_at
 from pipeline.trust.sealed import Sealed
 
+# Written out, not taken from the library: two publishers with different libraries announce the same bytes.
+SPEC_VERSION = "1.0.31"
 YEAR = timedelta(days=365)
 ROOT_LIFE = 5 * YEAR
 TARGETS_LIFE = 2 * YEAR
@@ -40,7 +42,7 @@ EMBEDDED_SNAPSHOT_LIFE = 2 * YEAR
 
 def first_root(keys: Mapping[str, Sequence[Key]], at: datetime) -> Root:
     """Root version 1: ``keys`` by top-level role, every threshold 1."""
-    root = Root(version=1, expires=_whole(at) + ROOT_LIFE, consistent_snapshot=True)
+    root = Root(version=1, spec_version=SPEC_VERSION, expires=_whole(at) + ROOT_LIFE, consistent_snapshot=True)
     for role in sorted(TOP_LEVEL_ROLE_NAMES):
         for key in keys[role]:
             root.add_key(_bare(key), role)
@@ -66,7 +68,7 @@ def next_root(
 
 def empty_targets(at: datetime) -> Targets:
     """A targets or model role that names nothing yet; its version is settled when it is signed."""
-    return Targets(version=1, expires=_whole(at) + TARGETS_LIFE)
+    return Targets(version=1, spec_version=SPEC_VERSION, expires=_whole(at) + TARGETS_LIFE)
 
 
 def edited_targets(targets: Targets, at: datetime) -> Targets:
@@ -123,6 +125,7 @@ def next_snapshot(
     when = _whole(at)
     return Snapshot(
         version=version,
+        spec_version=SPEC_VERSION,
         expires=when + life,
         meta={f"{role}.json": meta for role, meta in sorted(roles)},
         unrecognized_fields={SIGNED_AT: instant_text(when)},
@@ -133,6 +136,7 @@ def timestamp_of(snapshot: Sealed[Snapshot]) -> Timestamp:
     """The timestamp that announces ``snapshot``: a pure function of it, so that whoever announces writes the same."""
     return Timestamp(
         version=snapshot.version,
+        spec_version=snapshot.signed.spec_version,
         expires=snapshot.signed.expires,
         snapshot_meta=snapshot.meta,
         unrecognized_fields={SIGNED_AT: snapshot.signed.unrecognized_fields[SIGNED_AT]},
