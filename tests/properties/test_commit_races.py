@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import threading
 from dataclasses import replace
@@ -543,3 +544,26 @@ def test_change_is_applied_again_on_the_winner(begun):
     assert view.release(Release.parse("bert-v1.0.0")).facts.yanked is not None
     assert view.release(change.release).sha256 == change.manifest_sha256
     assert done.snapshot == highest_snapshot(world)
+
+
+@pytest.mark.parametrize("stop", ["commit.snapshot", "commit.names", "commit.timestamp", "commit.swap", "commit.look"])
+def test_publisher_overtaken_by_a_rotation_never_announces_with_the_old_key(begun, stop):
+    world = begun
+    client = world.client()
+    client.check()
+    new = CryptoSigner.generate_ed25519()
+    change = world.release_change("bert-v2.0.0")
+    happened = []
+
+    def step(name: str) -> None:
+        if name == stop and not happened:
+            happened.append(name)
+            rotate_key(world.publisher(), "timestamp", [new], settle=client.refresh)
+
+    # Where its snapshot stood already, the rotation announced it and there is nothing left to sign.
+    with contextlib.suppress(KeyUnusable):
+        commit_changes(replace(world.publisher(), step=step), [change])
+    client.check()
+    world.client().check()
+    commit_changes(world.publisher(keys=world.keys(timestamp=new)), [change])
+    client.check(change.release)
