@@ -34,20 +34,29 @@ class Slot:
 
 @dataclass(slots=True)
 class Packer:
-    """Assign slots to new chunks in the order in which they come."""
+    """Assign slots to new chunks in the order in which they come, in parts from number ``first`` on.
+
+    Every part begins with ``gap`` bytes that nobody refers to.
+    """
 
     part_size: int
     one_file: bool
-    _part: int = field(default=0, init=False)
-    _used: int = field(default=0, init=False)
+    first: int = 0
+    gap: int = 0
+    _part: int = field(init=False)
+    _used: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._part = self.first
+        self._used = self.gap
 
     def place(self, stored: int, *, starts_file: bool, starts_base_part: bool = False) -> Slot:
         """Give the slot for a chunk of ``stored`` bytes."""
         breaks = self.one_file and (starts_file or starts_base_part)
-        closes = self._used > 0 and (breaks or self._used + stored > self.part_size)
+        closes = self._used > self.gap and (breaks or self._used + stored > self.part_size)
         if closes:
             self._part += 1
-            self._used = 0
+            self._used = self.gap
         slot = Slot(self._part, self._used, closes)
         self._used += stored
         return slot

@@ -20,7 +20,7 @@ from pipeline.digest import Blake3, Sha256, blake3_of, sha256_of
 from pipeline.encoding import Encoded, encode_chunk
 from pipeline.events import Listener, Progress
 from pipeline.manifest import Chunk, Manifest, Part
-from pipeline.plan.assemble import IndexedFile, assemble_files
+from pipeline.plan.assemble import IndexedFile, assemble_files, unlike_twins
 from pipeline.plan.cut import Element
 from pipeline.plan.pack import ONE_PART_BYTES, Packer
 from pipeline.plan.reuse import Reuse, poor_parts, reuse_bases
@@ -102,6 +102,9 @@ def index_release(cut: CutPlan, ship: Ship, listen: Listener, *, step: str) -> I
         packing.pack_new(digests.read(cut), lambda size: listen(Progress(step, size)))
         packing.pack_poor()
         new_parts = packing.finish()
+        while twins := packing.unlike_twins(new_parts):
+            packing.pack_again(twins, gap=True)
+            new_parts = packing.finish()
         return _manifest(cut, packing.files, new_parts, reuse, digests.results())
 
 
@@ -126,6 +129,8 @@ class _Shipper:
         if self._buffer is None:
             self._buffer = self._free.get() or bytearray(self._capacity)
             self._raise_failed()
+            # The gap before the first chunk, where there is one, must not show what the buffer held before.
+            self._buffer[:offset] = bytes(offset)
         self._used = offset + len(data)
         self._buffer[offset : self._used] = data
 
@@ -163,6 +168,7 @@ class _Packing:
         self._placed: dict[Blake3, Chunk] = dict(reuse.chunks)
         self._elements: dict[Blake3, Element] = {}
         self._begun: set[Blake3] = set()
+        self._gap = 0
         self.files: list[list[Chunk]] = [[] for _ in cut.files]
 
     def pack_new(self, pieces: Iterable[Piece], read: Callable[[int], None]) -> None:
@@ -175,25 +181,35 @@ class _Packing:
             if chunk is None:
                 chunk = self._place(made, starts_file=not self.files[piece.file])
                 self._placed.setdefault(made.blake3, chunk)
-            elif chunk.part < 0:
+            if not self._one_file:
                 self._elements.setdefault(made.blake3, piece.element)
             self.files[piece.file].append(chunk)
             read(len(piece.plain))
 
     def pack_poor(self) -> None:
-        """Pack anew the chunks of base parts of which less than a quarter serves.
+        """Pack anew the chunks of base parts of which less than a quarter serves; only now is it known which those are."""
+        poor = poor_parts(self._chunks(), self._reuse)
+        if poor:
+            self.pack_again(poor)
 
-        Only now is it known which those are. Their bytes, under a quarter of each such part, are
-        read a second time and must be the same; they follow all other new chunks, in file order.
+    def unlike_twins(self, new_parts: Sequence[Part]) -> frozenset[int]:
+        """New parts whose chunks need another place, because a part of the same bytes was cut in another way."""
+        return frozenset() if self._one_file else unlike_twins(self._chunks(), new_parts, self._reuse.parts)
+
+    def pack_again(self, leaving: frozenset[int], *, gap: bool = False) -> None:
+        """Move the chunks of the parts ``leaving`` to new parts, behind all others, in file order.
+
+        Their bytes are read a second time and must be the same. With ``gap``, those parts begin
+        with bytes that nobody refers to, so that they come out with other names.
         """
-        poor = poor_parts((chunk for chunks in self.files for chunk in chunks), self._reuse)
-        if not poor:
-            return
+        if gap:
+            self._gap += 1
+            self._packer = Packer(self._cut.inputs.part_size, self._one_file, first=len(self._shipper.shipped), gap=self._gap)
         wanted: dict[Blake3, tuple[int, int, Chunk, Element]] = {}
         for number, chunks in enumerate(self.files):
             at = 0
             for chunk in chunks:
-                if chunk.part in poor:
+                if chunk.part in leaving:
                     wanted.setdefault(chunk.blake3, (number, at, chunk, self._elements[chunk.blake3]))
                 at += chunk.plain
         for name in wanted:
@@ -203,7 +219,10 @@ class _Packing:
             check_same(self._cut, made.piece, expected, made.blake3)
             del wanted[expected]
             self._placed[made.blake3] = self._place(made, starts_file=False)
-        self.files = [[self._placed[c.blake3] if c.part in poor else c for c in chunks] for chunks in self.files]
+        self.files = [[self._placed[c.blake3] if c.part in leaving else c for c in chunks] for chunks in self.files]
+
+    def _chunks(self) -> Iterable[Chunk]:
+        return (chunk for chunks in self.files for chunk in chunks)
 
     def finish(self) -> Sequence[Part]:
         """Ship the last part and wait for all."""
@@ -254,7 +273,7 @@ def _manifest(
         IndexedFile(file.source.path, file.source.size, digest, file.source.executable, of_file)
         for file, of_file, digest in zip(cut.files, chunks, digests, strict=True)
     ]
-    parts, files = assemble_files(indexed, new_parts, reuse.parts)
+    parts, files = assemble_files(indexed, new_parts, reuse.parts, whole_parts=cut.inputs.profile != "default")
     manifest = Manifest(
         model=cut.release.model,
         version=cut.release.version,
