@@ -22,7 +22,7 @@ from pipeline.errors import AnotherPublisher, BadSignature, IntegrityError, Mode
 from pipeline.trust.announce import RootMoved, announce_snapshot, new_names
 from pipeline.trust.changes import Change
 from pipeline.trust.draft import Draft
-from pipeline.trust.facts import signed_at
+from pipeline.trust.facts import instant_text, signed_at
 from pipeline.trust.publisher import Publisher
 from pipeline.trust.reading import load_snapshot
 from pipeline.trust.roles import meta_versions, timestamp_of
@@ -45,6 +45,7 @@ STEPS = (
 )
 # A publisher that loses this often is starved by others, or the store lies about what exists.
 ATTEMPTS = 200
+WARN_WITHIN = timedelta(days=30)
 BACKOFF_S = 0.01
 BACKOFF_MOST_S = 1.0
 
@@ -111,6 +112,7 @@ def commit_changes(
                 announced = announce_snapshot(publisher, found.root, written.snapshot, next_root=next_root)
                 publisher.step("commit.record")
                 _record(publisher, written)
+                _warn_of_expiry(publisher, written)
                 return Committed(ours.version, announced, True, written, tuple(draft.refused), tuple(completed), files)
         except RootMoved:
             continue
@@ -150,6 +152,16 @@ def _drafted(publisher: Publisher, found: Survey, changes: Sequence[Change]) -> 
     for change in changes:
         change.apply(draft)
     return draft
+
+
+def _warn_of_expiry(publisher: Publisher, view: View) -> None:
+    # A commit renews what it signs; of root and targets it may not hold the keys.
+    for role, signed in (("root", view.root.signed), ("targets", view.targets.signed)):
+        if signed.expires - publisher.now() < WARN_WITHIN:
+            publisher.warn(
+                "expires-soon",
+                f"{role} version {signed.version} expires at {instant_text(signed.expires)}: renew it with its key",
+            )
 
 
 def _record(publisher: Publisher, view: View) -> None:

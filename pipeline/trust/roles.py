@@ -27,7 +27,7 @@ from tuf.api.metadata import (
 )
 
 from pipeline.layout import model_paths
-from pipeline.release import ModelName
+from pipeline.release import ModelName, NameRefused, check_model
 from pipeline.trust.facts import SIGNED_AT, instant_text, signed_at
 from pipeline.trust.sealed import Sealed
 
@@ -96,10 +96,10 @@ def delegate(targets: Targets, model: ModelName, keys: Sequence[Key], threshold:
 
 
 def delegated_models(targets: Targets) -> tuple[ModelName, ...]:
-    """The models that ``targets`` delegates, sorted."""
+    """The models that ``targets`` delegates, sorted. A role whose name is no model's is none of ours."""
     if targets.delegations is None or targets.delegations.roles is None:
         return ()
-    return tuple(ModelName(name) for name in sorted(targets.delegations.roles))
+    return tuple(ModelName(name) for name in sorted(targets.delegations.roles) if _is_model(name))
 
 
 def role_keys(delegator: Root | Targets, role: str) -> tuple[Key, ...]:
@@ -152,6 +152,15 @@ def snapshot_life(snapshot: Snapshot) -> timedelta:
 def meta_versions(snapshot: Snapshot) -> dict[str, int]:
     """Role → version, as a snapshot names them."""
     return {name.removesuffix(".json"): meta.version for name, meta in snapshot.meta.items()}
+
+
+def _is_model(name: str) -> bool:
+    # A name becomes a key and a file: "../x" must never get that far.
+    try:
+        check_model(name)
+    except NameRefused:
+        return False
+    return True
 
 
 def _whole(at: datetime) -> datetime:

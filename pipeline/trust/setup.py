@@ -150,16 +150,21 @@ def delegation_for(publisher: Publisher, view: View, model: ModelName) -> Delega
             f"model {model} has no role in this tree, and the targets key that could name one is not at hand",
             hint=f"Where that key is, run: invoke trust.delegate --model {model}",
         )
-    return Delegate(model, model_keys(publisher, model))
+    return Delegate(model, model_keys(publisher, model, root))
 
 
-def model_keys(publisher: Publisher, model: ModelName) -> tuple[Key, ...]:
+def model_keys(publisher: Publisher, model: ModelName, root: Root | None = None) -> tuple[Key, ...]:
     """The public keys that a new role of ``model`` gets: its own slot's, else the release key's.
+
+    ``root`` says which release key is in force while two stand side by side during a rotation.
 
     Raises:
         KeyUnusable
     """
-    return tuple(signer.public_key for signer in _slot(publisher.keys, model))
+    found = tuple(signer.public_key for signer in _slot(publisher.keys, model))
+    if root is None or publisher.keys.uris.get(model):
+        return found
+    return tuple(key for key in found if key.keyid in root.roles["snapshot"].keyids) or found
 
 
 def _slot(keys: Keyring, slot: str) -> Sequence[Signer]:

@@ -195,11 +195,11 @@ def _open_view(publisher: Publisher, basis: _Basis, version: int) -> View:
     targets = load_targets(store, snapshot.signed, "targets", basis.targets_root.signed, state)
     view = View(store, state, publisher.judge(), basis.root, timestamp, snapshot, targets, targets.signed, basis.baseline)
     if version > basis.announced:
-        _check_named(view)
+        _check_named(publisher, view)
     return view
 
 
-def _check_named(view: View) -> None:
+def _check_named(publisher: Publisher, view: View) -> None:
     # Nobody has announced this snapshot, so nobody has verified it: all that it brings must be there.
     before = _announced_meta(view)
     for model in view.models():
@@ -210,7 +210,7 @@ def _check_named(view: View) -> None:
         for path, target in view.model(model).signed.targets.items():
             retired = isinstance(target.custom, dict) and "retired" in target.custom
             if not retired and known.get(path) != target.hashes:
-                next(iter(view.source.get(target_key(path, target_sha256(path, target)), size=1)), b"")
+                publisher.store.head(target_key(path, target_sha256(path, target)))
 
 
 def _announced_meta(view: View) -> dict[str, MetaFile]:

@@ -31,7 +31,7 @@ from pipeline.stores.memory import MemoryStore
 from pipeline.trust.changes import MoveChannel, Renew, Yank
 from pipeline.trust.commit import commit_changes
 from pipeline.trust.reading import read_view
-from pipeline.trust.roles import next_root, next_snapshot, timestamp_of
+from pipeline.trust.roles import delegate, next_root, next_snapshot, timestamp_of
 from pipeline.trust.rotate import rotate_key, rotate_model_key
 from pipeline.trust.sealed import Sealed, seal
 from pipeline.trust.state import TrustState
@@ -577,3 +577,29 @@ def test_state_folder_is_private(world):
     state = world.state()
     read(world, state)
     assert state.folder.stat().st_mode & 0o077 == 0
+
+
+@pytest.mark.parametrize("name", ["../evil", "a/b", ".", "models", "Bert", "con", "x" * 80])
+def test_delegated_role_with_a_fishy_name_never_becomes_a_path(world, name):
+    targets = copy.deepcopy(Metadata.from_bytes(stored(world, "metadata/2.targets.json")).signed)
+    delegate(targets, name, [world.release.public_key])
+    targets.version = 3
+    top = seal(targets, [world.targets])
+    put(world, "metadata/3.targets.json", top.data)
+    now = Metadata.from_bytes(stored(world, "metadata/2.snapshot.json")).signed
+    metas = {file.removesuffix(".json"): meta for file, meta in now.meta.items()} | {"targets": top.meta, name: top.meta}
+    snapshot = seal(next_snapshot(3, metas.items(), world.at, now), [world.release])
+    put(world, "metadata/3.snapshot.json", snapshot.data)
+    put(world, TIMESTAMP, seal(timestamp_of(snapshot), [world.release]).data)
+    state = world.state()
+    view = read(world, state)
+    assert view.models() == ("bert",)
+    with pytest.raises(UnknownName):
+        view.model(ModelName(name))
+    assert {path.name for path in (state.folder / "metadata").iterdir()} == {"timestamp.json", "snapshot.json", "targets.json"}
+
+
+def test_publisher_is_warned_of_roles_whose_keys_it_lacks_before_they_expire(world):
+    world.pass_time(days=2 * 365 - 20)
+    commit_changes(world.publisher(), [Renew()])
+    assert [event.code for event in world.events] == ["expires-soon"]
