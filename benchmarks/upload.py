@@ -1,6 +1,6 @@
 """The upload step alone: 1 GiB of parts whose digests are known, to a real S3 gateway, beside s5cmd and ``aws s3 cp``.
 
-    python benchmarks/upload.py [--server juicefs|seaweedfs] [--rounds 3] [--parts 16] [--threads 4]
+    python benchmarks/upload.py [--server juicefs|seaweedfs] [--rounds 3] [--parts 16] [--threads 8]
 
 Each round runs every tool in turn on the same files (page cache warm) into a fresh bucket. Wall and client CPU
 seconds are those of the whole peer command, and for us of the step in a process that has started: opening the
@@ -164,7 +164,7 @@ def main() -> None:
     parser.add_argument("--server", choices=["juicefs", "seaweedfs"], default="juicefs")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--parts", type=int, default=16)
-    parser.add_argument("--threads", type=int, default=4)
+    parser.add_argument("--threads", type=int, default=8)
     parser.add_argument("--s5cmd", default="s5cmd")
     parser.add_argument("--aws", default="aws")
     parser.add_argument("--send", action="store_true", help=argparse.SUPPRESS)
