@@ -29,7 +29,7 @@ from pipeline.sources.folder import Folder, scan_folder
 from pipeline.sources.stat_cache import StatCache
 from pipeline.steps.bases import load_bases, still_signed
 from pipeline.steps.choose import choose_inputs
-from pipeline.steps.commit import commit_release
+from pipeline.steps.commit import channel_move, commit_release
 from pipeline.steps.cut import cut_release
 from pipeline.steps.identify import first_difference, hash_files, identity_of
 from pipeline.steps.index import Counts
@@ -38,7 +38,6 @@ from pipeline.steps.probe import probe_store
 from pipeline.steps.prove import Proved, prove_origin, prove_parts
 from pipeline.steps.ready import Ready, ready_to_sign
 from pipeline.steps.upload import upload_release
-from pipeline.trust.changes import MoveChannel
 from pipeline.trust.commit import Committed, commit_changes
 from pipeline.trust.survey import survey_store
 from pipeline.trust.view import ReleaseTarget, View
@@ -176,7 +175,7 @@ class _Publishing:
             self._repair(folder, ready, manifest, sha256)
         else:
             prove_parts(self._place.store, manifest.parts, self._listen)
-        moves = [MoveChannel(order.channel, order.release, self._place.by)] if order.channel is not None else []
+        moves = [channel_move(ready.view, order.release, order.channel, self._place.by)] if order.channel is not None else []
         return commit_changes(ready.publisher, moves)
 
     def _repair(self, folder: Folder, ready: Ready, manifest: Manifest, sha256: Sha256) -> None:

@@ -17,10 +17,12 @@ from pathlib import Path
 import msgspec
 
 from pipeline.errors import ModelportError
-from pipeline.retry import Patience
 from pipeline.release import Release
-from tests.publish_world import Machine, Mortal, Shelf, steps_until
+from pipeline.retry import Patience
 from pipeline.withdraw import yank_release
+from tests.publish_world import Machine, Mortal, Shelf, session_for, steps_until
+
+WARM: set[str] = set()
 
 
 def main() -> None:
@@ -46,6 +48,11 @@ def main() -> None:
 
 
 def begin(job: dict, jobs: dict[int, int], pipes: tuple[int, int]) -> None:
+    endpoint = job["shelf"][3]
+    if job["shelf"][0] == "s3" and endpoint not in WARM:
+        # Read once here what every child would have to read.
+        session_for(endpoint).create_client("s3", region_name="us-east-1", endpoint_url=endpoint).close()
+        WARM.add(endpoint)
     pid = os.fork()
     if pid == 0:
         signal.set_wakeup_fd(-1)
@@ -90,10 +97,8 @@ def publish(job: dict) -> dict:
     """Publish ``source`` as ``release``; ``at`` is a step or call to be killed or stopped at."""
     machine, place = _place(job)
     if "wait" in job:
-        Path(job["wait"] + f".{os.getpid()}").touch()
-        # Opening a FIFO blocks until the test opens its other end: all children begin at once.
-        with open(job["wait"], "rb"):
-            pass
+        # Opening blocks until the test opens the other end, reading until it closes it.
+        Path(job["wait"]).read_bytes()
     done = machine.publish(job["release"], Path(job["source"]), place=place, **job.get("flags", {}))
     return msgspec.to_builtins(done)
 

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -105,13 +105,32 @@ class Children:
             "home": str(machine.home),
             "keys": machine.keys,
             "ahead_s": machine.ahead_s,
-            "shelf": [machine.shelf.kind, machine.shelf.where, machine.shelf.prefix, machine.shelf.endpoint, machine.shelf.region],
+            "shelf": [
+                machine.shelf.kind,
+                machine.shelf.where,
+                machine.shelf.prefix,
+                machine.shelf.endpoint,
+                machine.shelf.region,
+            ],
             **words,
         }
         assert self._process.stdin
         self._process.stdin.write(json.dumps(message, default=str) + "\n")
         self._process.stdin.flush()
         return child
+
+    def start_together(self, jobs: Sequence[tuple[str, Machine, dict]]) -> list[Child]:
+        """Begin jobs that wait for one another, so that they race."""
+        number = next(_COUNT)
+        gates = [self._folder / f"gate{number}.{at}" for at in range(len(jobs))]
+        children = []
+        for gate, (job, machine, words) in zip(gates, jobs, strict=True):
+            os.mkfifo(gate)
+            children.append(self.start(job, machine, wait=str(gate), **words))
+        opened = [gate.open("wb") for gate in gates]
+        for gate in opened:
+            gate.close()
+        return children
 
     def close(self) -> None:
         """End what is left; a child that a test forgot is killed."""

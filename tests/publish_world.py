@@ -6,8 +6,6 @@ import itertools
 import json
 import os
 import random
-import subprocess
-import sys
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -112,13 +110,13 @@ class Shelf:
                 self.prefix,
                 endpoint=self.endpoint,
                 region=self.region,
-                open_session=lambda: _session(self.endpoint),
+                open_session=lambda: session_for(self.endpoint),
             )
         keys = OssServer(S3Server("", 0), self.endpoint)
         return OssStore(self.where, self.prefix, endpoint=self.endpoint, region=self.region, credentials=keys)
 
 
-def _session(endpoint: str) -> botocore.session.Session:
+def session_for(endpoint: str) -> botocore.session.Session:
     # One for all: it keeps what it has read of the service's description, which is slow to read.
     if endpoint not in _SESSIONS:
         _SESSIONS[endpoint] = S3Server(endpoint, 0).session()
@@ -159,11 +157,12 @@ class Mortal:
                 hit = len(self.calls) == self._nth
             if hit and self._when == "before":
                 self._end()
-            answer = found(*args, **named)
-            if hit:
-                self._end()
-            self._living()
-            return answer
+            try:
+                return found(*args, **named)
+            finally:
+                if hit:
+                    self._end()
+                self._living()
 
         return call
 
@@ -266,8 +265,8 @@ class Site:
         return sha256_of(self.first_root)
 
     def reader(self) -> Client:
-        """The reference client, with a folder of its own."""
-        return Client(self.store, self.folder / f"reader{next(_COUNT)}", self.first_root)
+        """The reference client, with a folder of its own; like any HTTP client it asks again when a connection drops."""
+        return Client(RetryingStore(self.store), self.folder / f"reader{next(_COUNT)}", self.first_root)
 
     def releases(self) -> list[str]:
         """What a client with a fresh pin sees."""
@@ -299,12 +298,11 @@ class Site:
 
     def bury(self) -> None:
         """Let every lease be one of a process that is dead by now, as a real kill would leave it."""
-        gone = subprocess.Popen([sys.executable, "-c", ""])
-        gone.wait()
+        nobody = int(Path("/proc/sys/kernel/pid_max").read_text()) + 1
         store = self.store
         for key in self.leases():
             record = decode_document(read_object(store, key, cap=1 << 20), LeaseRecord, what=key)
-            data = encode_document(msgspec.structs.replace(record, pid=gone.pid))
+            data = encode_document(msgspec.structs.replace(record, pid=nobody))
             store.put(key, data, sha256=sha256_of(data))
 
 

@@ -14,13 +14,14 @@ from pipeline.digest import Sha256
 from pipeline.errors import ObjectExists
 from pipeline.layout import manifest_target, target_key
 from pipeline.ports import ObjectStore, read_object
-from pipeline.release import Channel
+from pipeline.release import Channel, Release
 from pipeline.steps.prove import Proved
 from pipeline.steps.readback import poisoned
 from pipeline.steps.ready import Ready
 from pipeline.trust.changes import AddRelease, Change, MoveChannel
 from pipeline.trust.commit import Committed, commit_changes
 from pipeline.trust.facts import facts_of
+from pipeline.trust.view import View
 
 # If warming the edge took longer than this, the origin is proved again directly before the snapshot.
 PROOF_S = 600.0
@@ -42,8 +43,15 @@ def commit_release(proved: Proved, ready: Ready, *, channel: Channel | None, by:
     changes: list[Change] = [ready.delegation] if ready.delegation else []
     changes.append(AddRelease(release, indexed.sha256, len(indexed.data), facts))
     if channel is not None:
-        changes.append(MoveChannel(channel, release, by))
+        changes.append(channel_move(ready.view, release, channel, by))
     return commit_changes(publisher, changes)
+
+
+def channel_move(view: View, release: Release, channel: Channel, by: str) -> MoveChannel:
+    """Move ``channel`` to ``release`` if it still points where ``view`` shows it when that is committed."""
+    known = release.model in view.models() and channel in view.channels(release.model)
+    seen = Release.parse(view.channel(release.model, channel).release) if known else None
+    return MoveChannel(channel, release, by, expected=seen)
 
 
 def proof_is_old(proved: Proved) -> bool:

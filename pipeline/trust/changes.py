@@ -116,8 +116,8 @@ class MoveChannel:
             draft.refused.append(
                 ChannelMoved(
                     f"{self.to.model}@{self.channel} pointed to {seen}, by now it points to {points_to}: it stays there",
-                    hint=f"Look with `invoke show --model {self.to.model}`, then: "
-                    f"invoke promote --model {self.to} --channel {self.channel}",
+                    hint=f"Look with `invoke show --model {self.to.model}`; to move it all the same, run: "
+                    f"invoke publish --model {self.to} --channel {self.channel}",
                 )
             )
             return

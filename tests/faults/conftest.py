@@ -13,7 +13,7 @@ import pytest
 from tests.publish_children import Children, open_children
 from tests.publish_world import Site, directory_shelf, oss_shelf, s3_shelf
 
-_MEMORY = Path("/dev/shm")  # noqa: S108 (a folder of a random name is made in it)
+_MEMORY = Path("/dev/shm")
 
 
 @pytest.fixture

@@ -300,6 +300,9 @@ class _Shim(BaseHTTPRequestHandler):
         self.send_header("x-oss-request-id", "0" * 24)
         self.send_header("Content-Type", "application/xml")
         self.send_header("Content-Length", str(len(body)))
+        if self.close_connection:
+            # Said, or a client sends its next request into a connection that ends.
+            self.send_header("Connection", "close")
         if self.command == "HEAD" and status >= 300:
             self.send_header("x-oss-err", base64.b64encode(body).decode())
         self.end_headers()
