@@ -11,6 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from pipeline.errors import ObjectMissing, VerifyFailed
 from pipeline.events import Listener, StepFinished, StepStarted
@@ -57,13 +58,18 @@ def prove_parts(
     started = time.monotonic()
     listen(StepStarted("prove", len(parts)))
 
-    def look(part: Part) -> str | None:
-        return _missing(store, part, sleep)
-
+    missing = list(parts)
     with threads(LOOKS_AT_ONCE, "prove") as pool:
-        missing = [key for key in in_order(pool, look, parts, ahead=2 * LOOKS_AT_ONCE) if key is not None]
+        # Waited for together, so that many parts that are gone take no longer than one.
+        for wait_s in (0.0, *LATE_WAITS_S):
+            if wait_s:
+                sleep(wait_s)
+            seen = in_order(pool, partial(_is_there, store), missing, ahead=2 * LOOKS_AT_ONCE)
+            missing = [part for part, there in zip(missing, seen, strict=True) if not there]
+            if not missing:
+                break
     if missing:
-        shown = ", ".join(missing[:3]) + (" …" if len(missing) > 3 else "")
+        shown = ", ".join(part_key(part.blake3) for part in missing[:3]) + (" …" if len(missing) > 3 else "")
         raise VerifyFailed(
             f"{len(missing)} of {len(parts)} parts are not in {store.url}: {shown}",
             hint="Somebody deleted them, or the store shows new objects late: publish again with --repair to send them.",
@@ -71,17 +77,12 @@ def prove_parts(
     listen(StepFinished("prove", len(parts), 0, time.monotonic() - started))
 
 
-def _missing(store: ObjectStore, part: Part, sleep: Callable[[float], None]) -> str | None:
+def _is_there(store: ObjectStore, part: Part) -> bool:
     key = part_key(part.blake3)
-    for wait_s in (*LATE_WAITS_S, None):
-        try:
-            fault = fault_of(store, part, store.head(key), read=False)
-        except ObjectMissing:
-            if wait_s is None:
-                return key
-            sleep(wait_s)
-            continue
-        if fault is not None:
-            raise poisoned(key, fault)
-        return None
-    return key
+    try:
+        fault = fault_of(store, part, store.head(key), read=False)
+    except ObjectMissing:
+        return False
+    if fault is not None:
+        raise poisoned(key, fault)
+    return True
