@@ -36,7 +36,7 @@ def ci(run: Run) -> Answer:
     Example: invoke dev.ci
     Exit codes: 0 all is well, 3 a check or a test failed (its words stand above).
     """
-    return _run_all(run, (*CHECKS, ("tests", ("pytest", "--numprocesses=2", "--dist=loadscope", "--no-skips"))))
+    return _run_all(run, (*CHECKS, ("tests", ("pytest", "--numprocesses=2", "--dist=worksteal", "--no-skips"))))
 
 
 @command(help={"check": "Write nothing; fail if a page is stale. Default: off."})
