@@ -603,3 +603,28 @@ def test_publisher_is_warned_of_roles_whose_keys_it_lacks_before_they_expire(wor
     world.pass_time(days=2 * 365 - 20)
     commit_changes(world.publisher(), [Renew()])
     assert [event.code for event in world.events] == ["expires-soon"]
+
+
+@pytest.mark.parametrize("version", [0, -1, True, 2**63, 2**53, "2", None, 3])
+def test_root_with_an_absurd_version_is_refused_and_the_last_good_one_kept(world, version):
+    state = world.state()
+    read(world, state)
+    roots(world, 1)
+    document = json.loads(stored(world, "metadata/2.root.json"))
+    document["signed"]["version"] = version
+    put(world, "metadata/2.root.json", json.dumps(document).encode())
+    with pytest.raises(InvalidDocument):
+        read(world, state)
+    assert state.root().version == 1
+
+
+@pytest.mark.parametrize("scheme", ["none", "rsassa-pss-sha256", "ed25519ph", "", None])
+def test_key_with_another_scheme_than_its_type_is_refused(world, scheme):
+    state = world.state()
+    root = copy.deepcopy(Metadata.from_bytes(world.first_root).signed)
+    following = next_root(root, world.at)
+    following.keys[world.release.public_key.keyid].scheme = scheme
+    put(world, "metadata/2.root.json", seal(following, [world.root]).data)
+    with pytest.raises(InvalidDocument):
+        read(world, state)
+    assert state.root().version == 1
