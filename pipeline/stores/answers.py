@@ -108,6 +108,7 @@ class Asked:
     if_absent: bool = False
     if_etag: bool = False
     credential_source: str = "unknown"
+    region: str = ""
     at: datetime = field(default_factory=lambda: datetime.now(UTC))
 
 
@@ -167,6 +168,8 @@ def _about_place(answer: Answer, asked: Asked, told: str, said: str) -> Modelpor
     # OSS tells it as AccessDenied, or as an argument of the signature.
     moved = moved or (answer.status == 403 and "specified endpoint" in answer.message)
     moved = moved or (answer.status == 400 and "signing region" in answer.message)
+    # A HEAD signed for another region is a bare 400 that names the bucket's.
+    moved = moved or (answer.status == 400 and not answer.code and bool(asked.region) and answer.region not in {"", asked.region})
     if moved:
         found = _plain(answer.region, 100) or "not told"
         return WrongStore(

@@ -317,8 +317,8 @@ class S3Store:
                 raise PastTheEnd
             if renewed is None and line is not None and answer.may_be_expiry(temporary=line.credentials.token is not None):
                 continue
-            source = line.credentials.method if line is not None else "unknown"
-            raise refusal(answer, replace(asked, credential_source=source, at=datetime.now(UTC))) from None
+            source, region = (line.credentials.method, line.region) if line is not None else ("unknown", "")
+            raise refusal(answer, replace(asked, credential_source=source, region=region, at=datetime.now(UTC))) from None
 
     def _opened(self, *, instead_of: _Line | None) -> _Line:
         with self._lock:

@@ -102,7 +102,8 @@ def test_each_refusal_of_each_call_is_one_of_our_errors(s3, relay, call, status,
     [
         (503, {}, StoreUnavailable),
         (403, {}, AccessDenied),
-        (400, {"x-amz-bucket-region": "eu-west-1"}, UnavailableError),
+        (400, {"x-amz-bucket-region": "eu-west-1"}, WrongStore),
+        (400, {"x-amz-bucket-region": "us-east-1"}, UnavailableError),
         (301, {"x-amz-bucket-region": "eu-west-1"}, WrongStore),
     ],
 )

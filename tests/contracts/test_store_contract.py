@@ -33,15 +33,14 @@ def body_of(store, key, **span):
     return b"".join(store.get(key, **span))
 
 
-@pytest.mark.parametrize("key", KEYS)
-def test_what_was_put_is_shown_by_get_head_and_list_on_every_client(subject, key):
-    told = put(subject.store, key, b"hello")
+def test_what_was_put_is_shown_by_get_head_and_list_on_every_client(subject):
+    told = {key: put(subject.store, key, b"hello" + key.encode()) for key in KEYS}
     for client in (subject.store, subject.again()):
-        assert body_of(client, key) == b"hello"
-        found = client.head(key)
-        assert (found.key, found.size) == (key, 5)
-        assert [(info.key, info.size) for info in client.list(key[:8])] == [(key, 5)]
-    assert (told.key, told.size) == (key, 5)
+        for key in KEYS:
+            assert body_of(client, key) == b"hello" + key.encode()
+            found = client.head(key)
+            assert (found.key, found.size, found.etag) == (key, told[key].size, told[key].etag)
+        assert [(info.key, info.size) for info in client.list("")] == sorted((key, told[key].size) for key in KEYS)
 
 
 def test_put_and_head_tell_the_same_etag_and_only_verified_digests(subject):
@@ -75,11 +74,11 @@ def test_an_empty_body_is_an_object(store):
     assert list(store.get("parts/empty", start=0, size=10)) == []
 
 
-@pytest.mark.parametrize("kind", [bytes, bytearray, memoryview, lambda data: memoryview(array.array("I", data))])
-def test_a_body_is_anything_with_a_buffer(store, kind):
+def test_a_body_is_anything_with_a_buffer(store):
     data = bytes(range(256)) * 4
-    store.put("parts/x", kind(data), sha256=sha256_of(data))
-    assert body_of(store, "parts/x") == data
+    for kind in (bytes, bytearray, memoryview, lambda data: memoryview(array.array("I", data))):
+        store.put("parts/x", kind(data), sha256=sha256_of(data))
+        assert body_of(store, "parts/x") == data
 
 
 def test_a_large_body_comes_back_in_blocks_of_at_most_one_mebibyte(subject):
@@ -96,28 +95,12 @@ def test_a_large_body_comes_back_in_blocks_of_at_most_one_mebibyte(subject):
     assert body_of(subject.store, "parts/large", start=BLOCK - 5, size=BLOCK + 9) == data[BLOCK - 5 : 2 * BLOCK + 4]
 
 
-@pytest.mark.parametrize(
-    ("start", "size", "wanted"),
-    [
-        (0, None, b"0123456789"),
-        (0, 10, b"0123456789"),
-        (3, None, b"3456789"),
-        (3, 4, b"3456"),
-        (9, 1, b"9"),
-        (9, 100, b"9"),
-        (0, 100, b"0123456789"),
-        (10, 1, b""),
-        (10, None, b""),
-        (500, None, b""),
-        (500, 3, b""),
-        (0, 0, b""),
-        (5, 0, b""),
-        (50, 0, b""),
-    ],
-)
-def test_a_range_is_what_a_slice_is(store, start, size, wanted):
+def test_a_range_is_what_a_slice_is(store):
     put(store, "parts/digits", b"0123456789")
-    assert body_of(store, "parts/digits", start=start, size=size) == wanted
+    for start in (0, 3, 9, 10, 500):
+        for size in (None, 0, 1, 4, 10, 100):
+            end = None if size is None else start + size
+            assert body_of(store, "parts/digits", start=start, size=size) == b"0123456789"[start:end], (start, size)
 
 
 def test_a_get_left_halfway_harms_nothing(store):
@@ -127,10 +110,10 @@ def test_a_get_left_halfway_harms_nothing(store):
     assert body_of(store, "parts/x") == b"abc" * 1000
 
 
-@pytest.mark.parametrize("span", [{}, {"start": 3}, {"size": 0}, {"start": 2, "size": 5}])
-def test_get_of_a_missing_object_raises_at_once(store, span):
-    with pytest.raises(ObjectMissing):
-        store.get("parts/none", **span)
+def test_get_of_a_missing_object_raises_at_once(store):
+    for span in ({}, {"start": 3}, {"size": 0}, {"start": 2, "size": 5}):
+        with pytest.raises(ObjectMissing):
+            store.get("parts/none", **span)
 
 
 def test_head_of_a_missing_object_raises(store):
@@ -284,11 +267,11 @@ def test_bytes_that_do_not_match_their_digest_are_refused_where_the_store_looks(
         subject.store.head("parts/x")
 
 
-@pytest.mark.parametrize("key", ["", "/x", "../x", "a/../../x", "a//b", "./a", "a/.", "a/", "nul\0", "x" * 1001, "\ud800"])
-def test_keys_that_stores_would_read_differently_are_refused(store, key):
-    for call in (store.head, store.get, store.delete, lambda key: put(store, key, b"x")):
-        with pytest.raises(NameRefused):
-            call(key)
+def test_keys_that_stores_would_read_differently_are_refused(store):
+    for key in ("", "/x", "../x", "a/../../x", "a//b", "./a", "a/.", "a/", "nul\0", "x" * 1001, "\ud800"):
+        for call in (store.head, store.get, store.delete, lambda key: put(store, key, b"x")):
+            with pytest.raises(NameRefused):
+                call(key)
     assert list(store.list("")) == []
 
 
