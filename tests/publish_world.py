@@ -30,6 +30,7 @@ from pipeline.steps.lease import LeaseRecord
 from pipeline.steps.ready import KeyPlace
 from pipeline.stores.counting import CountingStore
 from pipeline.stores.directory import DirectoryStore
+from pipeline.stores.memory import MemoryStore
 from pipeline.stores.oss import OssStore
 from pipeline.stores.retrying import RetryingStore
 from pipeline.stores.s3 import S3Store
@@ -44,6 +45,7 @@ from tests.servers.s3_servers import S3Server
 from tests.trust_world import Client
 
 _COUNT = itertools.count(1)
+_MEMORIES: dict[str, MemoryStore] = {}
 _SESSIONS: dict[str, botocore.session.Session] = {}
 STABLE = Channel("stable")
 
@@ -104,6 +106,8 @@ class Shelf:
         """The bare adapter."""
         if self.kind == "directory":
             return DirectoryStore(self.where)
+        if self.kind == "memory":
+            return _MEMORIES[self.where]
         if self.kind == "s3":
             return S3Store(
                 self.where,
@@ -125,6 +129,12 @@ def session_for(endpoint: str) -> botocore.session.Session:
 
 def directory_shelf(folder: Path) -> Shelf:
     return Shelf("directory", str(folder))
+
+
+def memory_shelf() -> Shelf:
+    name = f"shelf{next(_COUNT)}"
+    _MEMORIES[name] = MemoryStore(name)
+    return Shelf("memory", name)
 
 
 def s3_shelf(server: S3Server, bucket: str, *, endpoint: str = "") -> Shelf:

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.publish_calm import Calm
 from tests.publish_children import Children, open_children
-from tests.publish_world import Site, directory_shelf, oss_shelf, s3_shelf
+from tests.publish_world import Site, directory_shelf, memory_shelf, oss_shelf, s3_shelf
 
 _MEMORY = Path("/dev/shm")
 
@@ -28,6 +29,12 @@ def quick_path() -> Iterator[Path]:
 def children(tmp_path_factory) -> Iterator[Children]:
     """Processes on demand."""
     yield from open_children(tmp_path_factory.mktemp("children"))
+
+
+@pytest.fixture(scope="session")
+def calm(tmp_path_factory) -> Calm:
+    """Two publishes that nobody disturbs."""
+    return Calm(tmp_path_factory.mktemp("calm"))
 
 
 @pytest.fixture(scope="session")
@@ -53,13 +60,15 @@ def make_site(request, quick_path, bucket_on):
         folder.mkdir()
         if kind == "directory":
             site = Site(folder, directory_shelf(folder / "store"))
+        elif kind == "memory":
+            site = Site(folder, memory_shelf())
         elif kind == "oss":
             server = request.getfixturevalue("oss_server")
             site = Site(folder, oss_shelf(server, bucket_on(server), endpoint=endpoint))
         else:
             server = request.getfixturevalue(kind)
             site = Site(folder, s3_shelf(server, bucket_on(server), endpoint=endpoint))
-        if begun if begun is not None else kind != "directory":
+        if begun if begun is not None else kind not in {"directory", "memory"}:
             site.begin()
         return site
 

@@ -2,7 +2,6 @@
 
 import os
 import random
-import shutil
 import signal
 from pathlib import Path
 
@@ -12,64 +11,13 @@ from pipeline.layout import PARTS, TIMESTAMP
 from pipeline.publish import STEPS
 from pipeline.release import Release
 from pipeline.trust import commit, setup
-from tests.publish_world import STABLE, Killed, Mortal, Site, check_reader, directory_shelf, lay_out
+from tests.publish_calm import finish
+from tests.publish_world import STABLE, Killed, Mortal, Site, check_reader, directory_shelf
 
 FLAGS = {"profile": "raw", "channel": "stable"}
 # A first publish into one's own directory comes by all of these; into a store with named keys by all but init's.
 WALK = (*setup.STEPS, *STEPS, *(step for step in commit.STEPS if step != "commit.complete"))
 CALLS_AT_LEAST = 40
-
-
-class Calm:
-    """What publishes make that nobody disturbs, and the two folders they are made of."""
-
-    def __init__(self, folder: Path) -> None:
-        self.sources = lay_out(folder / "one"), lay_out(folder / "two", other=1)
-        self.site = Site(folder, directory_shelf(folder / "store"))
-        machine = self.site.machine("calm")
-        self.manifests, self.parts, self.calls, self.copies = [], [], [], [folder / "nothing"]
-        self.copies[0].mkdir()
-        for number, source in enumerate(self.sources):
-            mortal = Mortal(self.site.store)
-            place = machine.place(store=mortal)
-            done = machine.publish(self.release(number), source, profile="raw", channel=STABLE, place=place)
-            self.manifests.append(done.manifest)
-            self.parts.append(self.site.parts())
-            self.calls.append(len(mortal.calls))
-            self.copies.append(folder / f"after{number}")
-            shutil.copytree(self.site.shelf.where, self.copies[-1] / "store")
-            shutil.copytree(machine.home, self.copies[-1] / "machine")
-
-    @staticmethod
-    def release(number: int) -> str:
-        return f"bert-v1.{number}.0"
-
-    def site_before(self, number: int, folder: Path) -> Site:
-        """A copy of the site as it was before release ``number``; its machine is called "machine"."""
-        shutil.copytree(self.copies[number], folder)
-        return Site(folder, directory_shelf(folder / "store"))
-
-
-@pytest.fixture(scope="module")
-def calm(tmp_path_factory):
-    return Calm(tmp_path_factory.mktemp("calm"))
-
-
-def finish(calm, site, number, machine, reader, *, told=""):
-    """Run it again: only what is missing is sent, and everything is as if nobody had been killed."""
-    there = site.parts()
-    done = machine.publish(calm.release(number), calm.sources[number], profile="raw", channel=STABLE)
-    assert done.manifest == calm.manifests[number], told
-    now = site.parts()
-    assert now == calm.parts[number], told
-    sent = done.bytes_uploaded - sum(size for key, size in now.items() if key not in there)
-    assert 0 <= sent < 60_000, f"{told}: {sent} bytes beside missing parts"
-    releases = [calm.release(before) for before in range(number + 1)]
-    assert site.releases() == releases, told
-    assert site.channel("bert").release == releases[-1], told
-    assert site.announced() == site.highest(), told
-    assert site.leases() == [], told
-    (reader or site.reader()).check(*map(Release.parse, releases))
 
 
 # --- every store call, in this process ----------------------------------------------------------
