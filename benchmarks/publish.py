@@ -51,7 +51,7 @@ def run(command: list[str | Path], environment: dict[str, str]) -> Took:
         SystemExit: it failed.
     """
     started = time.perf_counter()
-    child = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE)  # noqa: S603
+    child = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     said, told = child.stdout.read(), child.stderr.read()  # type: ignore[union-attr]  # both are pipes
     _, status, usage = os.wait4(child.pid, 0)
     if status:

@@ -17,6 +17,8 @@ from pathlib import Path
 from pyfastcdc import FastCDC
 
 sys.path.insert(0, str(Path(__file__).parent))
+import itertools
+
 from inputs import TensorSpec, tensors_for, write_model
 
 from pipeline.digest import blake3_of
@@ -63,12 +65,12 @@ def chunked(path: Path, kind: str) -> set[tuple[str, int]]:
     """What a peer would store: chunk digests with sizes."""
     data = path.read_bytes()
     if kind == "fixed 64 MiB":
-        cuts = list(range(0, len(data), 64 << 20)) + [len(data)]
+        cuts = [*list(range(0, len(data), 64 << 20)), len(data)]
     else:
         cuts = [0]
         for chunk in FastCDC(1 << 20, min_size=256 << 10, max_size=4 << 20).cut_buf(data):
             cuts.append(cuts[-1] + chunk.length)
-    return {(blake3_of(data[a:b]), b - a) for a, b in zip(cuts, cuts[1:], strict=False)}
+    return {(blake3_of(data[a:b]), b - a) for a, b in itertools.pairwise(cuts)}
 
 
 def main() -> None:

@@ -56,11 +56,9 @@ def send(arguments: argparse.Namespace) -> None:
 
     def put(name: str) -> None:
         # Mapped, not copied: a publish has its parts in memory.
-        with (
-            (arguments.folder / "parts" / name).open("rb") as file,
-            mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as body,
-        ):
-            store.put(f"parts/{name[:2]}/{name}", body, sha256=Sha256(digests[name]), if_absent=True)
+        with (arguments.folder / "parts" / name).open("rb") as file:
+            body = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        store.put(f"parts/{name[:2]}/{name}", body, sha256=Sha256(digests[name]), if_absent=True)
 
     with ThreadPoolExecutor(arguments.threads) as pool:
         list(pool.map(put, digests))

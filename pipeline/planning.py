@@ -20,7 +20,7 @@ from pipeline.plan.cost import PLAN_FORMAT, PlannedPart, ReleasePlan, estimate_o
 from pipeline.sources.folder import scan_folder
 from pipeline.steps.bases import load_bases
 from pipeline.steps.cut import cut_release
-from pipeline.steps.index import index_release, name_part
+from pipeline.steps.index import index_release
 from pipeline.steps.readback import fault_of, poisoned
 from pipeline.trust.chain import read_root
 from pipeline.trust.view import View
@@ -42,7 +42,7 @@ def plan_release(order: PublishOrder, place: Place, listen: Listener) -> Release
     cut = cut_release(order.release, order.kind, folder, inputs, load_bases(view, inputs.bases), listen=heard.listen)
     started = time.monotonic()
     heard.listen(StepStarted("plan", len(cut.files), folder.size))
-    indexed = index_release(cut, name_part, heard.listen, step="plan")
+    indexed = index_release(cut, None, heard.listen, step="plan")
     parts = tuple(_planned(place, part) for part in indexed.manifest.parts)
     heard.listen(StepFinished("plan", len(parts), indexed.manifest.stored_bytes, time.monotonic() - started))
     totals = total_of(parts, len(indexed.data))

@@ -1,8 +1,8 @@
 """One read of the release: chunks cut, hashed, encoded, packed into parts, and the manifest of it.
 
-Takes a cut plan and ``ship``, a function that takes the bytes of a part that is full, on a thread,
-and gives the part's name; gives an ``Indexed``. ``upload`` ships to a store, ``plan`` to nowhere.
-Memory is bounded: a few pieces under way and ``PART_BUFFERS`` parts, whatever the release's size.
+Takes a cut plan and ``ship``, which is called on a thread with every part that is full; gives an
+``Indexed``. ``upload`` ships to a store; a plan ships nothing, and then no part is kept. Memory is
+bounded, whatever the release's size: a few pieces under way and the buffers of ``shipping``.
 
 next: ``steps.upload``
 """
@@ -10,9 +10,8 @@ next: ``steps.upload``
 from __future__ import annotations
 
 import os
-import queue
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import Executor, Future
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Literal
 
@@ -26,14 +25,14 @@ from pipeline.plan.pack import ONE_PART_BYTES, Packer
 from pipeline.plan.reuse import Reuse, poor_parts, reuse_bases
 from pipeline.steps.cut import CutPlan
 from pipeline.steps.pieces import FileDigests, Piece, check_same, read_again
+from pipeline.steps.shipping import HASHES_AHEAD, PART_BUFFERS, PartFiller, Ship
 from pipeline.wire import encode_manifest
 from pipeline.workers import in_order, threads
 
-# One being filled and two on their way: with 64 MiB parts 192 MiB, half of the memory a publish may take.
-PART_BUFFERS = 3
-PIECES_AHEAD = 6
-
-Ship = Callable[[memoryview], Part]
+WORKERS = os.cpu_count() or 2
+# One more than can be worked on. What waits longer falls out of the processor's cache: at twice as
+# many the same hashes take a fifth longer (benchmarks/index.py).
+PIECES_AHEAD = WORKERS + 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,12 +77,7 @@ class _Made:
     body: _Body | None
 
 
-def name_part(body: memoryview) -> Part:
-    """Name a part by its bytes: the ``ship`` of those who only want to know."""
-    return Part(blake3=blake3_of(body), sha256=sha256_of(body), size=len(body))
-
-
-def index_release(cut: CutPlan, ship: Ship, listen: Listener, *, step: str) -> Indexed:
+def index_release(cut: CutPlan, ship: Ship | None, listen: Listener, *, step: str) -> Indexed:
     """Read every file once and ship every new part as soon as it is full; ``step`` is whose progress it is.
 
     Raises:
@@ -93,12 +87,14 @@ def index_release(cut: CutPlan, ship: Ship, listen: Listener, *, step: str) -> I
     bases = [base.manifest for base in cut.bases]
     reuse = reuse_bases(bases, profile=cut.inputs.profile, encoding=cut.inputs.encoding)
     with (
-        threads(os.cpu_count() or 2, "chunk") as workers,
-        threads(1, "file-sha256") as hasher,
+        threads(WORKERS, "chunk") as workers,
+        threads(1, "file-sha256") as file_hasher,
+        threads(1, "part-digests") as part_hasher,
         threads(PART_BUFFERS - 1, "part") as shippers,
     ):
-        digests = FileDigests(hasher)
-        packing = _Packing(cut, reuse, workers, _Shipper(shippers, ship, cut))
+        digests = FileDigests(file_hasher, buffers=PIECES_AHEAD + HASHES_AHEAD + 2)
+        capacity = min(cut.inputs.part_size, max(cut.folder.size, 1))
+        packing = _Packing(cut, reuse, workers, PartFiller(part_hasher, shippers, ship, capacity))
         packing.pack_new(digests.read(cut), lambda size: listen(Progress(step, size)))
         packing.pack_poor()
         new_parts = packing.finish()
@@ -108,61 +104,14 @@ def index_release(cut: CutPlan, ship: Ship, listen: Listener, *, step: str) -> I
         return _manifest(cut, packing.files, new_parts, reuse, digests.results())
 
 
-class _Shipper:
-    """Part buffers going round: filled here, shipped on a thread, then filled again."""
-
-    def __init__(self, pool: Executor, ship: Ship, cut: CutPlan) -> None:
-        self._pool = pool
-        self._ship = ship
-        # Last in, first out: a buffer that came back is taken before one that was never made.
-        self._free: queue.LifoQueue[bytearray | None] = queue.LifoQueue()
-        for _ in range(PART_BUFFERS):
-            self._free.put(None)
-        self._capacity = min(cut.inputs.part_size, max(cut.folder.size, 1))
-        self._buffer: bytearray | None = None
-        self._used = 0
-        self.shipped: list[Future[Part]] = []
-        self._under_way: list[Future[Part]] = []
-
-    def write(self, offset: int, data: memoryview) -> None:
-        """Put ``data`` at ``offset`` of the part being filled; waits while every buffer is on its way."""
-        if self._buffer is None:
-            self._buffer = self._free.get() or bytearray(self._capacity)
-            self._raise_failed()
-            # The gap before the first chunk, where there is one, must not show what the buffer held before.
-            self._buffer[:offset] = bytes(offset)
-        self._used = offset + len(data)
-        self._buffer[offset : self._used] = data
-
-    def close(self) -> None:
-        """Send the part being filled on its way."""
-        if self._buffer is not None:
-            self.shipped.append(self._pool.submit(self._send, self._buffer, self._used))
-            self._under_way.append(self.shipped[-1])
-            self._buffer = None
-
-    def _send(self, buffer: bytearray, used: int) -> Part:
-        try:
-            with memoryview(buffer) as whole, whole[:used] as body:
-                return self._ship(body)
-        finally:
-            self._free.put(buffer)
-
-    def _raise_failed(self) -> None:
-        for future in self._under_way:
-            if future.done():
-                future.result()
-        self._under_way = [future for future in self._under_way if not future.done()]
-
-
 class _Packing:
     """The chunks of every file so far, and the part being filled."""
 
-    def __init__(self, cut: CutPlan, reuse: Reuse, workers: Executor, shipper: _Shipper) -> None:
+    def __init__(self, cut: CutPlan, reuse: Reuse, workers: Executor, filler: PartFiller) -> None:
         self._cut = cut
         self._reuse = reuse
         self._workers = workers
-        self._shipper = shipper
+        self._filler = filler
         self._one_file = cut.inputs.profile != "default"
         self._packer = Packer(cut.inputs.part_size, self._one_file)
         self._placed: dict[Blake3, Chunk] = dict(reuse.chunks)
@@ -178,13 +127,16 @@ class _Packing:
             if piece.hashed is not None:
                 piece.hashed.result()
             chunk = None if self._one_file else self._placed.get(made.blake3)
+            size = len(piece.plain)
             if chunk is None:
                 chunk = self._place(made, starts_file=not self.files[piece.file])
                 self._placed.setdefault(made.blake3, chunk)
+            else:
+                piece.release()
             if not self._one_file:
                 self._elements.setdefault(made.blake3, piece.element)
             self.files[piece.file].append(chunk)
-            read(len(piece.plain))
+            read(size)
 
     def pack_poor(self) -> None:
         """Pack anew the chunks of base parts of which less than a quarter serves; only now is it known which those are."""
@@ -204,7 +156,7 @@ class _Packing:
         """
         if gap:
             self._gap += 1
-            self._packer = Packer(self._cut.inputs.part_size, self._one_file, first=len(self._shipper.shipped), gap=self._gap)
+            self._packer = Packer(self._cut.inputs.part_size, self._one_file, first=self._filler.closed, gap=self._gap)
         wanted: dict[Blake3, tuple[int, int, Chunk, Element]] = {}
         for number, chunks in enumerate(self.files):
             at = 0
@@ -226,8 +178,7 @@ class _Packing:
 
     def finish(self) -> Sequence[Part]:
         """Ship the last part and wait for all."""
-        self._shipper.close()
-        return [future.result() for future in self._shipper.shipped]
+        return self._filler.parts()
 
     def _work(self, piece: Piece) -> _Made:
         name = blake3_of(piece.plain)
@@ -249,21 +200,13 @@ class _Packing:
         if starts_base_part:
             # Once in a file: a base's lone chunk may stand here in rows, and each would be a part.
             self._begun.add(made.blake3)
-        with memoryview(body.encoded.stored) as stored:
-            size = stored.nbytes
-            slot = self._packer.place(size, starts_file=starts_file, starts_base_part=starts_base_part)
-            if slot.closes:
-                self._shipper.close()
-            self._shipper.write(slot.offset, stored)
-        return Chunk(
-            slot.part,
-            slot.offset,
-            size,
-            len(made.piece.plain),
-            made.blake3,
-            body.encoded.encoding,
-            body.blake3,
-        )
+        stored, plain = memoryview(body.encoded.stored), len(made.piece.plain)
+        size = stored.nbytes
+        slot = self._packer.place(size, starts_file=starts_file, starts_base_part=starts_base_part)
+        if slot.closes:
+            self._filler.close()
+        self._filler.write(slot.offset, stored, made.piece.release)
+        return Chunk(slot.part, slot.offset, size, plain, made.blake3, body.encoded.encoding, body.blake3)
 
 
 def _manifest(

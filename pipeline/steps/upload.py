@@ -20,7 +20,7 @@ from pipeline.layout import part_key
 from pipeline.manifest import Part
 from pipeline.ports import ObjectStore
 from pipeline.steps.cut import CutPlan
-from pipeline.steps.index import Indexed, index_release, name_part
+from pipeline.steps.index import Indexed, index_release
 from pipeline.steps.readback import fault_of, poisoned
 
 # Between "exists" on write and "missing" on look-up somebody deletes; more often than this is no accident.
@@ -52,15 +52,13 @@ def upload_release(cut: CutPlan, store: ObjectStore, *, repair: bool, listen: Li
     listen(StepStarted("upload", len(cut.files), cut.folder.size))
     replaced: list[str] = []
 
-    def ship(body: memoryview) -> Part:
-        part = name_part(body)
+    def ship(part: Part, body: memoryview) -> None:
         how = put_part(store, part, body, repair=repair)
         if how == "replaced":
             replaced.append(part_key(part.blake3))
         listen(PartDone("upload", part.blake3, part.size, how))
         if check:
             check(part.blake3, how)
-        return part
 
     indexed = index_release(cut, ship, listen, step="upload")
     listen(StepFinished("upload", indexed.parts.total, indexed.manifest.stored_bytes, time.monotonic() - started))

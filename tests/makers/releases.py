@@ -10,12 +10,12 @@ import msgspec
 from pipeline.digest import blake3_of, sha256_of
 from pipeline.encoding import ENCODER, decode_chunk
 from pipeline.events import ignore
-from pipeline.manifest import Base
+from pipeline.manifest import Base, Part
 from pipeline.plan.inputs import Inputs
 from pipeline.release import Release
 from pipeline.sources.folder import scan_folder
 from pipeline.steps.cut import BaseRelease, cut_release
-from pipeline.steps.index import index_release, name_part
+from pipeline.steps.index import index_release
 
 MIB = 1 << 20
 
@@ -56,6 +56,11 @@ def cut_folder(place, name="bert-v1.0.0", *, bases=(), listen=ignore, kind="mode
     return cut_release(Release.parse(name), kind, folder, inputs(bases=bases, **options), bases, listen=listen)
 
 
+def name_part(body):
+    """The part that these bytes are, hashed in one go."""
+    return Part(blake3=blake3_of(body), sha256=sha256_of(body), size=len(body))
+
+
 class Shelf:
     """Where parts go: a ``ship`` that keeps what it is given, and tells when the same comes twice."""
 
@@ -63,11 +68,10 @@ class Shelf:
         self.bodies = {}
         self.shipped = []
 
-    def __call__(self, body):
-        part = name_part(body)
+    def __call__(self, part, body):
+        assert part == name_part(body)
         self.bodies[part.blake3] = bytes(body)
         self.shipped.append(part)
-        return part
 
     @property
     def shipped_bytes(self):

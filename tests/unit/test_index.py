@@ -259,7 +259,7 @@ def test_part_that_cannot_be_shipped_ends_it_and_no_thread_is_left(nine_parts, n
     lock = threading.Lock()
     shelf, calls = Shelf(), []
 
-    def ship(body):
+    def ship(part, body):
         with lock:
             calls.append(len(body))
             at = len(calls) - 1
@@ -267,7 +267,7 @@ def test_part_that_cannot_be_shipped_ends_it_and_no_thread_is_left(nine_parts, n
             if slow:
                 time.sleep(0.01)
             raise StoreUnavailable(f"no more from {number} on")
-        return shelf(body)
+        shelf(part, body)
 
     with pytest.raises(StoreUnavailable, match=f"from {number} on"):
         index_folder(nine_parts, shelf=ship, part_size=4 * CHUNK + 200)
@@ -284,13 +284,12 @@ def test_source_that_changes_in_the_middle_is_refused(nine_parts, part):
     times = place.stat()
     shelf = Shelf()
 
-    def ship(body):
-        made = shelf(body)
+    def ship(part, body):
+        shelf(part, body)
         if len(shelf.shipped) == number:
             with place.open("r+b") as target:
                 target.write(b"\0")
             os.utime(place, ns=(times.st_atime_ns, times.st_mtime_ns))
-        return made
 
     if part == "last":
         # The file has been read to its end by then: what was shipped is what was read, and no change.
@@ -314,9 +313,9 @@ def test_order_in_which_threads_finish_changes_nothing(tmp_path, small):
     for seed in range(5):
         chance = random.Random(seed)
 
-        def ship(body, chance=chance):
+        def ship(part, body, chance=chance):
             time.sleep(chance.random() / 500)
-            return Shelf()(body)
+            Shelf()(part, body)
 
         again, _ = index_folder(tmp_path, shelf=ship, part_size=4 * CHUNK)
         assert again.data == made.data

@@ -5,13 +5,12 @@ import pytest
 from pipeline.errors import AccessDenied, PoisonedObject, VerifyFailed
 from pipeline.events import StepFinished, ignore
 from pipeline.layout import part_key
-from pipeline.steps.index import name_part
 from pipeline.steps.prove import LATE_WAITS_S, prove_origin, prove_parts
 from pipeline.steps.readback import fault_of
 from pipeline.steps.upload import upload_release
 from pipeline.stores.faulty import Fault, FaultyStore
 from pipeline.stores.memory import MemoryStore
-from tests.makers.releases import cut_folder, lay_files, noise
+from tests.makers.releases import cut_folder, lay_files, name_part, noise
 from tests.makers.stores import DigestlessStore, plant
 
 BODIES = [noise(100 + n, n) for n in range(40)]

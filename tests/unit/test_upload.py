@@ -7,12 +7,11 @@ from pipeline.events import PartDone, Progress, StepFinished, StepStarted, ignor
 from pipeline.layout import part_key
 from pipeline.ports import read_object
 from pipeline.retry import Patience, Retry
-from pipeline.steps.index import name_part
 from pipeline.steps.upload import LOOK_AGAIN, put_part, upload_release
 from pipeline.stores.faulty import Fault, FaultyStore
 from pipeline.stores.memory import MemoryStore
 from pipeline.stores.retrying import RetryingStore
-from tests.makers.releases import MIB, cut_folder, folder_bytes, lay_files, noise, rebuild
+from tests.makers.releases import MIB, cut_folder, folder_bytes, lay_files, name_part, noise, rebuild
 from tests.makers.small_cuts import CHUNK, small_cuts
 from tests.makers.stores import DigestlessStore, FlickeringStore, plant
 
