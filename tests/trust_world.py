@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -17,7 +19,7 @@ from tuf.ngclient.fetcher import FetcherInterface
 from pipeline.digest import sha256_of
 from pipeline.errors import ObjectMissing
 from pipeline.events import Event
-from pipeline.layout import manifest_target, target_key
+from pipeline.layout import TIMESTAMP, manifest_target, target_key
 from pipeline.ports import ObjectStore
 from pipeline.release import Release
 from pipeline.stores.memory import MemoryStore
@@ -37,12 +39,14 @@ class Killed(BaseException):
 
 
 class StoreFetcher(FetcherInterface):
-    """Lets the reference client read a store."""
+    """Lets the reference client read a store; ``before`` is called with each key."""
 
-    def __init__(self, store: ObjectStore) -> None:
+    def __init__(self, store: ObjectStore, before: Callable[[str], None]) -> None:
         self.store = store
+        self.before = before
 
     def _fetch(self, url: str) -> Iterator[bytes]:
+        self.before(url.removeprefix("http://tree/"))
         try:
             return iter(list(self.store.get(url.removeprefix("http://tree/"))))
         except ObjectMissing as error:
@@ -56,6 +60,7 @@ class Client:
     store: ObjectStore
     folder: Path
     first_root: bytes
+    before: Callable[[str], None] = lambda key: None
 
     def refresh(self) -> Updater:
         self.folder.mkdir(exist_ok=True)
@@ -64,7 +69,7 @@ class Client:
             "http://tree/metadata/",
             str(self.folder),
             "http://tree/targets/",
-            StoreFetcher(self.store),
+            StoreFetcher(self.store, self.before),
             bootstrap=self.first_root,
         )
         updater.refresh()
@@ -79,12 +84,26 @@ class Client:
             updater.download_target(info)
 
 
+class WatchedStore(MemoryStore):
+    """Remembers every timestamp that was written, in order."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.announced: list[bytes] = []
+
+    def put(self, key, body, **conditions):
+        info = super().put(key, body, **conditions)
+        if key == TIMESTAMP:
+            self.announced.append(bytes(body))
+        return info
+
+
 @dataclass
 class World:
     """One store, a clock, and as many publishers as a test wants."""
 
     folder: Path
-    store: MemoryStore = field(default_factory=lambda: MemoryStore("world"))
+    store: WatchedStore = field(default_factory=lambda: WatchedStore("world"))
     at: datetime = START
     pauses: list[float] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
@@ -170,8 +189,15 @@ def some_facts(**changes: object) -> ReleaseFacts:
     )
 
 
-def world() -> World:
-    return World(Path(tempfile.mkdtemp()))
+@contextmanager
+def quick_folder() -> Iterator[Path]:
+    """A folder in memory where there is one: trust state is synced at every step, which a busy disk makes slow."""
+    shared = Path("/dev/shm")
+    folder = Path(tempfile.mkdtemp(dir=shared if shared.is_dir() else None))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder)
 
 
 def killing(publisher: Publisher, at: str, occurrence: int = 1) -> Publisher:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
+from contextlib import ExitStack
 from dataclasses import replace
-from pathlib import Path
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -22,7 +20,7 @@ from pipeline.trust.commit import commit_changes
 from pipeline.trust.reading import open_timestamp, read_view
 from pipeline.trust.renewal import renew_trust
 from pipeline.trust.rotate import rotate_key
-from tests.trust_world import Killed, World, killing
+from tests.trust_world import Killed, World, killing, quick_folder
 
 STABLE = Channel("stable")
 ROLES = ("root", "targets", "snapshot", "timestamp", "release")
@@ -34,8 +32,8 @@ class Commits(RuleBasedStateMachine):
 
     @initialize()
     def begin(self) -> None:
-        self.folder = Path(tempfile.mkdtemp())
-        self.world = World(self.folder)
+        self.stack = ExitStack()
+        self.world = World(self.stack.enter_context(quick_folder()))
         first = self.world.begin()
         commit_changes(first, self.world.publish_changes(first, "bert-v1.0.0"))
         self.keys = first.keys
@@ -45,8 +43,8 @@ class Commits(RuleBasedStateMachine):
         self.number = 0
 
     def teardown(self) -> None:
-        if hasattr(self, "folder"):
-            shutil.rmtree(self.folder)
+        if hasattr(self, "stack"):
+            self.stack.close()
 
     def who(self, number: int):
         return replace(self.publishers[number], keys=self.keys)

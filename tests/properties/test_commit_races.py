@@ -23,14 +23,15 @@ from pipeline.trust.reading import open_timestamp, read_view
 from pipeline.trust.rotate import rotate_key
 from pipeline.trust.setup import init_trust
 from pipeline.trust.survey import survey_store
-from tests.trust_world import Killed, World, killing
+from tests.trust_world import Killed, World, killing, quick_folder
 
 STABLE = Channel("stable")
 
 
 @pytest.fixture
-def world(tmp_path) -> World:
-    return World(tmp_path)
+def world():
+    with quick_folder() as folder:
+        yield World(folder)
 
 
 @pytest.fixture
@@ -43,6 +44,11 @@ def begun(world) -> World:
 def highest_snapshot(world: World) -> int:
     named = (role_version(info.key) for info in world.store.list("metadata/"))
     return max(number for role, number in filter(None, named) if role == "snapshot")
+
+
+def never_lowered(world: World) -> bool:
+    versions = [open_timestamp(data).version for data in world.store.announced]
+    return versions == sorted(versions)
 
 
 def announced(world: World) -> int:
@@ -116,6 +122,7 @@ def test_two_publishers_race_a_hundred_times_and_nothing_is_lost(begun, block):
         assert announced(world) == highest_snapshot(world)
         client.check(*(Release.parse(name) for name in names))
     assert len(releases(world)) == 51
+    assert never_lowered(world)
 
 
 class Yielding:
@@ -146,6 +153,7 @@ def test_three_publishers_interleaved_at_every_call_lose_nothing(begun, seed):
         change = world.release_change(name)
         jobs.append(lambda step, change=change: commit_changes(world.publisher(store=Yielding(world.store, step)), [change]))
     assert Turns(seed).run(jobs) == []
+    assert never_lowered(world)
     assert announced(world) == highest_snapshot(world)
     world.client().check(*(Release.parse(name) for name in names))
 
@@ -227,6 +235,7 @@ def test_publisher_stopped_while_two_others_commit_then_let_go_loses_nothing(beg
             commit_changes(killing(world.publisher(), "commit.names"), [world.release_change("bert-v2.5.0")])
     commit_changes(replace(world.publisher(), step=step), [mine])
     assert stopped
+    assert never_lowered(world)
     assert announced(world) == highest_snapshot(world)
     client.check(mine.release, *(other.release for other in others))
 
@@ -502,6 +511,8 @@ def test_publisher_that_announces_with_the_old_key_during_a_rotation_is_led_over
         if name == "commit.record" and not happened:
             happened.append(name)
             commit_changes(old, [world.release_change("bert-v2.0.0")])
+        if name == "rotate.names":
+            client.check(Release.parse("bert-v2.0.0"))
 
     new = CryptoSigner.generate_ed25519()
     rotate_key(replace(world.publisher(), step=step), "timestamp", [new], settle=client.refresh)
@@ -567,3 +578,82 @@ def test_publisher_overtaken_by_a_rotation_never_announces_with_the_old_key(begu
     world.client().check()
     commit_changes(world.publisher(keys=world.keys(timestamp=new)), [change])
     client.check(change.release)
+
+
+@pytest.mark.parametrize("role", ["targets", "snapshot", "timestamp", "release"])
+def test_client_that_asked_for_roots_before_the_new_one_still_reads(begun, role):
+    world = begun
+    asked, let_go = threading.Event(), threading.Event()
+    failures: list[BaseException] = []
+
+    def before(key: str) -> None:
+        if key == TIMESTAMP:
+            asked.set()
+            let_go.wait(60)
+
+    client = replace(world.client(), before=before)
+
+    def read() -> None:
+        try:
+            client.check(Release.parse("bert-v1.0.0"))
+        except BaseException as error:  # noqa: BLE001 - the test judges it
+            failures.append(error)
+
+    reader = threading.Thread(target=read)
+
+    def step(name: str) -> None:
+        if name == "rotate.root":
+            reader.start()
+            assert asked.wait(60)
+
+    def settle() -> None:
+        let_go.set()
+        reader.join()
+
+    try:
+        rotate_key(replace(world.publisher(), step=step), role, [CryptoSigner.generate_ed25519()], settle=settle)
+    finally:
+        settle()
+    assert failures == []
+
+
+def test_commit_announced_with_the_old_key_just_as_the_root_changes_is_not_lost(begun):
+    world = begun
+    change = world.release_change("bert-v2.0.0")
+    about_to_write, write, written, go_on = (threading.Event() for _ in range(4))
+    failures: list[BaseException] = []
+
+    def rotator_step(name: str) -> None:
+        if name == "rotate.root":
+            about_to_write.set()
+            assert write.wait(60)
+        elif name == "rotate.names":
+            written.set()
+            assert go_on.wait(60)
+
+    def rotating() -> None:
+        try:
+            publisher = replace(world.publisher(), step=rotator_step)
+            rotate_key(publisher, "snapshot", [CryptoSigner.generate_ed25519()], settle=lambda: None)
+        except BaseException as error:  # noqa: BLE001 - the test judges it
+            failures.append(error)
+
+    def step(name: str) -> None:
+        # It has looked for a new root and found none; the root comes before its timestamp does.
+        if name == "commit.swap":
+            write.set()
+            assert written.wait(60)
+
+    rotator = threading.Thread(target=rotating)
+    rotator.start()
+    assert about_to_write.wait(60)
+    try:
+        # It has no key for the new root, and says so if it comes to sign again; its announced work stands.
+        with contextlib.suppress(KeyUnusable):
+            commit_changes(replace(world.publisher(), step=step), [change])
+    finally:
+        for event in (write, go_on):
+            event.set()
+        rotator.join()
+    assert failures == []
+    world.client().check(Release.parse("bert-v1.0.0"), change.release)

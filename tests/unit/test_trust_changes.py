@@ -301,8 +301,9 @@ def test_store_set_back_behind_what_was_seen_is_refused(world, publisher):
     fresh = MemoryStore("restored", now=lambda: world.at)
     for key, body in old.items():
         fresh.put(key, body, sha256=sha256_of(body))
-    with pytest.raises(RollbackRefused, match="seen here before"):
-        commit_changes(replace(publisher, store=fresh), [Yank(TWO, "me", "x")])
+    for change in (Yank(TWO, "me", "x"), Renew()):
+        with pytest.raises(RollbackRefused, match="seen here before"):
+            commit_changes(replace(publisher, store=fresh), [change])
     empty = MemoryStore("empty", now=lambda: world.at)
     with pytest.raises(RollbackRefused, match="no such root"):
         commit_changes(replace(publisher, store=empty), [Yank(TWO, "me", "x")])
