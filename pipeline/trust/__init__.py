@@ -18,8 +18,12 @@ To publish::
     first = delegation_for(publisher, found.view, model)   # before reading the model; None or Delegate
     done = commit_changes(publisher, [first, AddRelease(…), MoveChannel(…)])   # trust.commit
 
+To change keys: ``rotate_key``, ``rotate_model_key``, ``change_root`` (trust.rotate), ``renew_trust``
+(trust.renewal), and ``stage_changes`` → ``sign_staged`` → ``apply_staged`` (trust.ceremony) where the
+keys lie on several machines.
+
 ``keys`` ``keyfolder`` → ``facts`` (what metadata says) → ``sealed`` (exact bytes, verified) → ``roles``
 (pure decisions) → ``state`` → ``chain`` (roots) → ``judge`` (time) → ``view`` → ``reading`` (a client) →
 ``publisher`` → ``survey`` → ``draft`` → ``changes`` → ``announce`` (the timestamp) → ``signing`` →
-``commit`` → ``setup`` → ``rotate`` → ``ceremony`` (changes carried between machines).
+``commit`` → ``setup`` → ``rotate`` → ``renewal`` → ``summary`` → ``ceremony``.
 """

@@ -4,7 +4,7 @@ Takes anything that gives objects by key, and the state of a place; gives the ne
 Each step is TUF's (specification §5.3): root N+1 must be signed by enough keys of N and of itself,
 and is kept before the next one is asked for.
 
-next: ``view``
+next: ``judge``
 """
 
 from __future__ import annotations

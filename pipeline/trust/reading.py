@@ -4,7 +4,7 @@ Takes a source, the state of this place and a clock; gives a ``View``, or one cl
 each verified step the state is kept, so that a failure later on loses nothing (TUF specification
 §5; docs/format.md §8 for clock and rollback).
 
-next: ``survey``
+next: ``publisher``
 """
 
 from __future__ import annotations
