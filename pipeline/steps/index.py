@@ -29,10 +29,12 @@ from pipeline.steps.shipping import HASHES_AHEAD, PART_BUFFERS, PartFiller, Ship
 from pipeline.wire import encode_manifest
 from pipeline.workers import in_order, threads
 
-WORKERS = os.cpu_count() or 2
+# Each may hold a chunk plain and encoded, so that many cores must not cost more memory than a publish may take.
+WORKERS = min(os.cpu_count() or 2, 8)
 # One more than can be worked on. What waits longer falls out of the processor's cache: at twice as
 # many the same hashes take a fifth longer (benchmarks/index.py).
 PIECES_AHEAD = WORKERS + 1
+GAP_ROOM = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +95,8 @@ def index_release(cut: CutPlan, ship: Ship | None, listen: Listener, *, step: st
         threads(PART_BUFFERS - 1, "part") as shippers,
     ):
         digests = FileDigests(file_hasher, buffers=PIECES_AHEAD + HASHES_AHEAD + 2)
-        capacity = min(cut.inputs.part_size, max(cut.folder.size, 1))
+        # A little more than parts have, for the gap that a twin begins with: a buffer in use cannot grow.
+        capacity = min(cut.inputs.part_size, cut.folder.size) + GAP_ROOM
         packing = _Packing(cut, reuse, workers, PartFiller(part_hasher, shippers, ship, capacity))
         packing.pack_new(digests.read(cut), lambda size: listen(Progress(step, size)))
         packing.pack_poor()

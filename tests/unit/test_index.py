@@ -166,6 +166,16 @@ def test_parts_of_equal_bytes_and_unlike_chunks_both_serve(tmp_path, small):
     assert b"\0" + bytes(CHUNK - 2000) in [body[: CHUNK - 1999] for body in shelf.bodies.values()]
 
 
+def test_chunk_as_large_as_a_part_gets_its_gap_too(tmp_path, small):
+    header = len(safetensors([("z", "U8", bytes(2000))])) - 2000
+    padded = safetensors([("z", "U8", bytes(2000))], pad=CHUNK - header)
+    lay_files(tmp_path, {"a.safetensors": padded, "b": bytes(CHUNK - 2000), "c": bytes(CHUNK)})
+    for _ in range(20):
+        made, shelf = index_folder(tmp_path, part_size=CHUNK, encoding="raw")
+        assert rebuild(made.manifest, shelf.bodies) == folder_bytes(tmp_path)
+        assert b"\0" + bytes(CHUNK) in shelf.bodies.values()
+
+
 @pytest.mark.parametrize("profile", ["raw", "web"])
 class TestWholeParts:
     """Profiles in which a file is the concatenation of whole parts."""
