@@ -40,7 +40,7 @@ from pipeline.layout import headers_for
 from pipeline.ports import BLOCK, ObjectInfo, StoreProperties
 from pipeline.stores.answers import Answer, Asked, PastTheEnd, StoreClock, date_of, refusal, require
 from pipeline.stores.keys import check_key, store_prefix
-from pipeline.stores.pools import ANSWER_BYTES, CONNECT_S, READ_S, SLICE, authorities, connection_fault
+from pipeline.stores.pools import ANSWER_BYTES, CONNECT_S, READ_S, SLICE, authorities, connection_fault, make_patient
 
 # https://www.alibabacloud.com/help/en/oss/user-guide/regions-and-endpoints
 _ENDPOINT = re.compile(r"(?:https?://)?oss-(?P<region>[a-z0-9-]+?)(?:-internal)?\.aliyuncs\.com/?")
@@ -278,6 +278,13 @@ class _Trusting(HTTPAdapter):
     def __init__(self, ca_file: str | None, connections: int) -> None:
         super().__init__(pool_connections=1, pool_maxsize=connections)
         self._verify = ca_file or True
+
+    def init_poolmanager(self, *arguments: Any, **more: Any) -> None:
+        super().init_poolmanager(*arguments, **more)
+        make_patient(self.poolmanager)
+
+    def proxy_manager_for(self, proxy: Any, **more: Any) -> Any:
+        return make_patient(super().proxy_manager_for(proxy, **more))
 
     def send(self, request: requests.PreparedRequest, **how: Any) -> requests.Response:  # type: ignore[override] # requests calls it by keywords only
         answer = super().send(request, **{**how, "verify": self._verify})

@@ -11,15 +11,16 @@ from __future__ import annotations
 import ssl
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, TypeVar, cast
 
 import urllib3
+from urllib3.connection import HTTPConnection, HTTPSConnection
 
 from pipeline.errors import ModelportError, StoreUnavailable, UnavailableError
 
 CONNECT_S = 10.0
 READ_S = 60.0
-# At least 26 kB/s on each connection, or it counts as stuck.
+# At least 4 kB/s on each connection, or it counts as stuck.
 SLICE = 256 << 10
 ANSWER_BYTES = 64 << 10
 
@@ -42,16 +43,64 @@ def open_pool(*, ca_file: str | None, proxy: str | None, connections: int) -> ur
     """Make a pool that keeps ``connections`` to a host open, through ``proxy`` if there is one."""
     timeout = urllib3.Timeout(connect=CONNECT_S, read=READ_S)
     if proxy is None:
-        return urllib3.PoolManager(maxsize=connections, timeout=timeout, ca_certs=ca_file, cert_reqs="CERT_REQUIRED")
+        return make_patient(
+            urllib3.PoolManager(maxsize=connections, timeout=timeout, ca_certs=ca_file, cert_reqs="CERT_REQUIRED")
+        )
     user = urllib3.util.parse_url(proxy).auth
-    return urllib3.ProxyManager(
-        proxy,
-        maxsize=connections,
-        timeout=timeout,
-        ca_certs=ca_file,
-        cert_reqs="CERT_REQUIRED",
-        proxy_headers=urllib3.make_headers(proxy_basic_auth=user) if user else None,
+    return make_patient(
+        urllib3.ProxyManager(
+            proxy,
+            maxsize=connections,
+            timeout=timeout,
+            ca_certs=ca_file,
+            cert_reqs="CERT_REQUIRED",
+            proxy_headers=urllib3.make_headers(proxy_basic_auth=user) if user else None,
+        )
     )
+
+
+M = TypeVar("M", bound=urllib3.PoolManager)
+
+
+def make_patient(pool: M) -> M:
+    """Let a pool wait ``READ_S`` for a server that takes no more bytes; urllib3 alone would send under the connect timeout.
+
+    A server whose disk is busy stops taking bytes for longer than any network needs to connect.
+    """
+    pool.pool_classes_by_scheme = {"http": _PatientPool, "https": _PatientTlsPool}
+    return pool
+
+
+class _PatientConnection(HTTPConnection):
+    def connect(self) -> None:
+        super().connect()
+        self.sock.settimeout(READ_S)
+
+    def request(self, *arguments: Any, **more: Any) -> None:
+        if self.sock is not None:
+            # urllib3 puts this on a socket that is used again.
+            self.timeout = READ_S
+        super().request(*arguments, **more)
+
+
+class _PatientTlsConnection(HTTPSConnection):
+    def connect(self) -> None:
+        super().connect()
+        self.sock.settimeout(READ_S)
+
+    def request(self, *arguments: Any, **more: Any) -> None:
+        if self.sock is not None:
+            # urllib3 puts this on a socket that is used again.
+            self.timeout = READ_S
+        super().request(*arguments, **more)
+
+
+class _PatientPool(urllib3.HTTPConnectionPool):
+    ConnectionCls = _PatientConnection
+
+
+class _PatientTlsPool(urllib3.HTTPSConnectionPool):
+    ConnectionCls = _PatientTlsConnection
 
 
 def send(pool: urllib3.PoolManager, method: str, url: str, *, headers: Mapping[str, str], body: memoryview) -> Received:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import os
+import threading
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -285,3 +286,31 @@ def test_a_login_page_is_no_empty_listing(oss, relay):
     for call in ("list", "head", "put"):
         with pytest.raises(StoreUnavailable):
             CALLS[call](oss)
+
+
+def test_a_server_that_takes_no_bytes_for_a_while_is_waited_for(make, relay, monkeypatch):
+    """Sending is not under the connect timeout: a disk may be busy for longer than a network."""
+    monkeypatch.setattr("pipeline.stores.oss.CONNECT_S", 0.2)
+    store = make()
+    # The second body goes out on a connection that is used again, under rules of its own.
+    store.put("parts/before", BODY, sha256=SHA)
+    rule = relay.spoil(Rule("hold", "PUT"))
+    data = bytes(32 << 20)
+    failed = []
+
+    def send():
+        try:
+            store.put("parts/slow", data, sha256=sha256_of(data))
+        except ModelportError as error:
+            failed.append(error)
+
+    thread = threading.Thread(target=send)
+    thread.start()
+    assert rule.held.wait(30)
+    thread.join(0.7)
+    waiting = thread.is_alive()
+    rule.release.set()
+    thread.join()
+    assert waiting
+    assert not failed
+    assert store.head("parts/slow").size == len(data)
