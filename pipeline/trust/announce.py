@@ -9,13 +9,22 @@ next: ``signing``
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Sequence
 
 from securesystemslib.signer import Signer
 from tuf.api.metadata import Root, Snapshot, Timestamp
 
 from pipeline.digest import sha256_of
-from pipeline.errors import ConditionFailed, IntegrityError, KeyUnusable, ObjectExists, ObjectMissing, RollbackRefused
+from pipeline.errors import (
+    AnotherPublisher,
+    ConditionFailed,
+    IntegrityError,
+    KeyUnusable,
+    ObjectExists,
+    ObjectMissing,
+    RollbackRefused,
+)
 from pipeline.layout import TIMESTAMP, role_key
 from pipeline.trust.chain import read_capped, read_root
 from pipeline.trust.publisher import Publisher
@@ -24,6 +33,10 @@ from pipeline.trust.roles import role_keys, timestamp_of
 from pipeline.trust.sealed import TIMESTAMP_BYTES, Sealed, is_signed, seal
 from pipeline.trust.survey import higher_snapshot
 from pipeline.trust.view import View
+
+# Each lost write is another publisher's announcement; a store that never lets us write is broken.
+ATTEMPTS = 100
+PAUSE_S = 0.05
 
 
 class RootMoved(Exception):
@@ -77,11 +90,14 @@ def announce_snapshot(
     Raises:
         RootMoved: a newer root appeared; readers that know it may refuse what was signed under this one.
         RollbackRefused: this version is announced with other content.
+        AnotherPublisher: the store refused every conditional write.
         KeyUnusable, StoreUnavailable, …
     """
     store = publisher.store
     signers = signers_for(publisher, "timestamp", [root.signed, *([next_root] if next_root else [])])
-    while True:
+    for attempt in range(ATTEMPTS):
+        if attempt:
+            publisher.pause(PAUSE_S * secrets.randbelow(1000) / 1000)
         publisher.step("commit.timestamp")
         etag, current = _read_timestamp(publisher)
         if read_root(store, root.version + 1) is not None:
@@ -107,6 +123,10 @@ def announce_snapshot(
             return snapshot.version
         publisher.prove_names(new_names(higher, snapshot.signed))
         snapshot = higher.snapshot
+    raise AnotherPublisher(
+        f"{TIMESTAMP} changed before each of {ATTEMPTS} writes at {store.url}; snapshot {snapshot.version} stands unannounced",
+        hint="Nothing is lost: run it again. If nobody else publishes, the store does not honour If-Match.",
+    )
 
 
 def new_names(view: View, previous: Snapshot | None) -> tuple[str, ...]:

@@ -10,8 +10,10 @@ from securesystemslib.signer import CryptoSigner
 
 from pipeline.digest import sha256_of
 from pipeline.errors import (
+    AnotherPublisher,
     ChannelMoved,
     ClockSkew,
+    ConditionFailed,
     ConflictError,
     KeyUnusable,
     NotDelegated,
@@ -34,7 +36,7 @@ from pipeline.trust.rotate import rotate_key
 from pipeline.trust.setup import delegation_for, init_on_first_use, init_trust, own_keys
 from pipeline.trust.state import TrustState
 from pipeline.trust.survey import survey_store
-from tests.trust_world import World
+from tests.trust_world import Killed, World, killing
 
 STABLE = Channel("stable")
 ONE, TWO = Release.parse("bert-v1.0.0"), Release.parse("bert-v2.0.0")
@@ -257,6 +259,47 @@ def test_first_use_is_found_again_and_another_machine_is_told(world, tmp_path):
     assert len(list(home.iterdir())) == 1
     with pytest.raises(KeyUnusable, match=world.fingerprint):
         own_keys(again, tmp_path / "elsewhere")
+
+
+def test_two_first_uses_of_one_store_end_with_one_tree_and_its_keys(world, tmp_path):
+    home = tmp_path / "keys"
+    other = world.publisher(keys=Keyring({}))
+    happened = []
+
+    def step(name: str) -> None:
+        if name == "init.root" and not happened:
+            happened.append(name)
+            init_on_first_use(other, home)
+
+    own, done = init_on_first_use(replace(world.publisher(keys=Keyring({})), step=step), home)
+    assert happened
+    assert own.state.pins == other.state.pins == (world.fingerprint,)
+    assert not done.changed
+    world.client().check()
+
+
+@pytest.mark.parametrize("stop", ["init.root", "init.pin", "commit.survey", "commit.snapshot", "commit.swap"])
+def test_first_use_killed_anywhere_is_continued_by_the_next(world, tmp_path, stop):
+    publisher = world.publisher(keys=Keyring({}))
+    with pytest.raises(Killed):
+        init_on_first_use(killing(publisher, stop), tmp_path / "keys")
+    init_on_first_use(publisher, tmp_path / "keys")
+    world.client().check()
+
+
+def test_store_that_never_lets_the_timestamp_be_written_is_told(world, publisher, monkeypatch):
+    def refuse(key, body, **conditions):
+        if key == "metadata/timestamp.json":
+            raise ConditionFailed("412")
+        return MemoryStore.put(world.store, key, body, **conditions)
+
+    monkeypatch.setattr(world.store, "put", refuse)
+    with pytest.raises(AnotherPublisher, match="unannounced") as caught:
+        commit_changes(publisher, [Yank(ONE, "me", "x")])
+    assert "If-Match" in caught.value.hint
+    monkeypatch.undo()
+    commit_changes(publisher, [Yank(ONE, "me", "x")])
+    assert seen(world).release(ONE).facts.yanked
 
 
 def test_init_never_trusts_a_tree_it_did_not_sign(world, publisher):
