@@ -3,6 +3,7 @@
 Takes a function and an iterator, gives an iterator. At most ``ahead`` items are between the two
 ends at any time, so memory is bounded by the caller's item size. The first failure ends the
 iteration; what was already handed out is waited for, so nothing runs on behind the caller's back.
+Only whoever interrupts the program does not wait: a transfer may take minutes yet.
 
 next: ``retry``
 """
@@ -22,6 +23,7 @@ R = TypeVar("R")
 def in_order(pool: Executor, work: Callable[[T], R], items: Iterable[T], *, ahead: int) -> Iterator[R]:
     """Yield ``work(item)`` for each item in order, up to ``ahead`` of them under way at once."""
     waiting: deque[Future[R]] = deque()
+    patient = True
     try:
         for item in items:
             if len(waiting) >= ahead:
@@ -29,19 +31,26 @@ def in_order(pool: Executor, work: Callable[[T], R], items: Iterable[T], *, ahea
             waiting.append(pool.submit(work, item))
         while waiting:
             yield waiting.popleft().result()
+    except KeyboardInterrupt:
+        patient = False
+        raise
     finally:
         for future in waiting:
             future.cancel()
         for future in waiting:
-            if not future.cancelled():
+            if patient and not future.cancelled():
                 future.exception()
 
 
 @contextmanager
 def threads(count: int, name: str) -> Iterator[ThreadPoolExecutor]:
-    """Run ``count`` threads for the length of the block; on the way out, wait for all of them."""
+    """Run ``count`` threads for the length of the block; on the way out, unless interrupted, wait for all of them."""
     pool = ThreadPoolExecutor(count, thread_name_prefix=name)
+    patient = True
     try:
         yield pool
+    except KeyboardInterrupt:
+        patient = False
+        raise
     finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+        pool.shutdown(wait=patient, cancel_futures=True)

@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property, partial
@@ -189,8 +190,17 @@ def run_command(body: Body, given: dict[str, Any], *, required: Sequence[str], s
         code = Interrupted.exit_code
         reporter.close()
         reporter.failed(code, "interrupted", "Run it again: it goes on with what is missing.")
+        end_at_once(code)
     if code:
         raise Exit(code=code)
+
+
+def end_at_once(code: int) -> None:
+    """End this process here if threads are still at work: at the usual end Python would wait for their transfers."""
+    if any(not thread.daemon and thread is not threading.main_thread() for thread in threading.enumerate()):
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
 
 
 def refuse_flags_as_values(given: Mapping[str, Any]) -> None:

@@ -32,6 +32,7 @@ from pipeline.wire import decode_document, encode_document
 
 STALE = timedelta(hours=1)
 RENEW_S = 600.0
+LEAVE_WAIT_S = 1.0
 COLLECTOR = "gc"
 COLLECTOR_WAIT_S = 3600.0
 COLLECTOR_LOOK_S = 5.0
@@ -127,11 +128,15 @@ class Lease:
         """Stop renewing, and leave the lease for the next run to take its inputs from."""
         self._done.set()
         if self._thread.is_alive():
-            self._thread.join()
+            # A renewal that hangs must not hold up the end: it may land later, for the lease stays anyway.
+            self._thread.join(LEAVE_WAIT_S)
 
     def drop(self) -> None:
         """Stop renewing and remove the lease."""
         self.leave()
+        # A renewal under way would put it back.
+        if self._thread.is_alive():
+            self._thread.join()
         self._store.delete(self.key)
 
     def _write(self) -> None:
