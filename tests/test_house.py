@@ -13,6 +13,7 @@ import pytest
 from pipeline import errors
 from pipeline.cli.namespace import GROUPS, walk_order
 from pipeline.cli.reference import FAMILIES, error_classes, reference_pages
+from pipeline.sample import INSTALL
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 PRODUCT = sorted(
@@ -233,6 +234,10 @@ def test_readme_has_exactly_two_set_up_lines():
 def test_ci_runs_the_second_set_up_line():
     second = re.findall(r"```sh\n(.*?)```", (CHECKOUT / "README.md").read_text(encoding="utf-8"), re.DOTALL)[1].strip()
     assert second in (CHECKOUT / ".ci" / "run").read_text(encoding="utf-8")
+
+
+def test_sample_names_the_command_of_the_readme():
+    assert f".venv/bin/{INSTALL} " in (CHECKOUT / "README.md").read_text(encoding="utf-8")
 
 
 def test_needed_pages_are_there():
