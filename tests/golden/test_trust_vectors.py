@@ -41,9 +41,7 @@ def written_tree(folder: Path) -> dict[str, bytes]:
         body = f"manifest of {release}\n".encode()
         facts = some_facts(dependencies=(Dependency(model="tokenizer", version="^1.2.0"),))
         adds.append(AddRelease(release, sha256_of(body), len(body), facts))
-    commit_changes(
-        publisher, [Delegate(one.model, (signer(3).public_key,)), adds[0], MoveChannel(Channel("stable"), one, "ada")]
-    )
+    commit_changes(publisher, [Delegate(one.model, (signer(3).public_key,)), adds[0], MoveChannel(Channel("stable"), one, "ada")])
     changes = [adds[1], MoveChannel(Channel("stable"), two, "ada", expected=one, forced=True)]
     commit_changes(publisher, [*changes, Yank(one, "ada", "wrong weights"), Pin(two, "bundle", "2027-11-22T10:00:00Z")])
     return {info.key: b"".join(store.get(info.key)) for info in store.list("")}
