@@ -1,0 +1,82 @@
+"""Ctrl-C and SIGTERM in the middle: exit code 130 at once, the lease stays, and the next run goes on."""
+
+import json
+import signal
+import time
+
+import pytest
+
+from tests.desk import Desk
+from tests.publish_calm import finish
+from tests.publish_world import STABLE
+from tests.servers.relay import Rule
+
+QUICK_S = 5.0
+
+
+def desk_for(site, relay, server, calm):
+    keys = {f"MODELPORT_KEYS__{slot.upper()}": f"file2:{site.keys}/{slot}.pem" for slot in ("root", "targets", "release")}
+    places = {"MODELPORT_STORE": site.store.url, "MODELPORT_ENDPOINT": relay.endpoint}
+    desk = Desk(site.folder / "desk", site.folder / "home", {**server.environment, **places, **keys})
+    desk.run("trust.pin", "--fingerprint", site.fingerprint)
+    return desk, [
+        "publish",
+        "--model",
+        calm.release(0),
+        "--source",
+        str(calm.sources[0]),
+        "--profile",
+        "raw",
+        "--channel",
+        "stable",
+    ]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(("method", "path"), [("PUT", "/parts/"), ("PUT", "snapshot.json"), ("GET", "root.json")])
+def test_interrupted_publish_ends_at_once_though_the_store_hangs(
+    calm, make_site, seaweedfs, seaweedfs_relay, number, method, path
+):
+    site = make_site("seaweedfs", endpoint=seaweedfs_relay.endpoint)
+    desk, words = desk_for(site, seaweedfs_relay, seaweedfs, calm)
+    hung = seaweedfs_relay.spoil(Rule("hold", method, path, times=99))
+    child = desk.start(*words, "--report", "json")
+    assert hung.held.wait(30), "it never came so far"
+    asked_s = time.monotonic()
+    child.send_signal(number)
+    out, err = child.communicate(timeout=60)
+    assert time.monotonic() - asked_s < QUICK_S
+    assert child.returncode == 130
+    assert out == ""
+    assert json.loads(err.splitlines()[-1]) == {
+        "event": "failed",
+        "code": 130,
+        "error": "interrupted",
+        "hint": "Run it again: it goes on with what is missing.",
+    }
+    assert "Traceback" not in err
+    seaweedfs_relay.forget()
+    leases = site.leases()
+    assert len(leases) == (0 if path == "root.json" else 1)
+    if path == "snapshot.json":
+        assert site.parts() == calm.parts[0]
+    again = desk.run(*words).result
+    assert (again["manifest"]["sha256"], again["channel"]) == (calm.manifests[0].sha256, STABLE)
+    finish(calm, site, 0, site.machine(), None)
+
+
+def test_ctrl_c_while_files_are_read_ends_at_once(tmp_path):
+    desk = Desk(tmp_path / "desk", tmp_path / "home")
+    (tmp_path / "model").mkdir()
+    with (tmp_path / "model" / "huge.bin").open("wb") as huge:
+        huge.truncate(64 << 30)
+    child = desk.start("publish", "--model", "bert-v1.0.0", "--source", str(tmp_path / "model"), "--report", "json")
+    for line in child.stderr:
+        if json.loads(line)["event"] == "progress":
+            break
+    asked_s = time.monotonic()
+    child.send_signal(signal.SIGINT)
+    out, err = child.communicate(timeout=60)
+    assert time.monotonic() - asked_s < QUICK_S
+    assert (child.returncode, out) == (130, "")
+    assert json.loads(err.splitlines()[-1])["code"] == 130
