@@ -10,6 +10,7 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import botocore.session
 import urllib3
@@ -110,8 +111,13 @@ def run_seaweedfs() -> Iterator[S3Server]:
             return _is_ready(f"{endpoint}/healthz") and _takes_objects(endpoint)
 
         environment = {**os.environ, "GOMEMLIMIT": "400MiB"}
-        with running(arguments, folder=folder, ready=ready, environment=environment) as child:
-            yield S3Server(endpoint, child.pid)
+        try:
+            with running(arguments, folder=folder, ready=ready, environment=environment) as child:
+                yield S3Server(endpoint, child.pid)
+        finally:
+            # It also keeps sockets beside its gRPC ports, in a place that no flag moves.
+            for name, port in {"master": master, "volume": volume, "filer": filer, "s3": s3}.items():
+                Path(f"/tmp/seaweedfs-{name}-grpc-{port + 10_000}.sock").unlink(missing_ok=True)
 
 
 @contextmanager
