@@ -66,7 +66,7 @@ class Child:
     def answer(self) -> dict:
         """What it reported; {} if it was killed before it could."""
         try:
-            return json.loads(self._result.read_text())
+            return json.loads(self._result.read_text() or "{}")
         except FileNotFoundError:
             return {}
 

@@ -8,6 +8,7 @@ next: ``sources.stat_cache``
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from dataclasses import dataclass
@@ -117,6 +118,8 @@ def open_source(path: str, place: Path, expected: FileStat) -> SourceReader:
     except FileNotFoundError:
         raise changed(path, "it is gone") from None
     except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise changed(path, "a link has taken its name") from None
         raise _unreadable(path, error) from error
     reader = SourceReader(path, place, expected, descriptor)
     try:

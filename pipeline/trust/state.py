@@ -264,12 +264,15 @@ class TrustState:
             temporary.replace(path)
         except OSError as error:
             temporary.unlink(missing_ok=True)
-            raise _unwritable(path, error) from error
+            raise _unwritable(path, error, size=len(data)) from error
 
 
 def _keys(root: Sealed[Root], role: str) -> set[str]:
     return {str(key.keyval) for key in role_keys(root.signed, role)}
 
 
-def _unwritable(path: Path, error: OSError) -> DiskError:
-    return DiskError(f"cannot write the trust state {path}: {error.strerror}", hint="Check free space and the folder's owner.")
+def _unwritable(path: Path, error: OSError, *, size: int = 0) -> DiskError:
+    needed = f"; {size} bytes are needed" if size else ""
+    return DiskError(
+        f"cannot write the trust state {path}: {error.strerror}{needed}", hint="Check free space and the folder's owner."
+    )
