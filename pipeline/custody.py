@@ -14,14 +14,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast, get_args
 
-from pipeline.errors import KeyUnusable, UsageError
+from pipeline.errors import KeyUnusable, NotPinned, UsageError
 from pipeline.events import Listener
 from pipeline.place import Place
 from pipeline.release import ModelName
 from pipeline.steps.lease import held_lease
 from pipeline.steps.probe import probe_store
 from pipeline.trust.ceremony import Signature, Staged, apply_staged, describe_staged, sign_staged, signatures_of, stage_changes
-from pipeline.trust.chain import read_root
+from pipeline.trust.chain import newest_fingerprint, read_root, shows_root
 from pipeline.trust.changes import Change, Delegate
 from pipeline.trust.commit import Committed, commit_changes
 from pipeline.trust.facts import instant_text
@@ -32,6 +32,7 @@ from pipeline.trust.renewal import renew_trust
 from pipeline.trust.roles import role_keys
 from pipeline.trust.rotate import TopKey, rotate_key, rotate_model_key
 from pipeline.trust.setup import init_on_first_use, init_trust, make_first_root, model_keys, own_keys, put_first_root
+from pipeline.trust.state import check_fingerprint
 from pipeline.trust.view import View
 
 # What a lease that is no release's is taken for.
@@ -142,8 +143,17 @@ def pin_root(place: Place, fingerprint: str) -> TrustShown:
 
     Raises:
         UsageError: it is no fingerprint.
-        NotPinned: no root of the tree has it; nothing is trusted by then.
+        NotPinned: no root of the tree has it; what was trusted before still is.
     """
+    check_fingerprint(fingerprint)
+    # Looked for first: a pin to another tree forgets all that was seen of this one, and a slip must not do that.
+    if not shows_root(place.store, fingerprint):
+        found = newest_fingerprint(place.store)
+        shown = f"its newest root is {found[0]} with fingerprint {found[1]}" if found else "it has none"
+        raise NotPinned(
+            f"no root of {place.store.url} has the fingerprint {fingerprint}; {shown}",
+            hint="Nothing was changed. Compare with the publisher, and check --store.",
+        )
     place.state.pin(fingerprint)
     return show_trust(place)
 

@@ -119,6 +119,16 @@ def newest_fingerprint(source: TreeSource) -> tuple[int, str] | None:
     return found
 
 
+def shows_root(source: TreeSource, fingerprint: str) -> bool:
+    """Whether one of the roots that a tree shows has this fingerprint."""
+    version = 1
+    while version <= 2 * NEW_ROOTS and (root := read_root(source, version)) is not None:
+        if root.sha256 == fingerprint:
+            return True
+        version += 1
+    return False
+
+
 def _pinned_root(source: TreeSource, state: TrustState) -> Sealed[Root]:
     pins = state.pins
     version = 1

@@ -107,11 +107,7 @@ class TrustState:
         Raises:
             UsageError: not 64 lower-case hex digits.
         """
-        if not is_hex64(fingerprint):
-            raise UsageError(
-                f"{fingerprint!r} is not a fingerprint, expected 64 lower-case hex digits",
-                hint="Take it from `invoke trust.show`, or `sha256sum metadata/1.root.json`, on the publishing side.",
-            )
+        check_fingerprint(fingerprint)
         with self._changed() as document:
             known = {root.sha256 for root in self.roots(document.root)}
             if fingerprint in known or not document.root:
@@ -265,6 +261,19 @@ class TrustState:
         except OSError as error:
             temporary.unlink(missing_ok=True)
             raise _unwritable(path, error, size=len(data)) from error
+
+
+def check_fingerprint(text: str) -> None:
+    """Refuse what cannot be the fingerprint of a root.
+
+    Raises:
+        UsageError: not 64 lower-case hex digits.
+    """
+    if not is_hex64(text):
+        raise UsageError(
+            f"{text!r} is not a fingerprint, expected 64 lower-case hex digits",
+            hint="Take it from `invoke trust.show`, or `sha256sum metadata/1.root.json`, on the publishing side.",
+        )
 
 
 def _keys(root: Sealed[Root], role: str) -> set[str]:

@@ -75,6 +75,9 @@ def test_another_machine_trusts_only_what_it_is_told_to(machine):
     reader.run("trust.pin", "--fingerprint", "0" * 64, code=4)
     assert reader.run("trust.pin", "--fingerprint", fingerprint)["pins"] == [fingerprint]
     assert reader.run("trust.show")["fingerprint"] == fingerprint
+    # A slip costs nothing that was trusted or seen before.
+    assert fingerprint in reader.run("trust.pin", "--fingerprint", "0" * 64, code=4)["error"]
+    assert reader.run("trust.show")["pins"] == [fingerprint]
     # It trusts, and still cannot sign.
     assert reader.run("trust.renew", code=4)["hint"]
 
