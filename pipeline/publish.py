@@ -29,7 +29,7 @@ from pipeline.sources.folder import Folder, scan_folder
 from pipeline.sources.stat_cache import StatCache
 from pipeline.steps.bases import load_bases, still_signed
 from pipeline.steps.choose import choose_inputs
-from pipeline.steps.commit import channel_move, commit_release
+from pipeline.steps.commit import channel_move, commit_release, proof_is_old
 from pipeline.steps.cut import cut_release
 from pipeline.steps.identify import first_difference, hash_files, identity_of
 from pipeline.steps.index import Counts
@@ -223,7 +223,10 @@ class _Publishing:
             while lease.lapsed():
                 # Others took this lease for stale, so parts may have been collected: begin again at the look-ups.
                 lease.renew()
+                wait_for_collector(place.store, self._listen)
                 proved = self._stream(folder, ready.view, own)
+            if proof_is_old(proved):
+                proved = prove_origin(proved.uploaded, self._listen)
             indexed = proved.uploaded.indexed
             if self._followed:
                 self._followed.check_manifest(indexed.sha256)

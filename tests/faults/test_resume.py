@@ -11,6 +11,7 @@ import pytest
 
 from pipeline.digest import sha256_of
 from pipeline.errors import AnotherPublisher, ChannelMoved
+from pipeline.events import StepStarted
 from pipeline.layout import LEASES
 from pipeline.ports import read_object
 from pipeline.steps import lease as leases
@@ -163,11 +164,17 @@ def test_publish_whose_lease_lapsed_looks_at_every_part_again(site, monkeypatch)
             # An hour in which the lease was not renewed, and a collector took it for dead.
             at[0] += STALE.total_seconds()
 
-    place = machine.place(step=meanwhile)
-
     def collect():
-        for key in list(site.parts())[:1]:
-            site.store.delete(key)
+        # It looked at the leases before ours came back, and stops only after what it is deleting now.
+        collector = Lease(site.store, new_record(leases.COLLECTOR), lambda _: None)
+        collector.take()
+
+        def end(_):
+            for key in list(site.parts())[:1]:
+                site.store.delete(key)
+            collector.drop()
+
+        monkeypatch.setattr("pipeline.publish.wait_for_collector", partial(leases.wait_for_collector, sleep=end))
 
     faulty = FaultyStore(site.store, [Fault("put", "hold", nth=2, key=LEASES, meanwhile=collect)])
     place = machine.place(store=faulty, step=meanwhile)
@@ -175,6 +182,14 @@ def test_publish_whose_lease_lapsed_looks_at_every_part_again(site, monkeypatch)
     assert len(proofs) == 2
     assert len(site.parts()) == done.parts.total
     assert site.leases() == []
+
+
+def test_proof_that_grew_old_is_made_again_before_the_commit(site, monkeypatch):
+    machine = site.machine()
+    source = lay_out(site.folder / "m")
+    monkeypatch.setattr("pipeline.steps.commit.PROOF_S", -1.0)
+    machine.publish("bert-v1.0.0", source, **RAW)
+    assert [event.step for event in machine.events if isinstance(event, StepStarted)].count("prove") == 2
 
 
 def test_publish_waits_while_a_collector_is_at_work(site, monkeypatch):
