@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import hashlib
 import re
-from typing_extensions import Buffer
 from typing import NewType
 
 import blake3 as _blake3
+from typing_extensions import Buffer
 
 Blake3 = NewType("Blake3", str)
 Sha256 = NewType("Sha256", str)

@@ -2,14 +2,19 @@
 
 ::
 
-    probe      ObjectStore              -> Capabilities   does it honour create-only writes?
+    ready      store, keys, model       -> Ready          may this place sign for the model?
+    probe      store                    -> Capabilities   does it honour create-only writes?
     lease      release, inputs          -> Lease          who is publishing just now, with which inputs
-    cut        folder, inputs           -> CutPlan        where every file is cut, which bases serve
-    index      CutPlan                  -> Indexed        one read: chunks, parts, manifest
-    upload     CutPlan                  -> Uploaded       the same, with every part in the store
+    bases      view of the tree         -> Base, …        which earlier releases serve
+    choose     own inputs, leases       -> Inputs         an unfinished run's inputs, or one's own
+    cut        folder, inputs           -> CutPlan        where every file is cut
+    upload     CutPlan                  -> Uploaded       every part in the store, and the manifest of it
     prove      Uploaded                 -> Proved         every referenced part stands at the origin
     commit     Proved                   -> Committed      signed, announced
 
-``survey`` reads what the store already has: bases, the release itself, its identity.
-``readback`` reads parts again and compares: poisoned objects and ``verify``.
+``upload`` stands on ``index``, which reads once with ``pieces`` (bytes and file digests) and ``shipping``
+(the part being filled). ``identify`` asks whether a folder is the release that exists. ``readback`` and
+``inspect`` hold stored objects against the manifest.
+
+next: ``ready``
 """
