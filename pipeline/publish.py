@@ -159,24 +159,20 @@ class _Publishing:
             self._check_plan(folder, self._followed)
             self._followed.check_manifest(existing.sha256)
         committed = None
-        if order.repair or order.channel is not None or not _announced(ready.view):
+        move = channel_move(ready.view, order.release, order.channel, self._place.by) if order.channel is not None else None
+        if order.repair or not _announced(ready.view) or (move is not None and move.expected != order.release):
             self._probe()
             with held_lease(self._place.store, str(order.release), self._listen):
-                committed = self._commit_again(folder, ready, manifest, existing.sha256)
+                if order.repair:
+                    self._repair(folder, ready, manifest, existing.sha256)
+                else:
+                    prove_parts(self._place.store, manifest.parts, self._listen)
+                # A commit that was killed before its timestamp is completed by this, even if nothing moves.
+                committed = commit_changes(ready.publisher, [move] if move is not None else [])
         else:
             prove_parts(self._place.store, manifest.parts, self._listen)
         remove_stale(self._place.store, str(order.release))
         return _unless_refused(committed, self._result(folder, ready, manifest, existing.sha256, committed))
-
-    def _commit_again(self, folder: Folder, ready: Ready, manifest: Manifest, sha256: Sha256) -> Committed:
-        """Complete a commit that was killed before its timestamp, and move the channel if that is asked."""
-        order = self._order
-        if order.repair:
-            self._repair(folder, ready, manifest, sha256)
-        else:
-            prove_parts(self._place.store, manifest.parts, self._listen)
-        moves = [channel_move(ready.view, order.release, order.channel, self._place.by)] if order.channel is not None else []
-        return commit_changes(ready.publisher, moves)
 
     def _repair(self, folder: Folder, ready: Ready, manifest: Manifest, sha256: Sha256) -> None:
         """Send again what is missing or wrong of a release that stands."""

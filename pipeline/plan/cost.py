@@ -25,11 +25,14 @@ FIXED_READS = 24
 
 
 class Prices(msgspec.Struct, frozen=True, kw_only=True):
-    """US dollars. The defaults are S3 Standard in us-east-1 (aws.amazon.com/s3/pricing, November 2026)."""
+    """Millionths of a US dollar: documents hold no fractions.
 
-    write_1000: float = 0.005
-    read_1000: float = 0.0004
-    gb_month: float = 0.023
+    The defaults are S3 Standard in us-east-1 (aws.amazon.com/s3/pricing, November 2026).
+    """
+
+    write_1000: int = 5000
+    read_1000: int = 400
+    gb_month: int = 23_000
 
 
 class PlannedPart(msgspec.Struct, frozen=True, kw_only=True):
@@ -51,11 +54,11 @@ class Totals(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Estimate(msgspec.Struct, frozen=True, kw_only=True):
-    """Money in US dollars at ``prices``; a directory or memory store costs nothing."""
+    """Millionths of a US dollar at ``prices``; a directory or memory store costs nothing."""
 
     prices: Prices
-    requests_usd: float
-    storage_usd_month: float
+    requests: int
+    storage_month: int
 
 
 class ReleasePlan(msgspec.Struct, frozen=True, kw_only=True):
@@ -101,8 +104,8 @@ def estimate_of(totals: Totals, *, charged: bool, prices: Prices | None = None) 
     prices = prices or (Prices() if charged else Prices(write_1000=0, read_1000=0, gb_month=0))
     return Estimate(
         prices=prices,
-        requests_usd=round((totals.writes * prices.write_1000 + totals.reads * prices.read_1000) / 1000, 6),
-        storage_usd_month=round(totals.bytes * prices.gb_month / 1e9, 6),
+        requests=round((totals.writes * prices.write_1000 + totals.reads * prices.read_1000) / 1000),
+        storage_month=round(totals.bytes * prices.gb_month / 10**9),
     )
 
 

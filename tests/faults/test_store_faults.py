@@ -2,9 +2,16 @@
 
 import pytest
 
-from pipeline.errors import AccessDenied, ModelportError, StoreUnavailable
+from pipeline.digest import sha256_of
+from pipeline.errors import AccessDenied, IntegrityError, ModelportError, StoreUnavailable, VerifyFailed
+from pipeline.layout import part_key
+from pipeline.order import PublishOrder
+from pipeline.planning import plan_release
+from pipeline.publish import publish_release
+from pipeline.release import Release
 from pipeline.retry import Patience
 from pipeline.stores.faulty import Fault, FaultyStore
+from pipeline.wire import decode_manifest
 from tests.publish_calm import finish
 from tests.publish_world import STABLE, check_reader
 
@@ -164,3 +171,43 @@ def test_part_that_vanishes_between_upload_and_commit_is_missed_by_the_proof(cal
     assert site.releases() == []
     site.bury()
     finish(calm, site, 0, machine, None)
+
+
+def test_part_that_is_gone_is_missed_by_publishing_again(calm, quick_path):
+    site = calm.site_before(1, quick_path / "site")
+    machine = site.machine("machine")
+    key = min(calm.parts[0])
+    site.store.delete(key)
+    with pytest.raises(VerifyFailed, match=key) as raised:
+        machine.publish(calm.release(0), calm.sources[0], profile="raw")
+    assert "--repair" in raised.value.hint
+
+
+@pytest.mark.parametrize("whose", ["the base's", "another run's"])
+def test_part_that_a_plan_counted_on_and_that_vanished_stops_its_publish(calm, quick_path, whose):
+    site = calm.site_before(1, quick_path / "site")
+    machine = site.machine("machine")
+    flags = {"release": Release.parse(calm.release(1)), "source": calm.sources[1], "profile": "raw", "channel": STABLE}
+    new = calm.parts[1].keys() - calm.parts[0].keys()
+    if whose == "another run's":
+        machine.shelf.open().put(key := min(new), b"".join(calm.site.store.get(min(new))), sha256=digest_of(calm, key))
+    else:
+        key = min(calm.parts[0].keys() & used_by(calm))
+    plan = plan_release(PublishOrder(**flags), machine.place(), machine.events.append)
+    assert next(part for part in plan.parts if part_key(part.blake3) == key).present
+    site.store.delete(key)
+    before = [info.key for info in site.store.list("metadata/")]
+    with pytest.raises(IntegrityError) as raised:
+        publish_release(PublishOrder(**flags), machine.place(), machine.events.append, plan=plan)
+    check_told(raised.value, {3}, whose)
+    assert [info.key for info in site.store.list("metadata/")] == before
+    assert "plan" in str(raised.value) or key in str(raised.value)
+
+
+def used_by(calm):
+    manifest = decode_manifest(b"".join(calm.site.store.get(calm.manifests[1].path)), what="calm")
+    return {part_key(part.blake3) for part in manifest.parts}
+
+
+def digest_of(calm, key):
+    return sha256_of(b"".join(calm.site.store.get(key)))
