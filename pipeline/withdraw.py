@@ -8,7 +8,6 @@ next: ``pipeline.stores``
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import partial
 
 import msgspec
@@ -35,34 +34,36 @@ class Withdrawn(msgspec.Struct, kw_only=True):
     warnings: list[str]
 
 
-def yank_release(release: Release, place: Place, listen: Listener, *, reason: str, undo: bool = False) -> Withdrawn:
+def yank_release(
+    release: Release, place: Place, listen: Listener, *, reason: str, undo: bool = False, allow_unsafe: bool = False
+) -> Withdrawn:
     """Mark ``release`` as one that nobody should take, or take the mark back.
 
     Raises:
         UnknownName, TrustError, UnavailableError, ConflictError
     """
     change = Unyank(release) if undo else Yank(release, place.by, reason)
-    return _commit(release, place, listen, "unyank" if undo else "yank", [change])
+    return _commit(release, place, listen, "unyank" if undo else "yank", change, allow_unsafe=allow_unsafe)
 
 
-def retire_release(release: Release, place: Place, listen: Listener, *, reason: str) -> Withdrawn:
+def retire_release(release: Release, place: Place, listen: Listener, *, reason: str, allow_unsafe: bool = False) -> Withdrawn:
     """Remove ``release``; refused while a channel, a pin or another release's dependency needs it.
 
     Raises:
         ConflictError: what needs it.
         UnknownName, TrustError, UnavailableError
     """
-    return _commit(release, place, listen, "retire", [Retire(release, place.by, reason)])
+    return _commit(release, place, listen, "retire", Retire(release, place.by, reason), allow_unsafe=allow_unsafe)
 
 
-def _commit(release: Release, place: Place, listen: Listener, action: str, changes: Sequence[Change]) -> Withdrawn:
+def _commit(release: Release, place: Place, listen: Listener, action: str, change: Change, *, allow_unsafe: bool) -> Withdrawn:
     heard = Heard(listen)
     place.view().release(release, retired=True)
-    probe = partial(probe_store, place.store, allow_unsafe=False)
+    probe = partial(probe_store, place.store, allow_unsafe=allow_unsafe)
     ready = ready_to_sign(place.publisher(heard.listen), place.keys, release.model, probe=probe)
     probe()
     with held_lease(place.store, str(release), heard.listen):
-        committed = commit_changes(ready.publisher, changes)
+        committed = commit_changes(ready.publisher, [change])
     remove_stale(place.store, str(release))
     return Withdrawn(
         release=str(release),

@@ -2,6 +2,7 @@
 
 * ``commands``: what every task shares. A task is a few lines: take ``run``, call a walk, return an ``Answer``.
 * ``report``: how events, answers and failures are shown: rich, plain lines, or JSON Lines.
+* ``typable``: what to type next, with the flags that were given.
 * ``streams``: writing to readers who may go away.
 * ``masking``: the one place that takes secrets out of everything that is shown.
 * ``release_tasks``, ``trust_tasks``, ``dev_tasks``: the tasks, one module a group. They import walks inside

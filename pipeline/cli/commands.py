@@ -25,6 +25,7 @@ from invoke.exceptions import Exit
 from invoke.tasks import Task, task
 
 from pipeline.cli.masking import Mask, mask_logs, secrets_in
+from pipeline.cli.typable import make_typable
 from pipeline.errors import Interrupted, ModelportError, UsageError
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ SETTING_HELP = {
     "connections": "Transfers at the same time. Default 8.",
     "part_size": "Largest part, such as 64MiB. Default: 64, 128 or 256 MiB by the release's size and the prefetch quota.",
 }
+UNSAFE_HELP = "Sign in a store without conditional writes: only if nobody else does. Default: refused."
 _REPORT_HELP = "How to report: auto (bars on a terminal, else plain), plain, json (one document on stdout). Default auto."
 
 
@@ -105,14 +107,22 @@ class Run:
 
 
 Body = Callable[..., Answer]
+# The settings that each task takes as flags, by the task's full name.
+TAKES: dict[str, Sequence[str]] = {}
 
 
-def command(*, help: Mapping[str, str], settings: Sequence[str] = (), name: str | None = None) -> Callable[[Body], Task[Any]]:  # noqa: A002 (invoke's own word)
+def command(
+    *,
+    help: Mapping[str, str],  # noqa: A002 (invoke's own word)
+    settings: Sequence[str] = (),
+    group: str = "",
+) -> Callable[[Body], Task[Any]]:
     """Make an invoke task of a function ``(run, *, flags) -> Answer``.
 
     A flag is text (default ``""``, or without default: required), a switch (default ``False``) or a list
     (default ``()``: the flag is repeated). Numbers arrive as text, because invoke answers a malformed
-    one with a traceback. ``settings`` names the settings that are flags of this task.
+    one with a traceback. ``settings`` names the settings that are flags of this task, ``group`` the
+    namespace that it stands in.
     """
 
     def decorate(body: Body) -> Task[Any]:
@@ -122,9 +132,11 @@ def command(*, help: Mapping[str, str], settings: Sequence[str] = (), name: str 
         if any(flag.default not in (Parameter.empty, "", False, ()) for flag in flags):
             raise TypeError(f"{body.__name__}: a flag is text, a switch or a list")
         required = [flag.name for flag in flags if flag.default is Parameter.empty]
+        name = f"{group}.{body.__name__}" if group else body.__name__
+        TAKES[name] = settings
 
         def call(context: Context, **given: Any) -> None:
-            run_command(body, given, required=required, settings=settings, dry=bool(context.config.run.dry))
+            run_command(body, given, name=name, required=required, settings=settings, dry=bool(context.config.run.dry))
 
         call.__name__ = body.__name__
         call.__doc__ = body.__doc__
@@ -138,7 +150,7 @@ def command(*, help: Mapping[str, str], settings: Sequence[str] = (), name: str 
             ]
         )
         made: Task[Any] = task(
-            name=name or body.__name__,
+            name=body.__name__,
             positional=[],
             iterable=[flag.name for flag in flags if flag.default == ()],
             # Short flags are dealt out in order of the signature and would move when it grows.
@@ -154,7 +166,9 @@ def _keyword(name: str, default: Any) -> Parameter:
     return Parameter(name, Parameter.KEYWORD_ONLY, default=default)
 
 
-def run_command(body: Body, given: dict[str, Any], *, required: Sequence[str], settings: Sequence[str], dry: bool) -> None:
+def run_command(
+    body: Body, given: dict[str, Any], *, name: str, required: Sequence[str], settings: Sequence[str], dry: bool
+) -> None:
     """Run ``body`` and report it.
 
     Raises:
@@ -165,27 +179,27 @@ def run_command(body: Body, given: dict[str, Any], *, required: Sequence[str], s
     mask = Mask(secrets_in(os.environ))
     mask_logs(mask)
     reporter = open_report("plain", mask)
+    places = {key: str(given[key]) for key in settings if given[key]}
+    spell = partial(make_typable, program=program_name(), takes=TAKES, given=places)
     code = 0
     try:
         reporter = open_report(given.pop("report"), mask)
         sys.excepthook = partial(report_bug, reporter, mask)
         refuse_flags_as_values(given)
-        missing = [name for name in required if not given[name]]
+        missing = [flag for flag in required if not given[flag]]
         if missing:
-            raise UsageError(
-                f"--{missing[0].replace('_', '-')} is needed", hint=f"invoke --help {body.__name__} shows an example."
-            )
+            raise UsageError(f"--{missing[0].replace('_', '-')} is needed", hint=f"invoke --help {name} shows an example.")
         setting_flags = {key: given.pop(key) for key in settings}
         with stop_on_sigterm():
             answer = body(Run(reporter, {key: text for key, text in setting_flags.items() if text}, dry=dry), **given)
         reporter.close()
-        reporter.answer(answer)
+        reporter.answer(Answer(answer.document, spell(answer.summary)))
         if answer.left is not None:
             raise answer.left
     except ModelportError as error:
         code = error.exit_code
         reporter.close()
-        reporter.failed(code, str(error), error.hint)
+        reporter.failed(code, str(error), spell(error.hint))
     except KeyboardInterrupt:
         code = Interrupted.exit_code
         reporter.close()
@@ -193,6 +207,11 @@ def run_command(body: Body, given: dict[str, Any], *, required: Sequence[str], s
         end_at_once(code)
     if code:
         raise Exit(code=code)
+
+
+def program_name() -> str:
+    """The program that a person types here: without a checkout there is no ``invoke`` for our tasks."""
+    return "modelport" if Path(sys.argv[0]).stem == "modelport" else "invoke"
 
 
 def end_at_once(code: int) -> None:

@@ -8,8 +8,11 @@ next: ``namespace``
 
 from __future__ import annotations
 
+from functools import partial
+
 from pipeline.cli.commands import Answer, Run, command
 
+dev_command = partial(command, group="dev")
 # The order of cost: what fails in a second is asked first.
 CHECKS = (
     ("format", ("ruff", "format", "--check")),
@@ -19,7 +22,7 @@ CHECKS = (
 )
 
 
-@command(help={})
+@dev_command(help={})
 def check(run: Run) -> Answer:
     """Check format, lint, import floors and types, in about half a minute.
 
@@ -29,7 +32,7 @@ def check(run: Run) -> Answer:
     return _run_all(run, CHECKS)
 
 
-@command(help={})
+@dev_command(help={})
 def ci(run: Run) -> Answer:
     """Run all that CI runs: dev.check, then every test, two at a time. No skip, no expected failure.
 
@@ -39,7 +42,7 @@ def ci(run: Run) -> Answer:
     return _run_all(run, (*CHECKS, ("tests", ("pytest", "--numprocesses=2", "--dist=worksteal", "--no-skips"))))
 
 
-@command(help={"check": "Write nothing; fail if a page is stale. Default: off."})
+@dev_command(help={"check": "Write nothing; fail if a page is stale. Default: off."})
 def docs(run: Run, *, check: bool = False) -> Answer:
     """Write docs/reference anew from the code: commands, settings, events, exit codes, JSON Schemas.
 
@@ -57,7 +60,7 @@ def docs(run: Run, *, check: bool = False) -> Answer:
     return Answer({"changed": changed}, "\n".join([f"wrote {name}" for name in changed] or ["docs/reference is up to date"]))
 
 
-@command(help={"only": "Name of one benchmark, such as startup; repeat it for more. Default: all of benchmarks/."})
+@dev_command(help={"only": "Name of one benchmark, such as startup; repeat it for more. Default: all of benchmarks/."})
 def bench(run: Run, *, only: tuple[str, ...] = ()) -> Answer:
     """Measure beside the peers, one benchmark after the other; each prints its rows, ratios and targets.
 

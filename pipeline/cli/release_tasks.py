@@ -7,7 +7,8 @@ next: ``trust_tasks``
 
 from __future__ import annotations
 
-from pipeline.cli.commands import STORE, Answer, Run, command
+from pipeline.cli.commands import STORE, UNSAFE_HELP, Answer, Run, command
+from pipeline.errors import UsageError
 
 
 @command(settings=("models_dir",), help={})
@@ -65,6 +66,7 @@ def plan(
     """
     from pipeline.cli.orders import order_of, save_plan
     from pipeline.cli.summaries import plan_summary
+    from pipeline.cli.typable import flag_words
     from pipeline.planning import plan_release
 
     order = order_of(
@@ -73,23 +75,28 @@ def plan(
     planned = plan_release(order, run.place, run.listen)
     if save:
         save_plan(planned, save)
-    return Answer(planned, plan_summary(planned, save))
+        following = flag_words(plan=save, source=source, kind=kind)
+    else:
+        following = flag_words(
+            model=model, source=source, kind=kind, channel=channel, base=base, profile=profile, encoding=encoding
+        )
+    return Answer(planned, plan_summary(planned, following))
 
 
 @command(
     settings=(*STORE, "models_dir", "part_size"),
     help={
         **PUBLISH_FLAGS,
-        "plan": "A plan saved by `invoke plan --save`: do exactly that, or stop before anything is visible.",
+        "plan": "A plan saved by `invoke plan --save`: do exactly that, or stop. Without --model, release and channel are the plan's.",
         "rehash": "Read every file again, whatever the stat cache knows. Default: off.",
         "repair": "Replace objects that stand under a content name with other bytes. Default: they are an error.",
-        "allow_unsafe_store": "Publish to a store without conditional writes: only if nobody else does. Default: refused.",
+        "allow_unsafe_store": UNSAFE_HELP,
     },
 )
 def publish(
     run: Run,
     *,
-    model: str,
+    model: str = "",
     source: str = "",
     kind: str = "",
     channel: str = "",
@@ -112,9 +119,15 @@ def publish(
     """
     from pipeline.cli.orders import order_of, read_plan
     from pipeline.cli.summaries import plan_summary, publish_summary
+    from pipeline.cli.typable import flag_words
     from pipeline.planning import plan_release
     from pipeline.publish import publish_release
 
+    followed = read_plan(plan) if plan else None
+    if followed and not model:
+        model, channel = followed.release, channel or followed.channel
+    if not model:
+        raise UsageError("--model is needed", hint="invoke --help publish shows an example.")
     order = order_of(
         run.settings,
         model=model,
@@ -130,8 +143,11 @@ def publish(
     )
     if run.dry:
         planned = plan_release(order, run.place, run.listen)
-        return Answer(planned, plan_summary(planned, ""))
-    published = publish_release(order, run.place, run.listen, plan=read_plan(plan) if plan else None)
+        following = flag_words(
+            model=model, source=source, kind=kind, channel=channel, base=base, profile=profile, encoding=encoding
+        )
+        return Answer(planned, plan_summary(planned, following))
+    published = publish_release(order, run.place, run.listen, plan=followed)
     return Answer(published, publish_summary(published))
 
 
@@ -185,9 +201,10 @@ def show(run: Run, *, model: str = "") -> Answer:
         "model": "The release, as in bert-v2.1.0.",
         "reason": "Why, for those who look. Default: none.",
         "undo": "Take the mark back. Default: off.",
+        "allow_unsafe_store": UNSAFE_HELP,
     },
 )
-def yank(run: Run, *, model: str, reason: str = "", undo: bool = False) -> Answer:
+def yank(run: Run, *, model: str, reason: str = "", undo: bool = False, allow_unsafe_store: bool = False) -> Answer:
     """Mark a release as one that nobody should take any more; it can still be fetched by its exact name.
 
     Example: invoke yank --model bert-v2.1.0 --reason "tokenizer is broken"
@@ -197,12 +214,19 @@ def yank(run: Run, *, model: str, reason: str = "", undo: bool = False) -> Answe
     from pipeline.release import Release
     from pipeline.withdraw import yank_release
 
-    done = yank_release(Release.parse(model), run.place, run.listen, reason=reason, undo=undo)
+    done = yank_release(Release.parse(model), run.place, run.listen, reason=reason, undo=undo, allow_unsafe=allow_unsafe_store)
     return Answer(done, withdrawn_summary(done))
 
 
-@command(settings=STORE, help={"model": "The release, as in bert-v2.1.0.", "reason": "Why, for those who look. Default: none."})
-def retire(run: Run, *, model: str, reason: str = "") -> Answer:
+@command(
+    settings=STORE,
+    help={
+        "model": "The release, as in bert-v2.1.0.",
+        "reason": "Why, for those who look. Default: none.",
+        "allow_unsafe_store": UNSAFE_HELP,
+    },
+)
+def retire(run: Run, *, model: str, reason: str = "", allow_unsafe_store: bool = False) -> Answer:
     """Remove a release for good; refused while a channel, a pin or another release needs it.
 
     Its name stays taken. Its objects go with the next garbage collection, those that others share stay.
@@ -214,7 +238,7 @@ def retire(run: Run, *, model: str, reason: str = "") -> Answer:
     from pipeline.release import Release
     from pipeline.withdraw import retire_release
 
-    done = retire_release(Release.parse(model), run.place, run.listen, reason=reason)
+    done = retire_release(Release.parse(model), run.place, run.listen, reason=reason, allow_unsafe=allow_unsafe_store)
     return Answer(done, withdrawn_summary(done))
 
 

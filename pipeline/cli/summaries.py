@@ -48,8 +48,8 @@ def publish_summary(done: Published) -> str:
     return "\n".join(lines)
 
 
-def plan_summary(plan: ReleasePlan, saved: str) -> str:
-    """After ``plan``."""
+def plan_summary(plan: ReleasePlan, following: str) -> str:
+    """After ``plan``; ``following`` are the words that publish what was planned."""
     totals, estimate = plan.totals, plan.estimate
     lines = [
         f"plan for {plan.release} into {plan.store}",
@@ -58,11 +58,9 @@ def plan_summary(plan: ReleasePlan, saved: str) -> str:
         f"  chunks    {plan.chunks}: {plan.chunks_reused} from {', '.join(b.release for b in plan.inputs.bases) or 'no base'}",
         f"  send      {totals.objects} objects, {size_text(totals.bytes)}",
         f"  requests  about {totals.writes} writes and {totals.reads} reads",
-        f"  estimate  {estimate.requests_usd:.4f} USD for requests, {estimate.storage_usd_month:.4f} USD a month for storage",
+        f"  estimate  {estimate.requests / 1e6:.4f} USD for requests, {estimate.storage_month / 1e6:.4f} USD a month for storage",
     ]
-    lines.append(
-        f"next: invoke publish --plan {saved} --model {plan.release}" if saved else f"next: invoke publish --model {plan.release}"
-    )
+    lines.append(f"next: invoke publish{following}")
     return "\n".join(lines)
 
 

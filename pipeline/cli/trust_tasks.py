@@ -7,21 +7,23 @@ next: ``dev_tasks``
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.cli.commands import STORE, Answer, Run, command
+from pipeline.cli.commands import STORE, UNSAFE_HELP, Answer, Run, command
 from pipeline.errors import DiskError, SourceError, UsageError
 
 if TYPE_CHECKING:
     from pipeline.custody import Signed, TrustShown
 
 _KEY = "Key as a securesystemslib URI: file2:/path/key.pem, envvar:NAME, awskms:…, gcpkms:…, azurekms:…, hsm:…. Repeat it for several."
-_UNSAFE = {"allow_unsafe_store": "Sign in a store without conditional writes: only if nobody else does. Default: refused."}
+_UNSAFE = {"allow_unsafe_store": UNSAFE_HELP}
 STAGED_BYTES = 64 << 20
+trust_command = partial(command, group="trust")
 
 
-@command(settings=STORE, help=_UNSAFE)
+@trust_command(settings=STORE, help=_UNSAFE)
 def init(run: Run, *, allow_unsafe_store: bool = False) -> Answer:
     """Begin a tree: root, targets and release keys with threshold 1, the first root, and its pin on this machine.
 
@@ -37,7 +39,7 @@ def init(run: Run, *, allow_unsafe_store: bool = False) -> Answer:
     return _shown(begin_trust(run.place, run.listen, allow_unsafe=allow_unsafe_store))
 
 
-@command(settings=STORE, help={})
+@trust_command(settings=STORE, help={})
 def show(run: Run) -> Answer:
     """Show the newest root's fingerprint, who signs which role until when, and what this machine pins.
 
@@ -51,7 +53,9 @@ def show(run: Run) -> Answer:
     return _shown(show_trust(run.place))
 
 
-@command(settings=STORE, help={"fingerprint": "sha256 of any root of the tree, 64 hex digits, from the people who publish it."})
+@trust_command(
+    settings=STORE, help={"fingerprint": "sha256 of any root of the tree, 64 hex digits, from the people who publish it."}
+)
 def pin(run: Run, *, fingerprint: str) -> Answer:
     """Trust a tree by the fingerprint of one of its roots, told by its owner and never taken from the tree itself.
 
@@ -63,7 +67,7 @@ def pin(run: Run, *, fingerprint: str) -> Answer:
     return _shown(pin_root(run.place, fingerprint))
 
 
-@command(
+@trust_command(
     settings=STORE,
     help={
         "model": "Model that gets a role, such as bert.",
@@ -87,7 +91,7 @@ def delegate(
     return _signed(delegate_model(run.place, check_model(model), role_key, count, run.listen, allow_unsafe=allow_unsafe_store))
 
 
-@command(settings=STORE, help=_UNSAFE)
+@trust_command(settings=STORE, help=_UNSAFE)
 def renew(run: Run, *, allow_unsafe_store: bool = False) -> Answer:
     """Sign metadata anew before it expires, with all keys at hand; nothing is hashed.
 
@@ -101,7 +105,7 @@ def renew(run: Run, *, allow_unsafe_store: bool = False) -> Answer:
     return _signed(renew_signatures(run.place, run.listen, allow_unsafe=allow_unsafe_store))
 
 
-@command(
+@trust_command(
     settings=STORE,
     help={
         "role": "root, targets, snapshot, timestamp, release (snapshot, timestamp and every model without its own), or a model.",
@@ -124,7 +128,7 @@ def rotate(run: Run, *, role: str, key: tuple[str, ...] = (), lost: bool = False
     return _signed(rotate_role(run.place, role, key, run.listen, lost=lost, allow_unsafe=allow_unsafe_store))
 
 
-@command(
+@trust_command(
     settings=STORE,
     help={
         "to": "File to write the proposed change to.",
@@ -150,7 +154,7 @@ def stage(run: Run, *, to: str, key: tuple[str, ...] = (), threshold: tuple[str,
     )
 
 
-@command(settings=STORE, help={"change": "The file that trust.stage wrote; the signatures are added to it.", "key": _KEY})
+@trust_command(settings=STORE, help={"change": "The file that trust.stage wrote; the signatures are added to it.", "key": _KEY})
 def sign(run: Run, *, change: str, key: tuple[str, ...] = ()) -> Answer:
     """Sign a staged change with the keys at hand. Read what it does before; the store need not be reachable.
 
@@ -176,7 +180,7 @@ def sign(run: Run, *, change: str, key: tuple[str, ...] = ()) -> Answer:
     )
 
 
-@command(settings=STORE, help={"change": "The file that trust.stage wrote and the key holders signed.", **_UNSAFE})
+@trust_command(settings=STORE, help={"change": "The file that trust.stage wrote and the key holders signed.", **_UNSAFE})
 def apply(run: Run, *, change: str, allow_unsafe_store: bool = False) -> Answer:
     """Commit a staged change whose signatures are complete. It needs the release key; a killed run continues.
 

@@ -141,7 +141,10 @@ def _pinned_root(source: TreeSource, state: TrustState) -> Sealed[Root]:
         shown, version = root, version + 1
     newest = (shown.version, shown.sha256) if shown else newest_fingerprint(source)
     if newest is None:
-        raise NotPinned(f"{source.url} has no root: it is not a published tree", hint="Run: invoke trust.init")
+        raise NotPinned(
+            f"{source.url} has no root: nothing is published there yet",
+            hint="Check the address. To begin a tree there: invoke publish --model NAME-vVERSION (in a bucket first invoke trust.init)",
+        )
     fault = f"this place trusts {', '.join(pins)}, which is none of its roots" if pins else "no root of it is trusted here"
     raise NotPinned(
         f"{source.url}: {fault}; its newest root is {newest[0]} with fingerprint {newest[1]}",

@@ -106,8 +106,9 @@ class MoveChannel:
         if found is not None and found.release == str(self.to) and found.manifest_sha256 == target.sha256:
             return
         if target.facts.yanked is not None and not self.forced:
+            why = f" ({target.facts.yanked.reason})" if target.facts.yanked.reason else ""
             raise ConflictError(
-                f"{self.to} is yanked ({target.facts.yanked.reason}): {self.channel} would point to what fetch refuses",
+                f"{self.to} is yanked{why}: {self.channel} would point to what fetch refuses",
                 hint=f"Take it back first: invoke yank --model {self.to} --undo",
             )
         points_to = found.release if found else "nothing"

@@ -111,7 +111,7 @@ def test_summary_for_people_says_what_was_done_and_what_to_type_next(desk):
     fingerprint = desk.run("trust.show").result["fingerprint"]
     for words in ("published bert-v1.0.0", "files", "parts", "new", "reused", "stored", fingerprint, ".modelport/store"):
         assert words in said.out, words
-    assert re.search(r"^next: invoke \w+", said.out, re.MULTILINE)
+    assert re.search(r"^next: modelport \w+", said.out, re.MULTILINE)
     assert "already published" in desk.run("publish", "--model", "bert-v1.0.0", report="plain").out
 
 

@@ -73,6 +73,17 @@ def test_name_of_a_retired_release_stays_taken(desk):
     assert desk.run("verify", "--model", "bert-v1.1.0", "--all").result["read"]
 
 
+def test_store_without_conditional_writes_takes_them_from_its_only_publisher(juicefs, tmp_path):
+    desk = Desk(tmp_path / "desk", tmp_path / "home", juicefs.environment)
+    lay_out(desk.folder / "models" / "bert-v1.0.0")
+    store = ["--store", f"s3://{juicefs.new_bucket()}/tree", "--endpoint", juicefs.endpoint]
+    desk.run("trust.init", *store, "--allow-unsafe-store")
+    desk.run("publish", "--model", "bert-v1.0.0", *store, "--allow-unsafe-store")
+    for task in ("yank", "retire"):
+        assert "--allow-unsafe-store" in desk.run(task, "--model", "bert-v1.0.0", *store).refused(2)
+        assert desk.run(task, "--model", "bert-v1.0.0", *store, "--allow-unsafe-store").result["changed"]
+
+
 @pytest.mark.parametrize("task", ["yank", "retire"])
 def test_unknown_release_is_refused_with_the_nearest(desk, task):
     assert "bert-v1.1.0" in desk.run(task, "--model", "bert-v1.1.1").refused(2)

@@ -88,7 +88,7 @@ def test_reading_needs_a_pin_and_shows_the_fingerprint(world):
 def test_empty_store_is_no_tree(tmp_path):
     state = TrustState(tmp_path / "s")
     state.pin("ab" * 32)
-    with pytest.raises(NotPinned, match="not a published tree"):
+    with pytest.raises(NotPinned, match="nothing is published there yet"):
         read_view(MemoryStore(), state, now=lambda: datetime.now(UTC))
 
 
