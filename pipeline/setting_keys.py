@@ -17,7 +17,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from pipeline.errors import SettingsError
-from pipeline.manifest import PART_BYTES
+from pipeline.manifest import CHUNK_BYTES, PART_BYTES
 from pipeline.release import NameRefused, check_channel
 
 # "release" signs snapshot, timestamp and models unless they have a key of their own.
@@ -125,8 +125,8 @@ def _part_size(value: Value, where: str, folder: Path) -> int | None:
     if value == "auto":
         return None
     size = parse_size(value, where)
-    if not 1 << 20 <= size <= PART_BYTES:
-        raise _wrong(where, value, "auto, or a size from 1MiB to 256MiB")
+    if not CHUNK_BYTES <= size <= PART_BYTES:
+        raise _wrong(where, value, "auto, or a size from 4MiB to 256MiB")
     return size
 
 
@@ -236,7 +236,7 @@ KEYS: Mapping[str, Key] = {
     "part_size": Key(
         _part_size,
         "auto",
-        "Largest part, 1MiB to 256MiB. `auto` is the smallest of 64, 128, 256 MiB whose parts fit into 80 % of the prefetch quota.",
+        "Largest part, 4MiB to 256MiB (profile web: 16MiB). `auto` is the smallest of 64, 128, 256 MiB whose parts fit into 80 % of the prefetch quota.",
         _SIZE_SCHEMA | {"pattern": f"^(?:auto|{_SIZE.pattern})$"},
     ),
     "cache_limit": Key(_size, "20GiB", "Most bytes that the fetch cache keeps.", _SIZE_SCHEMA),

@@ -83,7 +83,7 @@ def check_part_size(size: int, profile: Profile) -> int:
     most = WEB_PART_BYTES if profile == "web" else PART_BYTES
     if not CHUNK_BYTES <= size <= most:
         raise UsageError(
-            f"--part-size {size} is out of bounds: expected {CHUNK_BYTES} to {most} bytes for profile {profile}",
+            f"--part-size {size} is out of bounds: expected {CHUNK_BYTES >> 20}MiB to {most >> 20}MiB for profile {profile}",
             hint="Leave it out to let modelport choose.",
         )
     return size

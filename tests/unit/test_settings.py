@@ -77,7 +77,7 @@ def test_several_keys_of_one_role_are_a_list(written):
         ("store: !!python/name:os.system\n", "it is not YAML"),
         ("connections: 0\n", ":1: 0 is not a whole number from 1 to 64"),
         ("connections: true\n", "not a whole number"),
-        ("part_size: 300MiB\n", "not auto, or a size from 1MiB to 256MiB"),
+        ("part_size: 300MiB\n", "not auto, or a size from 4MiB to 256MiB"),
         ("cache_limit: much\n", "not a size such as 64MiB"),
         ("store: 3\n", "3 is not text"),
         ("store: ''\n", "not a path or URL"),
