@@ -73,14 +73,19 @@ class AddRelease:
     facts: ReleaseFacts
 
     def apply(self, draft: Draft) -> None:
-        """Edit ``draft``. A release that is there with this manifest is left alone; a retired one lives again."""
+        """Edit ``draft``. A release that is there with this manifest is left alone; a retired one never comes back."""
         found = draft.release(self.release)
+        if found is not None and found.facts.retired is not None:
+            raise OtherContent(
+                f"{self.release} was retired at {found.facts.retired.at} by {found.facts.retired.by}, so its name stays taken",
+                hint="Publish this folder under a new version.",
+            )
         if found is not None and found.sha256 != self.manifest_sha256:
             raise OtherContent(
                 f"{self.release} is published with manifest {found.sha256}, this one is {self.manifest_sha256}",
                 hint="A release never changes: publish a new version.",
             )
-        if found is None or found.facts.retired is not None:
+        if found is None:
             draft.put_release(self.release, self.manifest_sha256, self.manifest_size, self.facts)
 
 
