@@ -8,13 +8,14 @@ next: ``sample``
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast, get_args
 
-from pipeline.errors import KeyUnusable, NotPinned, UsageError
+from pipeline.errors import KeyUnusable, NotPinned, UnknownName, UsageError
 from pipeline.events import Listener
 from pipeline.place import Place
 from pipeline.release import ModelName
@@ -33,6 +34,7 @@ from pipeline.trust.roles import role_keys
 from pipeline.trust.rotate import TopKey, rotate_key, rotate_model_key
 from pipeline.trust.setup import init_on_first_use, init_trust, make_first_root, model_keys, own_keys, put_first_root
 from pipeline.trust.state import check_fingerprint
+from pipeline.trust.survey import survey_store
 from pipeline.trust.view import View
 
 # What a lease that is no release's is taken for.
@@ -200,9 +202,11 @@ def rotate_role(
     the old one's place when the rotation is done.
 
     Raises:
+        UnknownName: neither a top-level role nor a model of this tree.
         KeyUnusable: keys are named in the settings and no new one is given, or an old one is missing.
     """
     publisher = signing(place, listen)
+    _check_role(publisher, role)
     folder = None if place.keys.named else _own_folder(place)
     if key_uris:
         new = load_all(place, key_uris)
@@ -350,6 +354,15 @@ def _all_own_keys(home: Path) -> Keyring:
         for slot, found in open_keys(folder).uris.items():
             uris[slot] = (*uris.get(slot, ()), *found)
     return Keyring(uris)
+
+
+def _check_role(publisher: Publisher, role: str) -> None:
+    view = survey_store(publisher).view
+    known = [*get_args(TopKey), *(view.models() if view else ())]
+    if role not in known:
+        near = difflib.get_close_matches(role, known, 1)
+        hint = f"Did you mean {near[0]}?" if near else f"There is: {', '.join(known[:10])}"
+        raise UnknownName(f"--role {role} is neither a key of this tree nor one of its models", hint=hint)
 
 
 def _check_threshold(threshold: int, keys: int) -> None:

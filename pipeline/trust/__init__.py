@@ -25,5 +25,5 @@ keys lie on several machines.
 ``keys`` ``keyfolder`` → ``facts`` (what metadata says) → ``sealed`` (exact bytes, verified) → ``roles``
 (pure decisions) → ``state`` → ``chain`` (roots) → ``judge`` (time) → ``view`` → ``reading`` (a client) →
 ``publisher`` → ``survey`` → ``draft`` → ``changes`` → ``announce`` (the timestamp) → ``signing`` →
-``commit`` → ``setup`` → ``rotate`` → ``renewal`` → ``summary`` → ``ceremony``.
+``commit`` → ``setup`` → ``rotate`` → ``renewal`` → ``ceremony``.
 """

@@ -2,7 +2,7 @@
 
 Takes a publisher; gives the commit. What the keys at hand can sign is renewed, the rest is told.
 
-next: ``summary``
+next: ``ceremony``
 """
 
 from __future__ import annotations

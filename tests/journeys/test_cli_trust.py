@@ -178,3 +178,12 @@ def test_unusable_keys_are_one_clear_line(machine):
     refused = publisher.run("trust.renew", code=4)
     assert "0600" in refused["error"]
     assert "chmod 600" in refused["hint"]
+
+
+def test_rotating_what_does_not_exist_names_the_nearest(machine):
+    publisher = machine("publisher")
+    publisher.run("trust.init")
+    publisher.run("trust.delegate", "--model", "bert")
+    for role, near in (("rleease", "release"), ("bret", "bert")):
+        refused = publisher.run("trust.rotate", "--role", role, code=2)
+        assert near in refused["hint"]

@@ -33,7 +33,6 @@ from pipeline.trust.reading import read_view
 from pipeline.trust.roles import delegate, next_root, next_snapshot, timestamp_of
 from pipeline.trust.sealed import seal
 from pipeline.trust.state import TrustState
-from pipeline.trust.summary import summary_of
 from tests.trust_world import World
 
 ONE = Release.parse("bert-v1.0.0")
@@ -324,16 +323,6 @@ def test_models_are_verified_only_when_asked_for(world):
     assert view.release(ONE)
     with pytest.raises(ObjectMissing):
         view.model(ModelName("gpt"))
-
-
-def test_summary_names_every_role_with_its_keys(world):
-    view = read(world)
-    view.model(BERT)
-    summary = summary_of(view)
-    assert summary.fingerprint == world.fingerprint
-    assert [role.role for role in summary.roles] == ["root", "targets", "snapshot", "timestamp", "bert"]
-    assert summary.roles[-1].keys == (world.release.public_key.keyid,)
-    assert summary.roles[0].expires == "2031-11-21T10:00:00Z"
 
 
 # ---- state
