@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass, field
@@ -75,3 +76,14 @@ class Desk:
         child = self.start(*words, "--report", report, **more)
         out, err = child.communicate(timeout=120)
         return Said(child.returncode, out, err)
+
+    def keep(self) -> None:
+        """Remember both folders as they are now."""
+        for folder in (self.folder, self.home):
+            shutil.copytree(folder, folder.with_name(f"{folder.name}.kept"), symlinks=True)
+
+    def restore(self) -> None:
+        """Bring both folders back to what ``keep`` saw: quicker than doing it all again."""
+        for folder in (self.folder, self.home):
+            shutil.rmtree(folder)
+            shutil.copytree(folder.with_name(f"{folder.name}.kept"), folder, symlinks=True)

@@ -153,7 +153,7 @@ def test_unchanged_folder_is_known_by_its_stats_and_rehash_reads_it_again(desk):
     ],
 )
 def test_unusable_order_is_one_clear_line(desk, words, code, said):
-    lay_out(desk.folder / "models" / "bert-v1.0.0")
+    lay_out(desk.folder / "models" / "bert-v1.0.0", tensor_bytes=4096)
     assert said in desk.run("publish", *words).refused(code)
 
 

@@ -12,15 +12,23 @@ from tests.publish_world import lay_out, write_safetensors
 PLANNED = ["--model", "bert-v1.1.0", "--channel", "stable", "--part-size", "4MiB"]
 
 
-@pytest.fixture
-def desk(tmp_path) -> Desk:
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory) -> Desk:
     """A desk with one published release, a second one in its folder, and a plan for it."""
-    desk = Desk(tmp_path / "desk", tmp_path / "home")
+    folder = tmp_path_factory.mktemp("prepared")
+    desk = Desk(folder / "desk", folder / "home")
     lay_out(desk.folder / "models" / "bert-v1.0.0", tensor_bytes=2 << 20)
     lay_out(desk.folder / "models" / "bert-v1.1.0", tensor_bytes=2 << 20, other=1)
-    desk.run("publish", "--model", "bert-v1.0.0", "--channel", "stable", "--part-size", "4MiB")
-    desk.run("plan", *PLANNED, "--save", "plan.json")
+    assert desk.run("publish", "--model", "bert-v1.0.0", "--channel", "stable", "--part-size", "4MiB").code == 0
+    assert desk.run("plan", *PLANNED, "--save", "plan.json").code == 0
+    desk.keep()
     return desk
+
+
+@pytest.fixture
+def desk(prepared) -> Desk:
+    prepared.restore()
+    return prepared
 
 
 def objects(desk, folder=".modelport/store"):

@@ -6,12 +6,20 @@ from tests.desk import Desk
 from tests.publish_world import lay_out
 
 
-@pytest.fixture
-def desk(tmp_path) -> Desk:
-    desk = Desk(tmp_path / "desk", tmp_path / "home")
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory) -> Desk:
+    folder = tmp_path_factory.mktemp("prepared")
+    desk = Desk(folder / "desk", folder / "home")
     lay_out(desk.folder / "models" / "bert-v1.0.0")
-    desk.run("publish", "--model", "bert-v1.0.0", "--profile", "raw")
+    assert desk.run("publish", "--model", "bert-v1.0.0", "--profile", "raw").code == 0
+    desk.keep()
     return desk
+
+
+@pytest.fixture
+def desk(prepared) -> Desk:
+    prepared.restore()
+    return prepared
 
 
 def parts(desk):
