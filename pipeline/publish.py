@@ -41,7 +41,6 @@ from pipeline.steps.upload import upload_release
 from pipeline.trust.commit import Committed, commit_changes
 from pipeline.trust.survey import survey_store
 from pipeline.trust.view import ReleaseTarget, View
-from pipeline.wire import decode_manifest
 
 # The steps of a publish before and after those of its commit (``trust.commit.STEPS``).
 STEPS = (
@@ -143,7 +142,7 @@ class _Publishing:
 
     def _adopt(self, folder: Folder, cache: StatCache, ready: Ready, existing: ReleaseTarget) -> Published:
         order = self._order
-        manifest = decode_manifest(ready.view.manifest_bytes(order.release), what=f"the manifest of {order.release}")
+        manifest = ready.view.manifest(order.release)
         read_at_ns = time.time_ns()
         known = {} if order.rehash else cache.known(folder)
         digests = hash_files(folder, known, self._listen)

@@ -15,9 +15,8 @@ import msgspec
 from pipeline.manifest import Chunk, Dependency, Manifest
 from pipeline.place import Place
 from pipeline.release import ModelName, Release
-from pipeline.trust.facts import ChannelDocument, Move, ReleaseFacts, check_agreement
+from pipeline.trust.facts import ChannelDocument, Move, ReleaseFacts
 from pipeline.trust.view import ReleaseTarget, View
-from pipeline.wire import decode_manifest
 
 
 class ShownVersion(msgspec.Struct, kw_only=True):
@@ -128,8 +127,7 @@ def show_release(place: Place, release: Release) -> ShownRelease:
     """
     view = place.view()
     target = view.release(release)
-    manifest = decode_manifest(view.manifest_bytes(release), what=f"the manifest of {release}")
-    check_agreement(target.facts, manifest)
+    manifest = view.manifest(release)
     channels = _channels(view, release.model)
     here = [name for name, document in channels.items() if document.release == str(release)]
     chunks = {(chunk.part, chunk.offset): chunk for file in manifest.files for chunk in file.chunks}
@@ -198,7 +196,7 @@ def _shared(view: View, manifest: Manifest, base: str, chunks: Sequence[Chunk]) 
     name = Release.parse(base)
     known = set()
     if name.model in view.models() and any(target.release == name for target in view.releases(name.model)):
-        known = {part.blake3 for part in decode_manifest(view.manifest_bytes(name), what=f"the manifest of {base}").parts}
+        known = {part.blake3 for part in view.manifest(name).parts}
     common = {index for index, part in enumerate(manifest.parts) if part.blake3 in known}
     shared = [chunk for chunk in chunks if chunk.part in common]
     return Shared(base=base, parts=len(common), chunks=len(shared), bytes=sum(chunk.stored for chunk in shared))

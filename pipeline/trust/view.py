@@ -17,7 +17,7 @@ from tuf.api.metadata import Root, Snapshot, TargetFile, Targets, Timestamp
 from pipeline.digest import Sha256, is_hex64, sha256_of
 from pipeline.errors import InvalidDocument, ModelportError, RollbackRefused, UnknownName
 from pipeline.layout import channel_target, manifest_target, role_key, target_key
-from pipeline.manifest import MANIFEST_BYTES
+from pipeline.manifest import MANIFEST_BYTES, Manifest
 from pipeline.release import Channel, ModelName, NameRefused, Release, check_channel
 from pipeline.trust.chain import TreeSource, read_capped
 from pipeline.trust.facts import (
@@ -26,6 +26,7 @@ from pipeline.trust.facts import (
     PinFact,
     ReleaseFacts,
     channel_from_bytes,
+    check_agreement,
     facts_from_custom,
     pins_from_field,
 )
@@ -33,6 +34,7 @@ from pipeline.trust.judge import Judge
 from pipeline.trust.roles import delegated_models
 from pipeline.trust.sealed import TARGETS_BYTES, Sealed, check_meta, check_signed, open_sealed
 from pipeline.trust.state import StateDocument, TrustState
+from pipeline.wire import decode_manifest
 
 _HINT = "The tree was not written by modelport, or it was altered: try another source."
 
@@ -159,6 +161,20 @@ class View:
     def manifest_bytes(self, release: Release) -> bytes:
         """The manifest of a release, verified, not yet decoded."""
         return self.target(release.model, manifest_target(release))
+
+    def manifest(self, release: Release) -> Manifest:
+        """The manifest of a release, decoded, and held against what is signed of it.
+
+        Raises:
+            UnknownName, ObjectMissing, DigestMismatch
+            InvalidDocument: also where it is another release's, or disagrees with its signed facts.
+        """
+        facts = self.release(release).facts
+        manifest = decode_manifest(self.manifest_bytes(release), what=f"the manifest of {release}")
+        if manifest.release != release:
+            raise InvalidDocument(f"the manifest of {release} says that it is of {manifest.release}", hint=_HINT)
+        check_agreement(facts, manifest)
+        return manifest
 
     def _load_model(self, model: ModelName) -> Sealed[Targets]:
         key = role_key(model, self.snapshot.signed.meta[f"{model}.json"].version)

@@ -6,6 +6,7 @@ import copy
 import json
 from datetime import UTC, datetime, timedelta
 
+import msgspec
 import pytest
 from securesystemslib.signer import CryptoSigner
 from tuf.api.metadata import Metadata
@@ -24,15 +25,18 @@ from pipeline.errors import (
     UnknownName,
     UsageError,
 )
-from pipeline.layout import TIMESTAMP
+from pipeline.layout import TIMESTAMP, manifest_target, target_key
 from pipeline.release import Channel, ModelName, Release
 from pipeline.stores.memory import MemoryStore
-from pipeline.trust.changes import MoveChannel
+from pipeline.trust.changes import AddRelease, MoveChannel
 from pipeline.trust.commit import commit_changes
+from pipeline.trust.facts import facts_of
 from pipeline.trust.reading import read_view
 from pipeline.trust.roles import delegate, next_root, next_snapshot, timestamp_of
 from pipeline.trust.sealed import seal
 from pipeline.trust.state import TrustState
+from pipeline.wire import encode_manifest
+from tests.makers.manifests import manifest
 from tests.trust_world import World
 
 ONE = Release.parse("bert-v1.0.0")
@@ -312,6 +316,25 @@ def test_substituted_target_is_refused(world):
         put(world, key, wrong)
         with pytest.raises(IntegrityError):
             view.manifest_bytes(ONE)
+
+
+@pytest.mark.parametrize(
+    "says, plain, words",
+    [("2.1.0", None, None), ("2.3.0", None, r"bert-v2\.1\.0 says that it is of bert-v2\.3\.0"), ("2.1.0", 1, "plain")],
+)
+def test_manifest_of_another_release_or_with_other_facts_is_refused(world, says, plain, words):
+    release, document = Release.parse("bert-v2.1.0"), manifest(version=says)
+    data, facts = encode_manifest(document), facts_of(document, world.at)
+    if plain is not None:
+        facts = msgspec.structs.replace(facts, plain=plain)
+    put(world, target_key(manifest_target(release), sha256_of(data)), data)
+    commit_changes(world.publisher(), [AddRelease(release, sha256_of(data), len(data), facts)])
+    view = read(world)
+    if words is None:
+        assert view.manifest(release) == document
+        return
+    with pytest.raises(InvalidDocument, match=words):
+        view.manifest(release)
 
 
 def test_models_are_verified_only_when_asked_for(world):
