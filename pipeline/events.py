@@ -28,7 +28,7 @@ class StepStarted:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """``bytes`` more of the step are done; negative when a retry sends bytes again."""
+    """``bytes`` more of the step are done; negative when a retry sends bytes again. JSON Lines sum it up once a second."""
 
     step: str
     bytes: int

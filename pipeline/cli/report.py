@@ -16,6 +16,7 @@ import traceback
 from dataclasses import asdict, is_dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
+from pipeline.cli.pace import Pace
 from pipeline.cli.streams import write_line
 from pipeline.errors import ModelportError, UsageError
 from pipeline.events import Event, PartDone, Progress, Retrying, StepFinished, StepStarted, Warned
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
     from pipeline.cli.masking import Mask
 
 MODES = ("auto", "plain", "json")
+JSON_PACE_S = 1.0
+# Often enough that no CI system takes a long publish for a hung one.
+PLAIN_PACE_S = 30.0
 EVENT_NAMES: dict[type[Event], str] = {
     StepStarted: "step_started",
     Progress: "progress",
@@ -79,16 +83,29 @@ def open_report(mode: str, mask: Mask) -> Reporter:
 
 
 class PlainReport:
-    """One line for each fact that a person would want in a log; progress is not one of them."""
+    """One line for each fact that a person would want in a log, and a sign of life in every long step."""
 
     def __init__(self, mask: Mask) -> None:
         self._mask = mask
+        self._pace = Pace(PLAIN_PACE_S)
+        self._done: dict[str, int] = {}
+        self._total: dict[str, int] = {}
 
     def listen(self, event: Event) -> None:
         """Write a line for ``event`` if it has one."""
-        line = plain_line(event)
+        if isinstance(event, StepStarted):
+            self._done[event.step], self._total[event.step] = 0, event.bytes
+        line = self._progress_line(event) if isinstance(event, Progress) else plain_line(event)
         if line:
             write_line(sys.stderr, self._mask.text(line))
+
+    def _progress_line(self, event: Progress) -> str:
+        told = self._pace.add(event)
+        if told is None:
+            return ""
+        self._done[event.step] = done = self._done.get(event.step, 0) + told.bytes
+        total = self._total.get(event.step, 0)
+        return f"{event.step}: {spell_size(done)}" + (f" of {spell_size(total)}" if total else "")
 
     def answer(self, answer: Answer) -> None:
         """Write the summary to stdout."""
@@ -108,10 +125,17 @@ class JsonReport:
 
     def __init__(self, mask: Mask) -> None:
         self._mask = mask
+        self._pace = Pace(JSON_PACE_S)
 
     def listen(self, event: Event) -> None:
-        """Write ``event`` as one object."""
-        self._write(sys.stderr, {"event": EVENT_NAMES[type(event)]} | asdict(event))
+        """Write ``event`` as one object; progress is summed up and told once a second."""
+        told: Event | None = event
+        if isinstance(event, Progress):
+            told = self._pace.add(event)
+        elif isinstance(event, StepFinished) and (rest := self._pace.rest(event.step)):
+            self._write_event(rest)
+        if told is not None:
+            self._write_event(told)
 
     def answer(self, answer: Answer) -> None:
         """Write the document to stdout on one line."""
@@ -123,6 +147,9 @@ class JsonReport:
 
     def close(self) -> None:
         """Nothing was opened."""
+
+    def _write_event(self, event: Event) -> None:
+        self._write(sys.stderr, {"event": EVENT_NAMES[type(event)]} | asdict(event))
 
     def _write(self, stream: TextIO, value: Any) -> None:
         write_line(stream, json.dumps(self._mask.value(value), ensure_ascii=False, default=str))

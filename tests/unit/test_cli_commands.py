@@ -164,7 +164,7 @@ def test_events_are_json_lines(ran):
 
     _, _, err = ran(act, "act", "--report", "json")
     lines = [json.loads(line) for line in err.splitlines()]
-    assert [line["event"] for line in lines] == ["step_started", "progress", "part_done", "retrying", "warned", "step_finished"]
+    assert [line["event"] for line in lines] == ["step_started", "part_done", "retrying", "warned", "progress", "step_finished"]
     assert lines[0] == {"event": "step_started", "step": "upload", "items": 2, "bytes": 30}
     _, _, err = ran(act, "act", "--report", "plain")
     assert err.splitlines() == [
