@@ -19,7 +19,7 @@ from pipeline.errors import KeyUnusable, NotPinned, UnknownName, UsageError
 from pipeline.events import Listener
 from pipeline.place import Place
 from pipeline.release import ModelName
-from pipeline.steps.lease import held_lease
+from pipeline.steps.lease import TRUST, held_lease
 from pipeline.steps.probe import probe_store
 from pipeline.trust.ceremony import Signature, Staged, apply_staged, describe_staged, sign_staged, signatures_of, stage_changes
 from pipeline.trust.chain import newest_fingerprint, read_root, shows_root
@@ -36,9 +36,6 @@ from pipeline.trust.setup import init_on_first_use, init_trust, make_first_root,
 from pipeline.trust.state import check_fingerprint
 from pipeline.trust.survey import survey_store
 from pipeline.trust.view import View
-
-# What a lease that is no release's is taken for.
-LEASE_OWNER = "trust"
 
 
 @dataclass(frozen=True, slots=True)
@@ -311,7 +308,7 @@ def holding(place: Place, listen: Listener, *, allow_unsafe: bool) -> Iterator[N
         AnotherPublisher: a live collector does not stop.
     """
     probe_store(place.store, allow_unsafe=allow_unsafe)
-    with held_lease(place.store, LEASE_OWNER, listen):
+    with held_lease(place.store, TRUST, listen):
         yield
 
 

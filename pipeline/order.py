@@ -14,7 +14,7 @@ from pathlib import Path
 from pipeline.digest import Sha256
 from pipeline.encoding import ENCODER
 from pipeline.errors import UsageError
-from pipeline.manifest import Kind, Profile
+from pipeline.manifest import Kind, Manifest, Profile
 from pipeline.plan.inputs import EncodingChoice, Inputs, source_identity
 from pipeline.plan.pack import check_part_size, choose_part_size
 from pipeline.release import Channel, Release
@@ -69,6 +69,18 @@ def inputs_of(order: PublishOrder, folder: Folder, view: View | None) -> tuple[I
         encoder=ENCODER,
     )
     return inputs, Wishes(named, order.part_size, order.profile, order.encoding)
+
+
+def inputs_that_made(manifest: Manifest) -> Inputs:
+    """The inputs of a release that stands, as its manifest shows them."""
+    encoded = any(chunk.encoding != "raw" for file in manifest.files for chunk in file.chunks)
+    return Inputs(
+        bases=manifest.bases,
+        part_size=manifest.part_size,
+        profile=manifest.profile,
+        encoding="auto" if encoded else "raw",
+        encoder=manifest.encoder,
+    )
 
 
 def identity_before_reading(order: PublishOrder, folder: Folder) -> Sha256:

@@ -14,12 +14,13 @@ from pipeline.errors import InvalidDocument, ObjectMissing
 from pipeline.events import Listener, StepFinished, StepStarted
 from pipeline.layout import part_key
 from pipeline.manifest import Part
-from pipeline.order import PublishOrder, identity_before_reading, inputs_of
+from pipeline.order import PublishOrder, identity_before_reading, inputs_of, inputs_that_made
 from pipeline.place import Heard, Place
-from pipeline.plan.cost import PLAN_FORMAT, PlannedPart, ReleasePlan, estimate_of, total_of
+from pipeline.plan.cost import PLAN_FORMAT, PlannedPart, ReleasePlan, estimate_of, total_of, total_of_adopting
 from pipeline.sources.folder import scan_folder
 from pipeline.steps.bases import load_bases
 from pipeline.steps.cut import cut_release
+from pipeline.steps.identify import check_identity, hash_files, identity_of, standing_release
 from pipeline.steps.index import index_release
 from pipeline.steps.readback import fault_of, poisoned
 from pipeline.trust.chain import read_root
@@ -38,30 +39,40 @@ def plan_release(order: PublishOrder, place: Place, listen: Listener) -> Release
     heard = Heard(listen)
     folder = scan_folder(order.source, kind=order.kind)
     view = _view(place)
-    inputs, _ = inputs_of(order, folder, view)
-    cut = cut_release(order.release, order.kind, folder, inputs, load_bases(view, inputs.bases), listen=heard.listen)
     started = time.monotonic()
-    heard.listen(StepStarted("plan", len(cut.files), folder.size))
-    indexed = index_release(cut, None, heard.listen, step="plan")
-    parts = tuple(_planned(place, part) for part in indexed.manifest.parts)
-    heard.listen(StepFinished("plan", len(parts), indexed.manifest.stored_bytes, time.monotonic() - started))
-    totals = total_of(parts, len(indexed.data))
+    heard.listen(StepStarted("plan", len(folder.files), folder.size))
+    standing = standing_release(view, order.release) if view else None
+    if view and standing:
+        manifest, sha256, size = view.manifest(order.release), standing.sha256, standing.size
+        check_identity(identity_of(folder, order.kind, hash_files(folder, {}, heard.listen)), manifest)
+        inputs = inputs_that_made(manifest)
+        reused = chunks = len({(chunk.part, chunk.offset) for file in manifest.files for chunk in file.chunks})
+    else:
+        inputs, _ = inputs_of(order, folder, view)
+        cut = cut_release(order.release, order.kind, folder, inputs, load_bases(view, inputs.bases), listen=heard.listen)
+        indexed = index_release(cut, None, heard.listen, step="plan")
+        manifest, sha256, size = indexed.manifest, indexed.sha256, len(indexed.data)
+        chunks, reused = indexed.chunks.total, indexed.chunks.reused
+    parts = tuple(_planned(place, part) for part in manifest.parts)
+    heard.listen(StepFinished("plan", len(parts), manifest.stored_bytes, time.monotonic() - started))
+    totals = total_of_adopting(parts, moves=order.channel is not None) if standing else total_of(parts, size)
     return ReleasePlan(
         release=str(order.release),
         store=place.store.url,
         channel=order.channel or "",
         source=identity_before_reading(order, folder),
         inputs=inputs,
-        manifest_sha256=indexed.sha256,
-        manifest_size=len(indexed.data),
-        files=len(cut.files),
+        manifest_sha256=sha256,
+        manifest_size=size,
+        files=len(manifest.files),
         plain=folder.size,
-        stored=indexed.manifest.stored_bytes,
-        chunks=indexed.chunks.total,
-        chunks_reused=indexed.chunks.reused,
+        stored=manifest.stored_bytes,
+        chunks=chunks,
+        chunks_reused=reused,
         parts=parts,
         totals=totals,
         estimate=estimate_of(totals, charged=place.store.url.partition(":")[0] in {"s3", "oss"}),
+        already_published=standing is not None,
     )
 
 

@@ -20,7 +20,7 @@ from pipeline.errors import AnotherPublisher, IntegrityError, OtherContent
 from pipeline.events import Listener
 from pipeline.layout import manifest_target, target_key
 from pipeline.manifest import Manifest
-from pipeline.order import PublishOrder, identity_before_reading, inputs_of
+from pipeline.order import PublishOrder, identity_before_reading, inputs_of, inputs_that_made
 from pipeline.place import Heard, Place
 from pipeline.plan.cost import ReleasePlan
 from pipeline.plan.follow import Followed
@@ -31,7 +31,7 @@ from pipeline.steps.bases import load_bases, still_signed
 from pipeline.steps.choose import choose_inputs
 from pipeline.steps.commit import channel_move, commit_release, proof_is_old
 from pipeline.steps.cut import cut_release
-from pipeline.steps.identify import first_difference, hash_files, identity_of
+from pipeline.steps.identify import check_identity, hash_files, identity_of, standing_release
 from pipeline.steps.index import Counts
 from pipeline.steps.lease import Lease, held_lease, list_leases, new_record, remove_stale, wait_for_collector
 from pipeline.steps.probe import probe_store
@@ -128,8 +128,8 @@ class _Publishing:
         folder = scan_folder(order.source, kind=order.kind)
         cache = StatCache(place.cache, folder.place)
         place.step("publish.ready")
-        ready = ready_to_sign(place.publisher(self._listen), place.keys, order.release.model, probe=self._probe)
-        existing = _existing(ready.view, order)
+        ready = ready_to_sign(place.publisher(self._listen), place.keys, order.release, probe=self._probe)
+        existing = standing_release(ready.view, order.release)
         if existing is None:
             try:
                 return self._publish(folder, cache, ready)
@@ -146,12 +146,7 @@ class _Publishing:
         read_at_ns = time.time_ns()
         known = {} if order.rehash else cache.known(folder)
         digests = hash_files(folder, known, self._listen)
-        found = identity_of(folder, order.kind, digests)
-        if found != manifest.identity:
-            raise OtherContent(
-                f"{order.release} is already published with other content: {first_difference(found, manifest.identity)}",
-                hint="A release never changes: publish this folder under a new version.",
-            )
+        check_identity(identity_of(folder, order.kind, digests), manifest)
         if len(known) < len(digests):
             cache.remember(folder, digests, read_at_ns=read_at_ns)
         if self._followed:
@@ -175,15 +170,7 @@ class _Publishing:
 
     def _repair(self, folder: Folder, ready: Ready, manifest: Manifest, sha256: Sha256) -> None:
         """Send again what is missing or wrong of a release that stands."""
-        encoded = any(chunk.encoding != "raw" for file in manifest.files for chunk in file.chunks)
-        inputs = Inputs(
-            bases=manifest.bases,
-            part_size=manifest.part_size,
-            profile=manifest.profile,
-            encoding="auto" if encoded else "raw",
-            encoder=manifest.encoder,
-        )
-        proved = self._stream(folder, ready.view, inputs)
+        proved = self._stream(folder, ready.view, inputs_that_made(manifest))
         if proved.uploaded.indexed.sha256 != sha256:
             raise IntegrityError(
                 f"{manifest.release} cannot be made again from this folder: its manifest is {sha256}, "
@@ -296,19 +283,6 @@ class _Publishing:
             left_out=list(folder.left_out),
             snapshot=committed.snapshot if committed else ready.view.snapshot.version,
         )
-
-
-def _existing(view: View, order: PublishOrder) -> ReleaseTarget | None:
-    model, release = order.release.model, order.release
-    if model not in view.models():
-        return None
-    found = next((target for target in view.releases(model, retired=True) if target.release == release), None)
-    if found is not None and found.facts.retired is not None:
-        raise OtherContent(
-            f"{release} was retired at {found.facts.retired.at} by {found.facts.retired.by}, so its name stays taken",
-            hint="Publish this folder under a new version.",
-        )
-    return found
 
 
 def _announced(view: View) -> bool:

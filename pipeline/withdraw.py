@@ -15,7 +15,7 @@ import msgspec
 from pipeline.events import Listener
 from pipeline.place import Heard, Place
 from pipeline.release import Release
-from pipeline.steps.lease import held_lease, remove_stale
+from pipeline.steps.lease import held_lease
 from pipeline.steps.probe import probe_store
 from pipeline.steps.ready import ready_to_sign
 from pipeline.trust.changes import Change, Retire, Unyank, Yank
@@ -60,11 +60,10 @@ def _commit(release: Release, place: Place, listen: Listener, action: str, chang
     heard = Heard(listen)
     place.view().release(release, retired=True)
     probe = partial(probe_store, place.store, allow_unsafe=allow_unsafe)
-    ready = ready_to_sign(place.publisher(heard.listen), place.keys, release.model, probe=probe)
+    ready = ready_to_sign(place.publisher(heard.listen), place.keys, release, probe=probe)
     probe()
     with held_lease(place.store, str(release), heard.listen):
         committed = commit_changes(ready.publisher, [change])
-    remove_stale(place.store, str(release))
     return Withdrawn(
         release=str(release),
         action=action,

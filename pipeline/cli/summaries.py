@@ -7,23 +7,13 @@ next: ``release_tasks``
 
 from __future__ import annotations
 
+from pipeline.cli.report import spell_size
 from pipeline.plan.cost import ReleasePlan
 from pipeline.publish import Published
 from pipeline.release import Release
 from pipeline.show import Shown, ShownRelease
 from pipeline.verify import Verified
 from pipeline.withdraw import Withdrawn
-
-UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
-
-
-def size_text(size: float) -> str:
-    """Bytes in the unit that keeps three figures."""
-    unit = 0
-    while abs(size) >= 1024 and unit < len(UNITS) - 1:
-        size /= 1024
-        unit += 1
-    return f"{size:.0f} {UNITS[unit]}" if unit == 0 or size >= 100 else f"{size:.1f} {UNITS[unit]}"
 
 
 def publish_summary(done: Published) -> str:
@@ -32,11 +22,11 @@ def publish_summary(done: Published) -> str:
     verb = "already published" if done.already_published else "published"
     lines = [
         f"{verb} {done.release}" + (f" on channel {done.channel}" if done.channel else ""),
-        f"  files        {done.files}, {size_text(done.bytes)}",
-        f"  stored       {size_text(done.bytes_stored)}{share}",
+        f"  files        {done.files}, {spell_size(done.bytes)}",
+        f"  stored       {spell_size(done.bytes_stored)}{share}",
         f"  parts        {done.parts.total}: {done.parts.new} new, {done.parts.reused} reused",
         f"  chunks       {done.chunks.total}: {done.chunks.new} new, {done.chunks.reused} reused",
-        f"  sent         {size_text(done.bytes_uploaded)} in {done.seconds:.1f} s",
+        f"  sent         {spell_size(done.bytes_uploaded)} in {done.seconds:.1f} s",
         f"  tree         {done.store}",
         f"  fingerprint  {done.root_fingerprint}",
     ]
@@ -51,12 +41,14 @@ def publish_summary(done: Published) -> str:
 def plan_summary(plan: ReleasePlan, following: str) -> str:
     """After ``plan``; ``following`` are the words that publish what was planned."""
     totals, estimate = plan.totals, plan.estimate
+    bases = ", ".join(base.release for base in plan.inputs.bases) or "no base"
+    sources = "the release itself" if plan.already_published else bases
     lines = [
-        f"plan for {plan.release} into {plan.store}",
-        f"  files     {plan.files}, {size_text(plan.plain)}; stored {size_text(plan.stored)}",
+        f"plan for {plan.release} into {plan.store}" + (": already published" if plan.already_published else ""),
+        f"  files     {plan.files}, {spell_size(plan.plain)}; stored {spell_size(plan.stored)}",
         f"  parts     {len(plan.parts)}: {len(plan.new_parts)} to send, {len(plan.parts) - len(plan.new_parts)} in the store",
-        f"  chunks    {plan.chunks}: {plan.chunks_reused} from {', '.join(b.release for b in plan.inputs.bases) or 'no base'}",
-        f"  send      {totals.objects} objects, {size_text(totals.bytes)}",
+        f"  chunks    {plan.chunks}: {plan.chunks_reused} from {sources}",
+        f"  send      {totals.objects} objects, {spell_size(totals.bytes)}",
         f"  requests  about {totals.writes} writes and {totals.reads} reads",
         f"  estimate  {estimate.requests / 1e6:.4f} USD for requests, {estimate.storage_month / 1e6:.4f} USD a month for storage",
     ]
@@ -67,7 +59,7 @@ def plan_summary(plan: ReleasePlan, following: str) -> str:
 def verify_summary(done: Verified) -> str:
     """After ``verify``."""
     how = (
-        f"{done.read} of them read to the last byte ({size_text(done.bytes_read)})"
+        f"{done.read} of them read to the last byte ({spell_size(done.bytes_read)})"
         if done.read
         else "by size and the store's digest"
     )
@@ -86,7 +78,7 @@ def tree_summary(shown: Shown) -> str:
             marks += ["yanked"] if version.yanked else []
             marks += ["retired"] if version.retired else []
             sizes = (
-                f"{size_text(version.plain):>10} in {version.files} files, {size_text(version.stored)} in {version.parts} parts"
+                f"{spell_size(version.plain):>10} in {version.files} files, {spell_size(version.stored)} in {version.parts} parts"
             )
             lines.append(f"  {version.release:<24} {sizes}  {' '.join(marks)}".rstrip())
     if not shown.models:
@@ -101,16 +93,17 @@ def release_summary(shown: ShownRelease) -> str:
     lines = [
         f"{shown.release} {' '.join(marks)}".rstrip(),
         f"  created   {shown.facts.created_at}, kind {shown.facts.kind}, profile {shown.profile}, {shown.encoder}",
-        f"  files     {len(shown.files)}, {size_text(shown.plain)}",
-        f"  stored    {size_text(shown.stored)} in {shown.parts} parts up to {size_text(shown.part_size)}, {shown.chunks} chunks",
+        f"  files     {len(shown.files)}, {spell_size(shown.plain)}",
+        f"  stored    {spell_size(shown.stored)} in {shown.parts} parts up to {spell_size(shown.part_size)}, {shown.chunks} chunks",
         f"  ranges    {shown.ranges_per_gib:g} per GiB",
     ]
     lines += [
-        f"  shares    {size_text(base.bytes)} ({base.chunks} chunks, {base.parts} parts) with {base.base}" for base in shown.bases
+        f"  shares    {spell_size(base.bytes)} ({base.chunks} chunks, {base.parts} parts) with {base.base}"
+        for base in shown.bases
     ]
     lines += [f"  needs     {dependency.model} {dependency.version}" for dependency in shown.dependencies]
     lines.append(f"  manifest  {shown.manifest_sha256}")
-    lines.extend(f"    {size_text(file.size):>10}  {file.path}" for file in shown.files)
+    lines.extend(f"    {spell_size(file.size):>10}  {file.path}" for file in shown.files)
     return "\n".join(lines)
 
 

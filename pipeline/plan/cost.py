@@ -62,7 +62,7 @@ class Estimate(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ReleasePlan(msgspec.Struct, frozen=True, kw_only=True):
-    """All that a publish of this folder would do, to the byte."""
+    """All that a publish of this folder would do, to the byte; of one that is ``already_published``, prove it."""
 
     format: str = PLAN_FORMAT
     format_version: int = 1
@@ -81,6 +81,7 @@ class ReleasePlan(msgspec.Struct, frozen=True, kw_only=True):
     parts: tuple[PlannedPart, ...]
     totals: Totals
     estimate: Estimate
+    already_published: bool = False
 
     @property
     def new_parts(self) -> Sequence[PlannedPart]:
@@ -97,6 +98,11 @@ def total_of(parts: Sequence[PlannedPart], manifest_size: int) -> Totals:
         writes=len(new) + FIXED_WRITES,
         reads=2 * len(parts) + FIXED_READS,
     )
+
+
+def total_of_adopting(parts: Sequence[PlannedPart], *, moves: bool) -> Totals:
+    """Count what is asked for a release that stands: its parts are proved, and perhaps a channel moves."""
+    return Totals(objects=0, bytes=0, writes=FIXED_WRITES if moves else 0, reads=len(parts) + FIXED_READS)
 
 
 def estimate_of(totals: Totals, *, charged: bool, prices: Prices | None = None) -> Estimate:

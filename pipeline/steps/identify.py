@@ -13,10 +13,14 @@ import os
 from collections.abc import Mapping
 
 from pipeline.digest import Sha256
+from pipeline.errors import OtherContent
 from pipeline.events import Listener, Progress
-from pipeline.manifest import CHUNK_BYTES, Identity, Kind
+from pipeline.manifest import CHUNK_BYTES, Identity, Kind, Manifest
+from pipeline.release import Release
 from pipeline.sources.folder import Folder, SourceFile
 from pipeline.sources.reading import open_source
+from pipeline.trust.changes import retired
+from pipeline.trust.view import ReleaseTarget, View
 from pipeline.workers import in_order, threads
 
 
@@ -42,6 +46,33 @@ def identity_of(folder: Folder, kind: Kind, digests: Mapping[str, Sha256]) -> Id
         dependencies=folder.about.as_dependencies(),
         files=tuple((file.path, file.size, digests[file.path], file.executable) for file in folder.files),
     )
+
+
+def check_identity(found: Identity, manifest: Manifest) -> None:
+    """Refuse a folder that is not the release that stands under its name.
+
+    Raises:
+        OtherContent: naming the first difference.
+    """
+    if found != manifest.identity:
+        raise OtherContent(
+            f"{manifest.release} is already published with other content: {first_difference(found, manifest.identity)}",
+            hint="A release never changes: publish this folder under a new version.",
+        )
+
+
+def standing_release(view: View, release: Release) -> ReleaseTarget | None:
+    """The release as it stands in the tree already, or None.
+
+    Raises:
+        OtherContent: it was retired.
+    """
+    if release.model not in view.models():
+        return None
+    found = next((target for target in view.releases(release.model, retired=True) if target.release == release), None)
+    if found is not None and found.facts.retired is not None:
+        raise retired(release, found.facts.retired)
+    return found
 
 
 def first_difference(found: Identity, existing: Identity) -> str:

@@ -34,6 +34,8 @@ STALE = timedelta(hours=1)
 RENEW_S = 600.0
 LEAVE_WAIT_S = 1.0
 COLLECTOR = "gc"
+# What a lease is taken for that is no release's.
+TRUST = "trust"
 COLLECTOR_WAIT_S = 3600.0
 COLLECTOR_LOOK_S = 5.0
 LEASE_BYTES = 1 << 20
@@ -193,12 +195,16 @@ def wait_for_collector(store: ObjectStore, listen: Listener, *, sleep: Callable[
 
 @contextmanager
 def held_lease(store: ObjectStore, owner: str, listen: Listener) -> Iterator[Lease]:
-    """Hold a lease without inputs for the length of a commit, so that no collector runs beside it."""
+    """Hold a lease without inputs for the length of a commit, so that no collector runs beside it.
+
+    A commit that is done takes the owner's stale leases with it.
+    """
     lease = Lease(store, new_record(owner), listen)
     lease.take()
     try:
         wait_for_collector(store, listen)
         yield lease
+        remove_stale(store, owner)
     finally:
         lease.drop()
 

@@ -13,10 +13,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pipeline.errors import KeyUnusable, NotPinned
-from pipeline.release import ModelName
+from pipeline.release import Release
+from pipeline.steps.lease import held_lease
 from pipeline.steps.probe import Capabilities
 from pipeline.trust.chain import read_root
 from pipeline.trust.changes import Delegate
+from pipeline.trust.commit import Committed
 from pipeline.trust.keys import Keyring
 from pipeline.trust.publisher import Publisher
 from pipeline.trust.setup import delegation_for, init_on_first_use, own_keys
@@ -42,7 +44,7 @@ class KeyPlace:
     first_use: bool
 
 
-def ready_to_sign(publisher: Publisher, keys: KeyPlace, model: ModelName, *, probe: Callable[[], Capabilities]) -> Ready:
+def ready_to_sign(publisher: Publisher, keys: KeyPlace, release: Release, *, probe: Callable[[], Capabilities]) -> Ready:
     """Open the tree for signing; begin one where this is the first use of one's own directory.
 
     ``probe`` is called before anything is written.
@@ -56,8 +58,7 @@ def ready_to_sign(publisher: Publisher, keys: KeyPlace, model: ModelName, *, pro
     if empty and not (keys.first_use and keys.named is None):
         raise NotPinned(f"{publisher.store.url} has no tree yet", hint="Begin one with your keys: invoke trust.init")
     if empty or (keys.first_use and keys.named is None and not publisher.state.pins):
-        probe()
-        publisher, _ = init_on_first_use(publisher, keys.home)
+        publisher, _ = _begin(publisher, keys, release, probe)
     else:
         publisher = replace(publisher, keys=keys.named or own_keys(publisher, keys.home))
     view = survey_store(publisher).view
@@ -67,7 +68,15 @@ def ready_to_sign(publisher: Publisher, keys: KeyPlace, model: ModelName, *, pro
             raise KeyUnusable(
                 f"{publisher.store.url} has a root and no snapshot", hint="Finish what was begun: invoke trust.init"
             )
-        probe()
-        publisher, begun = init_on_first_use(publisher, keys.home)
+        publisher, begun = _begin(publisher, keys, release, probe)
         view = begun.view
-    return Ready(publisher, view, delegation_for(publisher, view, model))
+    return Ready(publisher, view, delegation_for(publisher, view, release.model))
+
+
+def _begin(
+    publisher: Publisher, keys: KeyPlace, release: Release, probe: Callable[[], Capabilities]
+) -> tuple[Publisher, Committed]:
+    probe()
+    # Taken for the release, whose commit then takes with it what a killed run left.
+    with held_lease(publisher.store, str(release), publisher.listen):
+        return init_on_first_use(publisher, keys.home)

@@ -76,10 +76,7 @@ class AddRelease:
         """Edit ``draft``. A release that is there with this manifest is left alone; a retired one never comes back."""
         found = draft.release(self.release)
         if found is not None and found.facts.retired is not None:
-            raise OtherContent(
-                f"{self.release} was retired at {found.facts.retired.at} by {found.facts.retired.by}, so its name stays taken",
-                hint="Publish this folder under a new version.",
-            )
+            raise retired(self.release, found.facts.retired)
         if found is not None and found.sha256 != self.manifest_sha256:
             raise OtherContent(
                 f"{self.release} is published with manifest {found.sha256}, this one is {self.manifest_sha256}",
@@ -233,6 +230,14 @@ class Renew:
                 draft.edit_top()
             else:
                 draft.edit(ModelName(role))
+
+
+def retired(release: Release, mark: Retired) -> OtherContent:
+    """The error for a release that would come back."""
+    return OtherContent(
+        f"{release} was retired at {mark.at} by {mark.by}, so its name stays taken",
+        hint="Publish this folder under a new version.",
+    )
 
 
 def _live(draft: Draft, release: Release) -> ReleaseTarget:

@@ -176,3 +176,24 @@ def test_dry_publish_only_plans(desk):
     shown = desk.run("--dry", "publish", *PLANNED).result
     assert shown["manifest_sha256"] == json.loads((desk.folder / "plan.json").read_text())["manifest_sha256"]
     assert objects(desk) == before
+
+
+def test_plan_for_a_release_that_stands_sends_nothing(desk):
+    desk.run("publish", "--model", "bert-v1.1.0", "--channel", "stable", "--part-size", "4MiB")
+    lay_out(desk.folder / "models" / "bert-v1.2.0", tensor_bytes=2 << 20, other=2)
+    desk.run("publish", "--model", "bert-v1.2.0", "--channel", "stable", "--part-size", "4MiB")
+    # Today's bases and part size would be others: what stands is what counts.
+    plan = desk.run("plan", "--model", "bert-v1.1.0", "--save", "again.json").result
+    assert plan["already_published"]
+    assert (plan["totals"]["objects"], plan["totals"]["bytes"], plan["totals"]["writes"]) == (0, 0, 0)
+    done = desk.run("publish", "--plan", "again.json").result
+    assert (done["already_published"], done["bytes_uploaded"]) == (True, 0)
+    assert done["manifest"]["sha256"] == plan["manifest_sha256"]
+
+
+def test_plan_for_a_name_that_is_taken_is_refused_as_the_publish_would_be(desk):
+    desk.run("publish", "--model", "bert-v1.1.0", "--part-size", "4MiB")
+    (desk.folder / "models" / "bert-v1.1.0" / "more.txt").write_text("more")
+    assert "more.txt is new" in desk.run("plan", "--model", "bert-v1.1.0").refused(8)
+    desk.run("retire", "--model", "bert-v1.1.0")
+    assert "retired" in desk.run("plan", "--model", "bert-v1.1.0").refused(8)

@@ -4,6 +4,7 @@ import os
 import socket
 import threading
 import time
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -11,6 +12,8 @@ import pytest
 from pipeline.digest import sha256_of
 from pipeline.errors import AnotherPublisher, StoreUnavailable
 from pipeline.events import Warned, ignore
+from pipeline.manifest import Dependency
+from pipeline.plan.inputs import Inputs, source_identity
 from pipeline.ports import read_object
 from pipeline.steps import lease as lease_module
 from pipeline.steps.lease import (
@@ -19,6 +22,7 @@ from pipeline.steps.lease import (
     COLLECTOR_WAIT_S,
     Lease,
     LeaseRecord,
+    held_lease,
     inputs_to_take,
     list_leases,
     new_record,
@@ -74,6 +78,24 @@ def test_lease_that_is_held_is_live_and_says_what_it_was_given(store):
     finally:
         lease.drop()
     assert list_leases(store) == []
+
+
+def test_format_page_names_every_field_of_a_lease_and_the_bytes_of_a_source():
+    page = (Path(__file__).parents[2] / "docs" / "format.md").read_text(encoding="utf-8")
+    rows = page.partition("**The lease**")[2].partition("**Quota used up.**")[0]
+    assert all(f"`{field}`" in rows for field in LeaseRecord.__struct_fields__)
+    assert all(field in rows for field in Inputs.__struct_fields__)
+    needs = (Dependency(model="tok", version="^1.2.0"),)
+    written = b'["model",[{"model":"tok","version":"^1.2.0"}],[["a.bin",3,false],["run.sh",1,true]]]'
+    assert source_identity("model", needs, [("a.bin", 3, False), ("run.sh", 1, True)]) == sha256_of(written)
+
+
+def test_commit_takes_the_stale_leases_of_its_owner_with_it(store):
+    left(store, msgspec.structs.replace(new_record(OWNER), pid=dead_pid(), id="1-a"))
+    left(store, elsewhere(id="2-b"))
+    with held_lease(store, OWNER, ignore):
+        assert len(list_leases(store, OWNER)) == 3
+    assert [lease.record.id for lease in list_leases(store)] == ["2-b"]
 
 
 @pytest.mark.parametrize("age_s, live", [(0, True), (3599, True), (3600, False), (10**6, False), (-7200, True)])
