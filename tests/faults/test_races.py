@@ -28,16 +28,24 @@ class Poller:
     def __init__(self, site) -> None:
         self.reader, self.looks, self.failure = site.reader(), 0, None
         self._done = threading.Event()
+        self._looked = threading.Condition()
         self._thread = threading.Thread(target=self._poll)
 
     def _poll(self) -> None:
-        while not self._done.wait(0.002):
+        while self.failure is None and not self._done.wait(0.002):
             try:
                 self.reader.refresh()
             except Exception as error:  # noqa: BLE001 (whatever it is, the test shows it)
                 self.failure = error
-                return
-            self.looks += 1
+            with self._looked:
+                self.looks += 1
+                self._looked.notify_all()
+
+    def look_again(self) -> None:
+        """Wait until it has begun and ended a whole look after this call, or has failed."""
+        with self._looked:
+            wanted = self.looks + 2
+            self._looked.wait_for(lambda: self.looks >= wanted or self.failure is not None, 30)
 
     def __enter__(self):
         self._thread.start()
@@ -213,7 +221,7 @@ def test_publisher_stopped_at_a_step_while_two_others_commit_loses_nothing(make_
         other = children.start("publish", others[1], release="gpt-v1.0.0", source=source, flags=STABLE)
         assert other.wait() == 0, other.answer()
         assert site.announced() == site.highest()
-        poller.reader.refresh()
+        poller.look_again()
         stopped.signal(signal.SIGCONT)
         assert stopped.wait() == 0, stopped.answer()
     assert site.releases() == ["bert-v0.0.1", "bert-v1.0.0", "bert-v1.1.0", "gpt-v1.0.0"]

@@ -108,18 +108,21 @@ def test_fault_that_stays_ends_a_publish_with_5_and_the_next_run_finishes(calm, 
 
 
 def test_store_that_does_not_answer_ends_a_publish_with_5(calm, make_site, seaweedfs_relay, monkeypatch):
-    monkeypatch.setattr("pipeline.stores.pools.READ_S", 0.2)
-    monkeypatch.setattr("pipeline.stores.s3.READ_S", 0.2)
+    # Long enough for every other answer of a busy machine.
+    monkeypatch.setattr("pipeline.stores.pools.READ_S", 3.0)
+    monkeypatch.setattr("pipeline.stores.s3.READ_S", 3.0)
     site = make_site("seaweedfs", endpoint=seaweedfs_relay.endpoint)
     machine = site.machine()
-    seaweedfs_relay.spoil(Rule("hold", "PUT", "/parts/", times=99))
+    hung = seaweedfs_relay.spoil(Rule("hold", "PUT", "/parts/", times=99))
+    place = machine.place(patience=Patience(attempts=1))
     with pytest.raises(ModelportError) as raised:
-        publish(machine, calm)
+        machine.publish(calm.release(0), calm.sources[0], profile="raw", channel=STABLE, place=place)
+    assert hung.held.is_set()
     assert raised.value.exit_code == 5
     check_line(raised.value)
     seaweedfs_relay.forget()
     site.bury()
-    finish(calm, site, 0, machine, None)
+    finish(calm, site, 0, site.machine(), None)
 
 
 # --- the wrong place ------------------------------------------------------------------------------
