@@ -19,9 +19,7 @@ from pathlib import Path
 import msgspec
 
 from pipeline.errors import ModelportError
-from pipeline.release import Release
 from pipeline.retry import Patience
-from pipeline.withdraw import yank_release
 from tests.publish_world import Machine, Mortal, Shelf, session_for, steps_until
 
 WARM: set[str] = set()
@@ -111,12 +109,6 @@ def publish(job: dict) -> dict:
     return msgspec.to_builtins(done)
 
 
-def yank(job: dict) -> dict:
-    """Yank ``release``."""
-    machine, place = _place(job)
-    return msgspec.to_builtins(yank_release(Release.parse(job["release"]), place, machine.events.append, reason="test"))
-
-
 def _place(job: dict):
     machine = Machine(Path(job["home"]), Shelf(*job["shelf"]), job["keys"], job["ahead_s"])
     at = job.get("at") or {}
@@ -126,7 +118,7 @@ def _place(job: dict):
     return machine, machine.place(step=step, wrap=wrap, patience=Patience(first_wait_s=0.01))
 
 
-JOBS = {"publish": publish, "yank": yank}
+JOBS = {"publish": publish}
 
 if __name__ == "__main__":
     main()
