@@ -31,6 +31,7 @@ from inputs import tensors_for, write_model
 from tests.servers.s3_servers import run_juicefs, run_seaweedfs
 
 LIMIT_MIB = 400
+SETTLED_S = 3
 MODELPORT = Path(sys.executable).with_name("modelport")
 
 
@@ -105,6 +106,8 @@ def main() -> None:
         try:
             model = folder / "model"
             write_model(model / "model.safetensors", tensors_for(int(gib * 2**30)))
+            # A file read within two seconds of its last change is not believed by the stat cache.
+            time.sleep(SETTLED_S)
             for kind in arguments.server:
                 measure(kind, gib, folder / kind, model)
                 if kind == "directory":
