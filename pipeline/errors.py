@@ -29,6 +29,7 @@ The exit codes are a contract (docs/reference/exit-codes.md)::
     ├── UnavailableError           5   network, store or CDN
     │   ├── AccessDenied
     │   ├── WrongStore                 no such bucket, other region
+    │   ├── RedirectRefused            downgraded, endless, or to where it must not lead
     │   └── StoreUnavailable           retryable
     ├── DiskError                  6
     ├── LeftInLedger               7   done, but work is left
@@ -172,6 +173,10 @@ class AccessDenied(UnavailableError):
 
 class WrongStore(UnavailableError):
     """The bucket does not exist, or stands in another region."""
+
+
+class RedirectRefused(UnavailableError):
+    """A redirect to plain http, to another scheme, into a private network, or one too many."""
 
 
 class StoreUnavailable(UnavailableError):
