@@ -9,6 +9,7 @@ next: ``sources.mirrors``
 from __future__ import annotations
 
 import errno
+import itertools
 import os
 import stat
 import threading
@@ -61,8 +62,7 @@ class StoreReader:
             for block in self._store.get(key, start=start, size=size + more):
                 if came + len(block) > size:
                     raise SourceLied(f"{told}: the object has more than {total} bytes", hint="Use another source.")
-                if self._closed:
-                    raise StoreUnavailable(f"{told}: the source was closed")
+                self._check_open(told)
                 take(memoryview(block))
                 came += len(block)
         except StoreUnavailable as error:
@@ -87,6 +87,10 @@ class StoreReader:
     def close(self) -> None:
         """Let reads under way end at their next block."""
         self._closed = True
+
+    def _check_open(self, told: str) -> None:
+        if self._closed:
+            raise StoreUnavailable(f"{told}: the source was closed")
 
     def _count(self) -> None:
         with self._lock:
@@ -116,7 +120,10 @@ class FolderReader:
     def get(self, key: str, *, start: int = 0, size: int | None = None) -> Iterator[bytes]:
         """Yield the bytes of a file; see ``ports.TreeReader.get``."""
         fd, end = self._open(key)
-        return self._read(key, fd, start, end if size is None else min(end, start + size))
+        blocks = self._read(key, fd, start, end if size is None else min(end, start + size))
+        # The first one now: a generator that was never begun would never close its file.
+        first = next(blocks, None)
+        return iter(()) if first is None else itertools.chain((first,), blocks)
 
     def _read(self, key: str, fd: int, at: int, end: int) -> Iterator[bytes]:
         try:
