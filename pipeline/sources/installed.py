@@ -32,7 +32,7 @@ FRESH_S = 3600
 
 
 class InstallRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """A folder and what belongs in it. ``include`` and ``exclude`` are the patterns it was fetched with."""
+    """A folder and what belongs in it: the ``files`` of the release that were chosen, none meaning all of them."""
 
     format: str = FORMAT
     format_version: int = 1
@@ -40,8 +40,7 @@ class InstallRecord(msgspec.Struct, frozen=True, kw_only=True):
     release: str
     manifest_sha256: Sha256
     source: str
-    include: tuple[str, ...] = ()
-    exclude: tuple[str, ...] = ()
+    files: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
