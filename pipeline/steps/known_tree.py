@@ -20,6 +20,7 @@ from pipeline.layout import TIMESTAMP, role_version
 from pipeline.manifest import MANIFEST_BYTES
 from pipeline.ports import Fresh, TreeReader
 from pipeline.sources.cachefolder import CacheFolder
+from pipeline.trust.reading import open_timestamp
 from pipeline.trust.sealed import TIMESTAMP_BYTES
 from pipeline.trust.state import TrustState
 from pipeline.wire import decode_document, encode_document
@@ -90,7 +91,8 @@ class KnownTree:
     def _timestamp(self) -> bytes:
         kept = self._state.copy("timestamp")
         if self._reader is None:
-            if kept is None:
+            # What a publisher here is about to sign says nothing yet.
+            if kept is None or not open_timestamp(kept).metadata.signatures:
                 raise UnavailableError(
                     "nothing of this tree is known here, and --offline asks nobody", hint="Run it once without --offline."
                 )

@@ -204,6 +204,13 @@ class TrustState:
                 if known is None or known.version < sealed.version:
                     self._file(f"metadata/{role}.json", sealed.data)
                     seen[role] = Seen(sealed.version, sealed.signed_sha256)
+                elif (
+                    known == Seen(sealed.version, sealed.signed_sha256)
+                    and sealed.metadata.signatures
+                    and self.copy(role) != sealed.data
+                ):
+                    # A publisher records what it is about to sign: the copy with signatures takes its place.
+                    self._file(f"metadata/{role}.json", sealed.data)
             merged = dict(document.claims)
             for role, version in (claims or {}).items():
                 merged[role] = max(version, merged.get(role, 0))
