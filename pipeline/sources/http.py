@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import http.client
 import itertools
+import ssl
 import threading
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager
@@ -24,7 +25,7 @@ from pipeline.ports import Fresh, NotModified, Take
 from pipeline.release import NameRefused, path_fault
 from pipeline.sources.answers import REDIRECTS, Head, plain, refusal
 from pipeline.sources.auth import Auth, NoAuth
-from pipeline.sources.dialing import Dialler
+from pipeline.sources.dialing import Dialler, congestion_of
 from pipeline.sources.http_pool import USER_AGENT, Pool
 from pipeline.sources.http_wire import Line
 from pipeline.sources.pace import Limits
@@ -47,6 +48,17 @@ class _Exchange:
     head: Head
     origin: Origin
     public_only: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """The head of an answer; of its connection the TLS version, who issued the certificate until when, and what paces it."""
+
+    head: Head
+    tls: str
+    issuer: str
+    until: str
+    congestion: str
 
 
 class HttpReader:
@@ -163,6 +175,23 @@ class HttpReader:
                     raise InvalidDocument(f"{told}: more than {cap} bytes came", hint="Try another source.")
                 found.append(block)
         return Fresh(b"".join(found), exchange.head.first("etag"))
+
+    def look(self, key: str) -> Seen:
+        """Ask for a small object and tell what its answer and its connection show: for those who look for faults.
+
+        Raises:
+            ObjectMissing, AccessDenied, UnavailableError, StoreUnavailable, RedirectRefused
+        """
+        exchange = self._ask(key, [], self._told("get", key))
+        connected = exchange.line.connected
+        tls, issuer, until = "", "", ""
+        if isinstance(connected, ssl.SSLSocket):
+            shown = connected.getpeercert() or {}
+            tls, until = connected.version() or "", str(shown.get("notAfter", ""))
+            issuer = ", ".join(plain("=".join(map(str, pair))) for names in shown.get("issuer", ()) for pair in names)
+        seen = Seen(exchange.head, tls, issuer, until, congestion_of(connected))
+        self._finish(exchange)
+        return seen
 
     def forget(self) -> None:
         """Let go of kept connections: what an ill one brought is asked for on another."""
