@@ -24,7 +24,7 @@ from pipeline.digest import sha256_of
 from pipeline.errors import SettingsError
 from pipeline.events import Listener, ignore
 from pipeline.ports import ObjectStore, TreeReader
-from pipeline.setting_keys import nearest
+from pipeline.setting_keys import KEYS, nearest
 from pipeline.settings import Settings
 
 if TYPE_CHECKING:
@@ -125,6 +125,37 @@ def open_supply(settings: Settings, *, offline: bool = False, listen: Listener =
         installs=Installs(settings.places.state / "installed"),
         channel=named[0].get("channel", "stable"),
     )
+
+
+def open_target(
+    settings: Settings, to: str, *, endpoint: str = "", region: str = "", dry: bool = False, listen: Listener = ignore
+) -> ObjectStore:
+    """Open the store that ``--to`` names; endpoint and region are those of the settings where they are not given.
+
+    Raises:
+        SettingsError: as ``open_store``.
+    """
+    target = replace(
+        settings,
+        store=str(KEYS["store"].check(to, "--to", Path.cwd())),
+        endpoint=endpoint or settings.endpoint,
+        region=region or settings.region,
+        origins={**settings.origins, "store": "--to"},
+    )
+    return open_store(target, dry=dry, listen=listen).store
+
+
+def store_folder(settings: Settings) -> Path | None:
+    """The folder of the settings' store, None where it is no directory."""
+    scheme = scheme_of(settings.store)
+    if scheme not in {"", "file"}:
+        return None
+    return _path_of(settings.store, settings.origins["store"]) if scheme else Path(settings.store)
+
+
+def trust_folder(url: str) -> str:
+    """Where trust in a web source lies below ``$XDG_STATE_HOME``."""
+    return f"modelport/trust/{place_id(url, '')}"
 
 
 def open_reader(settings: Settings, source: Mapping[str, Any]) -> TreeReader:
