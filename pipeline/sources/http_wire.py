@@ -77,6 +77,9 @@ class _Wire:
 
 
 class _Answer(http.client.HTTPResponse):
+    # More came than the head declared: what follows on this connection is no answer to anything.
+    surplus = False
+
     def read_some(self, view: memoryview) -> int:
         if self.isclosed():
             return 0
@@ -86,12 +89,15 @@ class _Answer(http.client.HTTPResponse):
             return len(data)
         if self.length is None:
             return self.fp.readinto1(view)
+        if not self.length:
+            # Lets http.client see that the answer is over; looking ahead would wait for the next one.
+            self.read()
+            return 0
         if self.length <= AHEAD and len(self.fp.peek(1)) > self.length:
-            raise http.client.HTTPException("a body longer than its Content-Length")
+            self.surplus = True
         size = self.fp.readinto1(view[: self.length])
         self.length -= size
         if not size or not self.length:
-            # Lets http.client see that the answer is over.
             self.length = 0
             self.read()
         return size
@@ -143,7 +149,7 @@ class Line:
     def reusable(self) -> bool:
         """Tell whether the answer was read to its end and the other side keeps the connection open."""
         answer = self._answer
-        return answer is not None and answer.isclosed() and not answer.will_close and self.quiet()
+        return answer is not None and answer.isclosed() and not answer.will_close and not answer.surplus and self.quiet()
 
     def quiet(self) -> bool:
         """Tell whether nothing came since: neither an end nor bytes that nobody asked for."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 import msgspec
@@ -50,11 +50,38 @@ class SourceUse(msgspec.Struct, kw_only=True):
 
 @dataclass(slots=True)
 class _Reading:
-    """One range as it is read: what came, and whether it was the taker that failed."""
+    """One range as it is read: what came and from whom, and what went wrong in this round."""
 
+    key: str
+    start: int
+    size: int
+    take: Take
+    total: int | None
     done: int = 0
-    spent_s: float = 0.0
+    brought: set[int] = field(default_factory=set)
     taker: BaseException | None = None
+    tried: set[int] = field(default_factory=set)
+    missing: list[str] = field(default_factory=list)
+    last: ModelportError | None = None
+
+    def begin_round(self) -> None:
+        """Forget who was asked."""
+        self.tried.clear()
+        self.missing.clear()
+        self.last = None
+
+    def given_up(self) -> ModelportError:
+        """Say why nobody is left to ask."""
+        if isinstance(self.last, StoreUnavailable):
+            self.last.delivered = self.done
+        if self.last is not None:
+            return self.last
+        if self.missing:
+            return ObjectMissing(
+                "; ".join(self.missing),
+                hint="Not yet visible at the CDN, or the source is older than the release: try again later.",
+            )
+        return UnavailableError(f"{self.key}: no source is left", hint="Run it again, or name another with --source.")
 
 
 class Mirrors:
@@ -141,82 +168,69 @@ class Mirrors:
             StoreUnavailable: every source broke off; ``delivered`` bytes came.
         """
         waits = iter(self._visible_s)
-        reading = _Reading()
+        reading = _Reading(key, start, size, take, total)
         while True:
             try:
-                self._once(key, start, size, take, total, reading)
+                self._once(reading)
                 return
             except ObjectMissing as error:
-                if reading.taker is error:
-                    raise
                 wait_s = next(waits, None)
-                if wait_s is None or self._closed.is_set():
+                if reading.taker is error or wait_s is None or self._closed.is_set():
                     raise
                 self._listen(Warned("not-visible", f"{error}; asked again in {wait_s:g} s"))
                 self._sleep(wait_s)
 
-    def _once(self, key: str, start: int, size: int, take: Take, total: int | None, reading: _Reading) -> None:
+    def _once(self, reading: _Reading) -> None:
         """Ask each source once at most (a liar twice, if it is the only one) for what is still to come."""
-        tried: set[int] = set()
-        brought: list[int] = []
-        last: ModelportError | None = None
-        missing: list[str] = []
-        while reading.done < size:
+        reading.begin_round()
+        while reading.done < reading.size:
             with self._lock:
-                place = choose(self._standings, key, tried)
+                place = choose(self._standings, reading.key, reading.tried)
             if place is None:
-                break
-            tried.add(place)
-            before = reading.done
+                raise reading.given_up()
+            reading.tried.add(place)
+            begun, before = self._clock(), reading.done
             try:
-                self._from(place, key, start, size, take, total, reading)
+                self._from(place, reading)
             except ModelportError as error:
-                if reading.done > before:
-                    brought.append(place)
-                if reading.taker is not None:
-                    if isinstance(error, DigestMismatch):
-                        self._blame_all({*brought, place}, str(error), key)
-                    raise
-                if isinstance(error, ObjectMissing):
-                    missing.append(str(error))
-                    continue
-                last = error
-                if self._judge(place, error, came=reading.done - before, spent_s=reading.spent_s):
-                    tried.discard(place)
-            else:
-                brought.append(place)
-        if reading.done >= size:
-            return
-        if isinstance(last, StoreUnavailable):
-            last.delivered = reading.done
-        if last is not None:
-            raise last
-        if missing:
-            raise ObjectMissing(
-                "; ".join(missing), hint="Not yet visible at the CDN, or the source is older than the release: try again later."
-            )
-        raise UnavailableError(f"{key}: no source is left", hint="Run it again, or name another with --source.")
+                self._after(place, error, reading, came=reading.done - before, spent_s=self._clock() - begun)
 
-    def _from(self, place: int, key: str, start: int, size: int, take: Take, total: int | None, reading: _Reading) -> None:
+    def _after(self, place: int, error: ModelportError, reading: _Reading, *, came: int, spent_s: float) -> None:
+        """Draw the consequence of a fault; what the taker raised goes on to the caller."""
+        if reading.taker is not None:
+            if isinstance(error, DigestMismatch):
+                for one in reading.brought:
+                    self.blame(self._readers[one], str(error), key=reading.key, share=1 / len(reading.brought))
+            raise error
+        if isinstance(error, ObjectMissing):
+            reading.missing.append(str(error))
+            return
+        reading.last = error
+        if self._judge(place, error, came=came, spent_s=spent_s):
+            reading.tried.discard(place)
+
+    def _from(self, place: int, reading: _Reading) -> None:
+        """Read what is still to come from one source."""
         one = self._standings[place]
         begun, before = self._clock(), reading.done
         with self._lock:
             one.begin(begun)
 
         def counted(block: memoryview) -> None:
+            reading.brought.add(place)
             try:
-                take(block)
+                reading.take(block)
             except BaseException as error:
                 reading.taker = error
                 raise
             reading.done += len(block)
             self._check_speed(place, reading.done - before, self._clock() - begun)
 
+        left = reading.size - before
         try:
-            self._readers[place].read_range(key, start + reading.done, size - reading.done, counted, total=total)
+            self._readers[place].read_range(reading.key, reading.start + before, left, counted, total=reading.total)
         finally:
             now = self._clock()
-            reading.spent_s = now - begun
             with self._lock:
                 one.end(now, size=reading.done - before, spent_s=now - begun)
                 if reading.done > before:
@@ -254,10 +268,6 @@ class Mirrors:
             return False
         # The only one left gets a second chance over another connection: it may be the way that lied.
         return lied and failures == 1
-
-    def _blame_all(self, places: set[int], why: str, key: str) -> None:
-        for place in places:
-            self.blame(self._readers[place], why, key=key, share=1 / len(places))
 
     def _drop(self, place: int, why: str) -> bool:
         with self._lock:
