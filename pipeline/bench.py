@@ -182,12 +182,12 @@ def _run(start: Start, folder: Path) -> _Took:
         )
         try:
             _, status, used = os.wait4(child.pid, 0)
-        except BaseException:
-            child.kill()
-            child.wait()
-            raise
+            child.returncode = os.waitstatus_to_exitcode(status)
+        finally:
+            if child.returncode is None:
+                child.kill()
+                child.wait()
         seconds = time.monotonic() - begun
-        child.returncode = os.waitstatus_to_exitcode(status)
         if child.returncode:
             said.seek(max(0, said.tell() - SAID_CHARS))
             raise _Failed(f"exit code {child.returncode}: {said.read().decode(errors='replace').strip()}")

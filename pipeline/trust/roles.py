@@ -27,7 +27,7 @@ from tuf.api.metadata import (
 )
 
 from pipeline.layout import model_paths
-from pipeline.release import ModelName
+from pipeline.release import ModelName, NameRefused, check_model
 from pipeline.trust.facts import SIGNED_AT, instant_text, signed_at
 from pipeline.trust.sealed import Sealed
 
@@ -96,10 +96,24 @@ def delegate(targets: Targets, model: ModelName, keys: Sequence[Key], threshold:
 
 
 def delegated_models(targets: Targets) -> tuple[ModelName, ...]:
-    """The models that ``targets`` delegates, sorted."""
+    """The models that ``targets`` delegates, sorted. A role whose name no model can have is none, and never a key."""
     if targets.delegations is None or targets.delegations.roles is None:
         return ()
-    return tuple(ModelName(name) for name in sorted(targets.delegations.roles))
+    return tuple(ModelName(name) for name in sorted(targets.delegations.roles) if _is_model(name))
+
+
+def delegated_paths(targets: Targets, model: ModelName) -> tuple[str, ...]:
+    """The path patterns that ``targets`` delegates to a model's role."""
+    roles = (targets.delegations.roles if targets.delegations else None) or {}
+    return tuple(roles[model].paths or ()) if model in roles else ()
+
+
+def _is_model(name: str) -> bool:
+    try:
+        check_model(name)
+    except NameRefused:
+        return False
+    return True
 
 
 def role_keys(delegator: Root | Targets, role: str) -> tuple[Key, ...]:
