@@ -8,14 +8,14 @@ next: ``sources.http``
 
 from __future__ import annotations
 
-import http.client
+import re
 import socket
 import ssl
 import threading
 from collections import defaultdict
 
 from pipeline.errors import StoreUnavailable
-from pipeline.sources.answers import refusal
+from pipeline.sources.answers import Head, refusal
 from pipeline.sources.certificates import trust
 from pipeline.sources.dialing import Dialler, secure
 from pipeline.sources.http_wire import Line
@@ -24,6 +24,8 @@ from pipeline.sources.proxies import Proxies, Proxy
 from pipeline.sources.redirects import Origin, names_inside
 
 USER_AGENT = ("User-Agent", "modelport")
+# Most of a proxy's answer that is read.
+TUNNEL_BYTES = 16 << 10
 
 
 class Pool:
@@ -131,23 +133,29 @@ class Pool:
         public = self._is_outside(connected) if proxy is None else not names_inside(origin.host)
         return Line(connected, self._limits, public=public)
 
-    def _tunnel(self, connected: socket.socket, origin: Origin, proxy: Proxy, told: str) -> None:
+    @staticmethod
+    def _tunnel(connected: socket.socket, origin: Origin, proxy: Proxy, told: str) -> None:
         """Ask the proxy for a connection to ``origin`` (RFC 9110 §9.3.6)."""
-        line = Line(connected, self._limits, public=False)
         target = f"[{origin.host}]:{origin.port}" if ":" in origin.host else f"{origin.host}:{origin.port}"
-        fields = [("Host", target), USER_AGENT]
+        lines = [f"CONNECT {target} HTTP/1.1", f"Host: {target}", ": ".join(USER_AGENT)]
         if proxy.authorization:
-            fields.append(("Proxy-Authorization", proxy.authorization))
+            lines.append(f"Proxy-Authorization: {proxy.authorization}")
+        where = f"{told}: proxy {proxy.host}:{proxy.port}"
+        head = bytearray()
         try:
-            head = line.ask(target, fields, method="CONNECT")
-        except (OSError, http.client.HTTPException) as error:
+            connected.sendall("\r\n".join([*lines, "", ""]).encode("ascii"))
+            # Nothing of ours comes before TLS begins on this side, so nothing is read too far.
+            while b"\r\n\r\n" not in head and len(head) < TUNNEL_BYTES and (more := connected.recv(TUNNEL_BYTES)):
+                head += more
+        except OSError as error:
             connected.close()
-            raise StoreUnavailable(
-                f"{told}: proxy {proxy.host}:{proxy.port}: {error}", hint="Check HTTPS_PROXY and NO_PROXY."
-            ) from None
-        if not 200 <= head.status < 300:
+            raise StoreUnavailable(f"{where}: {error}", hint="Check HTTPS_PROXY and NO_PROXY.") from None
+        status = re.match(rb"HTTP/1\.[01] ([0-9]{3}) ?[^\r\n]*\r\n", head)
+        if status is None or not 200 <= int(status[1]) < 300:
             connected.close()
-            raise refusal(head, f"{told}: proxy {proxy.host}:{proxy.port}")
+            if status is None:
+                raise StoreUnavailable(f"{where}: it does not answer as a proxy does", hint="Check HTTPS_PROXY.")
+            raise refusal(Head(int(status[1])), where)
 
     def _is_outside(self, connected: socket.socket) -> bool:
         try:

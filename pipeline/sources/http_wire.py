@@ -118,13 +118,13 @@ class Line:
         self._http.sock = self._wire
         self._answer: _Answer | None = None
 
-    def ask(self, target: str, fields: Iterable[tuple[str, str]], *, method: str = "GET") -> Head:
+    def ask(self, target: str, fields: Iterable[tuple[str, str]]) -> Head:
         """Send a request and read the head of its answer.
 
         Raises:
             OSError, http.client.HTTPException
         """
-        self._http.putrequest(method, target, skip_host=True, skip_accept_encoding=True)
+        self._http.putrequest("GET", target, skip_host=True, skip_accept_encoding=True)
         for name, value in fields:
             self._http.putheader(name, value)
         self._http.endheaders()

@@ -54,7 +54,10 @@ def next_hop(url: str, location: str, *, hops: int, public: bool, told: str) -> 
     """
     if hops > HOPS:
         raise RedirectRefused(f"{told}: more than {HOPS} redirects", hint="Set the source to where they end.")
-    target = urljoin(url, quote(location.strip(), safe="%/:=&?~#+!$,;'@()*[]"))
+    try:
+        target = urljoin(url, quote(location.strip(), safe="%/:=&?~#+!$,;'@()*[]"))
+    except ValueError:
+        raise RedirectRefused(f"{told}: redirected to {shown(location)}, which is not followed", hint=_HINT) from None
     there, here = origin_of(target), origin_of(url)
     if there is None or "@" in urlsplit(target).netloc:
         raise RedirectRefused(f"{told}: redirected to {shown(target)}, which is not followed", hint=_HINT)
