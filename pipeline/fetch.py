@@ -150,6 +150,9 @@ def fetch_release(order: FetchOrder, supply: Supply, listen: Listener, *, dry: b
 
 def _fetched(learned: _Learned, arrivals: Sequence[Arrival], supply: Supply, heard: Heard, started: float) -> Fetched:
     brought = [_brought(arrival) for arrival in arrivals]
+    uses = supply.sources.uses() if supply.sources else []
+    # What the mirrors told their own listener belongs to this run's warnings too.
+    dropped = [f"{use.url} is not used any more: {use.dropped}" for use in uses if use.dropped]
     main = brought[0]
     return Fetched(
         release=main.release,
@@ -162,9 +165,9 @@ def _fetched(learned: _Learned, arrivals: Sequence[Arrival], supply: Supply, hea
         bytes_reused=sum(one.bytes_reused for one in brought),
         already_there=all(one.already_there for one in brought),
         requests=supply.requests,
-        sources=list(supply.sources.uses()) if supply.sources else [],
+        sources=uses,
         dependencies=brought[1:],
-        warnings=heard.warnings,
+        warnings=list(dict.fromkeys([*heard.warnings, *dropped])),
         seconds=round(time.monotonic() - started, 3),
     )
 

@@ -52,6 +52,8 @@ class Supply:
     channel: str = "stable"
     now: Callable[[], datetime] = utc_now
     patience: Patience = field(default_factory=Patience)
+    # A person waits for the first word of a source that is not there.
+    metadata_patience: Patience = field(default_factory=lambda: Patience(attempts=4))
 
     @property
     def requests(self) -> int:
@@ -74,7 +76,7 @@ class Supply:
         """
         if self.sources is None:
             return look(read_view(KnownTree(None, self.state, self.cache), self.state, now=self.now, offline=True))
-        retry = Retry(self.patience, listen=listen)
+        retry = Retry(self.metadata_patience, listen=listen)
         failed = 0
         while True:
             first: ModelportError | None = None

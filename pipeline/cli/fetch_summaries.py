@@ -7,7 +7,7 @@ next: ``fetch_tasks``
 
 from __future__ import annotations
 
-from pipeline.cli.summaries import size_text
+from pipeline.cli.report import spell_size as size_text
 from pipeline.fetch import Fetched
 from pipeline.sources.cachefolder import Removed
 from pipeline.verify_folder import FolderVerified

@@ -44,8 +44,8 @@ def fetch(
     Exit codes: 0 done, 2 unknown or yanked release, dependencies that conflict, destination in use, 3 damaged source,
     4 trust, 5 no source reachable, 6 disk, 130 interrupted.
     """
+    from pipeline.cli.fetch_orders import fetch_order
     from pipeline.cli.fetch_summaries import fetch_summary
-    from pipeline.cli.orders import fetch_order
     from pipeline.fetch import fetch_release
 
     order = fetch_order(

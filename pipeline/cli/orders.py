@@ -9,18 +9,15 @@ next: ``summaries``
 from __future__ import annotations
 
 import difflib
-import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import get_args
 
 from pipeline.errors import DiskError, SourceError, UsageError
-from pipeline.fetch import FetchOrder
 from pipeline.manifest import Kind, Profile
 from pipeline.order import PublishOrder
 from pipeline.plan.cost import ReleasePlan
 from pipeline.plan.inputs import EncodingChoice
-from pipeline.plan.wants import read_want
 from pipeline.planning import PLAN_BYTES, decode_plan, encode_plan
 from pipeline.release import ModelName, NameRefused, Release, check_channel, check_model
 from pipeline.settings import Settings
@@ -60,43 +57,6 @@ def order_of(
         repair=repair,
         allow_unsafe=allow_unsafe,
     )
-
-
-def fetch_order(
-    settings: Settings,
-    *,
-    model: str,
-    to: str,
-    include: Iterable[str],
-    exclude: Iterable[str],
-    deps: bool,
-    allow_yanked: bool,
-) -> FetchOrder:
-    """The order of a fetch that these flags make; connections that nobody set are left to the line.
-
-    Raises:
-        NameRefused: ``model`` is none of the forms that name a release.
-    """
-    return FetchOrder(
-        want=read_want(model),
-        place=absolute(settings.models_dir),
-        to=absolute(Path(to)) if to else None,
-        include=tuple(include),
-        exclude=tuple(exclude),
-        dependencies=deps,
-        allow_yanked=allow_yanked,
-        connections=fixed_connections(settings),
-    )
-
-
-def fixed_connections(settings: Settings) -> int | None:
-    """Connections that a person fixed; None lets the line decide."""
-    return None if settings.origins["connections"] == "default" else settings.connections
-
-
-def absolute(path: Path) -> Path:
-    """The path from the root, without ``..``; links in it stay links, to be refused where they are not wanted."""
-    return Path(os.path.abspath(path.expanduser()))  # noqa: PTH100 (resolve() follows links)
 
 
 def model_folder(models_dir: Path, release: Release) -> Path:

@@ -184,8 +184,8 @@ def verify(
 
 
 def _verify_folder(run: Run, model: str, folder: str, *, repair: bool, offline: bool) -> Answer:
+    from pipeline.cli.fetch_orders import absolute, fixed_connections
     from pipeline.cli.fetch_summaries import folder_summary
-    from pipeline.cli.orders import absolute, fixed_connections
     from pipeline.release import Release
     from pipeline.verify_folder import verify_folder
 

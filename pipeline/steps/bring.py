@@ -106,8 +106,8 @@ class Arrival:
             with opened_folder(self.destination) as folder_fd:
                 self._adopted = {index for index in whole if landing.adopt(index, folder_fd)}
         files = self._not_adopted(self._adopted)
-        landing.allocate(files, keep=sorted(self._adopted))
-        right = proofread(landing.fd, self.manifest, files, sparse=True).right
+        begun = landing.allocate(files, keep=sorted(self._adopted))
+        right = proofread(landing.fd, self.manifest, begun, sparse=True).right
         places = places_of(self.manifest, files)
         self._holdings = self._find(places, right, cache, installs)
         self._plan = plan_fetch(self.manifest, places, right, self._holdings.spots)

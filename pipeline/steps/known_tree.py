@@ -65,8 +65,10 @@ class KnownTree:
         target = _TARGET.fullmatch(key)
         if self._reader is None:
             role = role_version(key)
-            if role and role[0] == "root":
+            if role and role[0] == "root" and self._state.read().root:
                 raise ObjectMissing(f"{key} is not known here")
+            if not self._state.read().root:
+                raise _unknown()
             raise UnavailableError(
                 f"{key} is not known here, and --offline asks nobody", hint="Run it once without --offline, or install a bundle."
             )
@@ -93,9 +95,7 @@ class KnownTree:
         if self._reader is None:
             # What a publisher here is about to sign says nothing yet.
             if kept is None or not open_timestamp(kept).metadata.signatures:
-                raise UnavailableError(
-                    "nothing of this tree is known here, and --offline asks nobody", hint="Run it once without --offline."
-                )
+                raise _unknown()
             return kept
         etag = ""
         note = sha256_of(self._reader.url.encode())
@@ -119,3 +119,9 @@ class KnownTree:
         except InvalidDocument:
             return ""
         return tag.etag if tag.sha256 == sha256_of(kept) else ""
+
+
+def _unknown() -> UnavailableError:
+    return UnavailableError(
+        "nothing of this tree is known here, and --offline asks nobody", hint="Run it once without --offline."
+    )

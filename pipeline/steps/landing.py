@@ -59,8 +59,11 @@ class Landing:
                 total += found.st_blocks * 512
         return total
 
-    def allocate(self, files: Sequence[int], *, keep: Sequence[int] = ()) -> None:
+    def allocate(self, files: Sequence[int], *, keep: Sequence[int] = ()) -> list[int]:
         """Make room for these files of the manifest, and remove what belongs neither to them nor to ``keep``.
+
+        Returns:
+            The files that an earlier run began: some of their bytes may be right.
 
         Raises:
             DiskError: no space; what is there stays for the next run.
@@ -71,8 +74,7 @@ class Landing:
                 self._unlink(path)
         needed = sum(self._manifest.files[index].size for index in files)
         try:
-            for index in files:
-                self._allocate(index)
+            return [index for index in files if self._allocate(index)]
         except OSError as error:
             raise disk_error(error, self.folder, needed=needed) from error
 
@@ -201,7 +203,7 @@ class Landing:
     def _open(self, file: int) -> int:
         return open_file(self.fd, self._manifest.files[file].path, os.O_RDWR)
 
-    def _allocate(self, index: int) -> None:
+    def _allocate(self, index: int) -> bool:
         file = self._manifest.files[index]
         parent_fd, name = open_parent(self.fd, file.path, make=True)
         try:
@@ -210,8 +212,9 @@ class Landing:
                 size = os.fstat(fd).st_size
                 if size > file.size:
                     os.ftruncate(fd, file.size)
-                if file.size:
+                if size < file.size:
                     os.posix_fallocate(fd, 0, file.size)
+                return size > 0
             finally:
                 os.close(fd)
         finally:

@@ -18,7 +18,6 @@ from typing import Any
 import blake3
 
 from pipeline.digest import blake3_of
-from pipeline.encoding import decode_into
 from pipeline.errors import DigestMismatch, Interrupted
 from pipeline.manifest import CHUNK_BYTES
 from pipeline.plan.fetching import Piece, Range
@@ -91,20 +90,24 @@ class Decoders:
             thread.join()
 
     def _work(self) -> None:
+        # Whoever fetches raw releases waits for no codec to be imported.
+        from pipeline.encoding import decode_into
+
         plain = memoryview(bytearray(CHUNK_BYTES))
         while (job := self._jobs.get()) is not None:
             piece, stored = job
             try:
-                self._decode(piece, stored, plain[: piece.chunk.plain])
+                out = plain[: piece.chunk.plain]
+                decode_into(stored, piece.chunk.encoding, out)
+                self._place(piece, out)
                 self._done(piece)
             except BaseException as error:  # noqa: BLE001 (carried to the thread that waits)
                 self._failed(error)
             finally:
                 self._budget.give(len(stored))
 
-    def _decode(self, piece: Piece, stored: bytearray, out: memoryview) -> None:
+    def _place(self, piece: Piece, out: memoryview) -> None:
         chunk = piece.chunk
-        decode_into(stored, chunk.encoding, out)
         if blake3_of(out) != chunk.blake3:
             raise DigestMismatch(
                 f"a chunk of part {chunk.part} at {chunk.offset} decodes to bytes that its manifest does not name",
@@ -146,6 +149,11 @@ class Receiver:
             DigestMismatch: a chunk is not what the manifest says.
             DiskError
         """
+        if self.bytes + len(block) > self._range.size:
+            raise DigestMismatch(
+                f"part {self._range.part}: more came than the {self._range.size} bytes from {self._range.start}",
+                hint="The source is not what it should be: try another one.",
+            )
         self._arrived(len(block))
         self.bytes += len(block)
         at = 0
