@@ -362,6 +362,8 @@ def _serve(server: Hostile, accepted: socket.socket, context: ssl.SSLContext | N
     with contextlib.suppress(OSError), contextlib.ExitStack() as stack:
         stack.callback(accepted.close)
         accepted.settimeout(60)
+        # A head and its body go out in two pieces: without this each answer would wait for an acknowledgement.
+        accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if context is not None:
             wire = stack.enter_context(context.wrap_socket(accepted, server_side=True))
         with server._lock:
