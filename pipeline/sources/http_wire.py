@@ -85,6 +85,9 @@ class _Answer(http.client.HTTPResponse):
             return 0
         if self.chunked:
             data = self.read1(len(view))
+            if len(data) > len(view):
+                # http.client takes a chunk of -5 bytes for all that it has.
+                raise http.client.HTTPException("a chunk of no possible size")
             view[: len(data)] = data
             return len(data)
         if self.length is None:

@@ -73,6 +73,15 @@ def test_body_longer_than_declared_is_cut_and_its_connection_ended(server, reade
     assert server.connections == 3
 
 
+@pytest.mark.parametrize("size", [10, 5000, SIZE])
+def test_chunk_of_negative_size_ends_in_a_refusal_or_in_no_more_than_was_asked_for(server, reader, size):
+    server.behave(hostile.negative_chunk)
+    got = Got()
+    with pytest.raises((SourceLied, StoreUnavailable)):
+        reader.read_range(PART, START, size, got, total=len(BODY))
+    assert len(got.data) <= size
+
+
 def test_source_that_ignores_ranges_is_noticed(server, reader):
     read(reader)
     assert reader.honours_ranges is True

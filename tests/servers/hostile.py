@@ -213,6 +213,15 @@ def chunked_without_end(talk: Talk) -> bool:
     return False
 
 
+def negative_chunk(talk: Talk) -> bool:
+    talk.head(206, "Transfer-Encoding: chunked", talk.span())
+    half = len(talk.asked) // 2
+    talk.send(b"%x\r\n%b\r\n-5\r\n" % (half, talk.asked[:half]))
+    for _ in range(1000):
+        talk.send(b"!" * 8192)
+    return False
+
+
 def endless_trailers(talk: Talk) -> bool:
     talk.head(206, "Transfer-Encoding: chunked", talk.span())
     talk.send(b"%x\r\n%b\r\n0\r\n" % (len(talk.asked), talk.asked))
