@@ -141,9 +141,9 @@ def fetch_release(order: FetchOrder, supply: Supply, listen: Listener, *, dry: b
             arrival.carry_out(supply.reach, order.connections, supply.patience)
         # Dependencies first: who sees the release finds what it needs beside it.
         for arrival in reversed(coming):
-            arrival.take_place()
+            arrival.take_place(supply.installs, learned.url)
         for arrival in arrivals:
-            arrival.remember(supply.cache, supply.installs, learned.url)
+            arrival.remember(supply.cache, supply.installs)
         heard.listen(StepFinished(STEP, len(coming), sum(one.bytes_fetched for one in coming), time.monotonic() - begun))
     return _fetched(learned, arrivals, supply, heard, started)
 

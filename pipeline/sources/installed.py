@@ -28,6 +28,8 @@ from pipeline.manifest import Manifest
 from pipeline.wire import decode_document, decode_manifest, encode_document
 
 FORMAT = "modelport-installed"
+_NEXT = ".next"
+_HINT = "Check free space, and who owns the state folder."
 FRESH_S = 3600
 
 
@@ -72,8 +74,10 @@ class Installs:
             if record is not None and Path(record.folder).is_dir():
                 yield record
 
-    def keep(self, record: InstallRecord, manifest: bytes) -> None:
-        """Record a folder; ``manifest`` are the verified bytes that ``record`` names by digest.
+    def intend(self, record: InstallRecord, manifest: bytes) -> None:
+        """Note that a folder is about to get its name; ``manifest`` are the verified bytes that ``record`` names by digest.
+
+        ``confirm`` makes it the folder's record: until then what was there before stays recorded.
 
         Raises:
             DiskError
@@ -82,16 +86,36 @@ class Installs:
             (self.place / "manifests").mkdir(mode=0o700, parents=True, exist_ok=True)
             # The record last: it must never name what is not there.
             _write(self._manifest_file(record.manifest_sha256), manifest)
-            _write(self._file(Path(record.folder)), encode_document(record))
-            self._forget_unnamed()
+            _write(self._next(Path(record.folder)), encode_document(record))
         except OSError as error:
             raise DiskError(
                 f"cannot record the installed folder in {self.place}: {error.strerror}",
-                hint="Check free space and who owns the state folder; the folder itself is complete.",
+                hint=_HINT,
             ) from error
 
+    def intended(self, folder: Path, manifest_sha256: Sha256) -> bool:
+        """Tell whether a run meant to put this release there and was not seen to end."""
+        record = self._read(self._next(folder))
+        return record is not None and record.manifest_sha256 == manifest_sha256
+
+    def confirm(self, folder: Path) -> None:
+        """Record the folder as it was intended: it was found to be so.
+
+        Raises:
+            DiskError
+        """
+        try:
+            self._next(folder).replace(self._file(folder))
+            self._forget_unnamed()
+        except FileNotFoundError:
+            # Another process confirmed it.
+            return
+        except OSError as error:
+            raise DiskError(f"cannot record the installed folder in {self.place}: {error.strerror}", hint=_HINT) from error
+
     def _forget_unnamed(self) -> None:
-        named = {record.manifest_sha256 for name in self.place.glob("*.json") if (record := self._read(name))}
+        names = [*self.place.glob("*.json"), *self.place.glob(f"*{_NEXT}")]
+        named = {record.manifest_sha256 for name in names if (record := self._read(name))}
         for path in (self.place / "manifests").glob("*.json"):
             # A fresh one may be that of another process whose record is about to come.
             with suppress(FileNotFoundError):
@@ -100,6 +124,9 @@ class Installs:
 
     def _file(self, folder: Path) -> Path:
         return self.place / f"{sha256_of(os.fsencode(folder))[:32]}.json"
+
+    def _next(self, folder: Path) -> Path:
+        return self._file(folder).with_suffix(_NEXT)
 
     def _manifest_file(self, sha256: Sha256) -> Path:
         return self.place / "manifests" / f"{sha256}.json"
@@ -111,7 +138,7 @@ class Installs:
             # Nothing is guessed from a damaged record: the folder counts as one that we do not know.
             return None
         usable = record.format == FORMAT and record.format_version == 1 and is_hex64(record.manifest_sha256)
-        return record if usable and self._file(Path(record.folder)) == name else None
+        return record if usable and self._file(Path(record.folder)).stem == name.stem else None
 
 
 def _write(name: Path, data: bytes) -> None:

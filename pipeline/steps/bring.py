@@ -143,16 +143,25 @@ class Arrival:
             finally:
                 self.bytes_fetched += assembly.bytes
 
-    def take_place(self) -> None:
-        """Make it durable and give it its name.
+    def take_place(self, installs: Installs, source: str) -> None:
+        """Make it durable and give it its name; ``source`` is where it came from.
 
         Raises:
             DiskError, UsageError
         """
-        if self._landing is not None:
-            self._landing.settle(self.found.files)
-            self._landing.take_place()
-            remove_leftovers(self.destination)
+        if self._landing is None:
+            return
+        self._landing.settle(self.found.files)
+        chosen = [self.manifest.files[index].path for index in self.found.files]
+        record = InstallRecord(
+            folder=str(self.destination),
+            release=str(self.manifest.release),
+            manifest_sha256=self.sha256,
+            source=source,
+            files=() if len(chosen) == len(self.manifest.files) else tuple(chosen),
+        )
+        installs.intend(record, self.manifest_data)
+        self._landing.take_place()
 
     def replace_files(self, files: Sequence[int]) -> None:
         """Put these files in place of those of the folder, which stays as it is otherwise.
@@ -164,29 +173,23 @@ class Arrival:
             self._landing.settle(files)
             self._landing.replace_files(files)
 
-    def remember(self, cache: CacheFolder, installs: Installs, source: str) -> None:
-        """Keep its files in the cache, and record what the folder holds.
+    def remember(self, cache: CacheFolder, installs: Installs) -> None:
+        """Record what the folder holds, and keep the files that came in the cache.
+
+        What was there already may be somebody's own work: only what a fetch put there may a fetch replace.
 
         Raises:
             DiskError
         """
-        if self._landing is None:
-            # What was there already may be somebody's own work: only what a fetch put there may a fetch replace.
-            return
-        chosen = [self.manifest.files[index] for index in self.found.files]
-        installs.keep(
-            InstallRecord(
-                folder=str(self.destination),
-                release=str(self.manifest.release),
-                manifest_sha256=self.sha256,
-                source=source,
-                files=() if len(chosen) == len(self.manifest.files) else tuple(file.path for file in chosen),
-            ),
-            self.manifest_data,
-        )
-        for file in chosen:
-            cache.keep_file(self.destination / file.path, file)
-        cache.shrink()
+        if installs.intended(self.destination, self.sha256):
+            # A run that was killed after its rename may have left the old folder under the landing's name.
+            remove_leftovers(self.destination)
+            installs.confirm(self.destination)
+        if self._landing is not None:
+            for index in self.found.files:
+                file = self.manifest.files[index]
+                cache.keep_file(self.destination / file.path, file)
+            cache.shrink()
 
     def _whole(self) -> set[int]:
         """Files of the old folder that are right from end to end, mode included."""
