@@ -96,24 +96,10 @@ def delegate(targets: Targets, model: ModelName, keys: Sequence[Key], threshold:
 
 
 def delegated_models(targets: Targets) -> tuple[ModelName, ...]:
-    """The models that ``targets`` delegates, sorted. A role whose name no model can have is none, and never a key."""
+    """The models that ``targets`` delegates, sorted. A role whose name is no model's is none of ours."""
     if targets.delegations is None or targets.delegations.roles is None:
         return ()
     return tuple(ModelName(name) for name in sorted(targets.delegations.roles) if _is_model(name))
-
-
-def delegated_paths(targets: Targets, model: ModelName) -> tuple[str, ...]:
-    """The path patterns that ``targets`` delegates to a model's role."""
-    roles = (targets.delegations.roles if targets.delegations else None) or {}
-    return tuple(roles[model].paths or ()) if model in roles else ()
-
-
-def _is_model(name: str) -> bool:
-    try:
-        check_model(name)
-    except NameRefused:
-        return False
-    return True
 
 
 def role_keys(delegator: Root | Targets, role: str) -> tuple[Key, ...]:
@@ -123,6 +109,12 @@ def role_keys(delegator: Root | Targets, role: str) -> tuple[Key, ...]:
     except ValueError:
         return ()
     return tuple(delegator.get_key(keyid) for keyid in keyids)
+
+
+def delegated_paths(targets: Targets, model: ModelName) -> tuple[str, ...]:
+    """The path patterns that ``targets`` delegates to a model's role."""
+    roles = (targets.delegations.roles if targets.delegations else None) or {}
+    return tuple(roles[model].paths or ()) if model in roles else ()
 
 
 def next_snapshot(
@@ -166,6 +158,15 @@ def snapshot_life(snapshot: Snapshot) -> timedelta:
 def meta_versions(snapshot: Snapshot) -> dict[str, int]:
     """Role → version, as a snapshot names them."""
     return {name.removesuffix(".json"): meta.version for name, meta in snapshot.meta.items()}
+
+
+def _is_model(name: str) -> bool:
+    # A name becomes a key and a file: "../x" must never get that far.
+    try:
+        check_model(name)
+    except NameRefused:
+        return False
+    return True
 
 
 def _whole(at: datetime) -> datetime:
