@@ -16,7 +16,7 @@ from tuf.api.metadata import Root, Snapshot, TargetFile, Targets, Timestamp
 
 from pipeline.digest import Sha256, is_hex64, sha256_of
 from pipeline.errors import InvalidDocument, ModelportError, RollbackRefused, UnknownName
-from pipeline.layout import channel_target, manifest_target, model_paths, role_key, target_key
+from pipeline.layout import channel_target, manifest_target, role_key, target_key
 from pipeline.manifest import MANIFEST_BYTES
 from pipeline.release import Channel, ModelName, NameRefused, Release, check_channel
 from pipeline.trust.chain import TreeSource, read_capped
@@ -30,7 +30,7 @@ from pipeline.trust.facts import (
     pins_from_field,
 )
 from pipeline.trust.judge import Judge
-from pipeline.trust.roles import delegated_models, delegated_paths
+from pipeline.trust.roles import check_paths, delegated_models
 from pipeline.trust.sealed import TARGETS_BYTES, Sealed, check_meta, check_signed, open_sealed
 from pipeline.trust.state import StateDocument, TrustState
 
@@ -162,13 +162,7 @@ class View:
 
     def _load_model(self, model: ModelName) -> Sealed[Targets]:
         key = role_key(model, self.snapshot.signed.meta[f"{model}.json"].version)
-        paths = delegated_paths(self.delegator, model)
-        if paths != (model_paths(model),):
-            raise InvalidDocument(
-                f"targets {self.delegator.version} delegates {', '.join(paths) or 'no path'} to {model}, "
-                f"expected {model_paths(model)}",
-                hint=_HINT,
-            )
+        check_paths(self.delegator, model)
         role = load_targets(self.source, self.snapshot.signed, model, self.delegator, self.state)
         try:
             self.state.check(model, role, self.baseline, what=key)
