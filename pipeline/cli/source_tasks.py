@@ -17,8 +17,8 @@ from pipeline.cli.fetch_tasks import SOURCES
         "to": "Store that becomes the copy: a path, file:///…, s3://bucket/prefix or oss://bucket/prefix.",
         "to_endpoint": "URL of the endpoint of --to. Default: --endpoint.",
         "to_region": "Region of the bucket of --to. Default: --region.",
-        "model": "A model as in bert, or a release as in bert-v2.1.0; repeat it for more. Needed unless --all.",
-        "all": "Copy every release of every model. Default: off.",
+        "model": "A model as in bert, or a release as in bert-v2.1.0; repeat it for more. Default: all.",
+        "all": "Copy every release of every model, which is done without --model too. Default: off.",
         "delete": "Show what the copy holds that the source no longer has. Default: off.",
         "apply": "With --delete: remove it, once it was recorded 7 days ago (metadata 30) by an earlier run. Default: off.",
         "repair": "Replace objects of the copy that are not what their names say. Default: they are an error.",
@@ -43,7 +43,7 @@ def mirror(
     A copy that is newer than the source is left alone. Run again after any interruption: it goes on.
     Metadata is always copied whole. No key is needed, and the copy is trusted by the same root.
 
-    Example: invoke mirror --all --to /srv/mirror --source https://cdn.example/tree
+    Example: invoke mirror --to /srv/mirror --source https://cdn.example/tree
     Exit codes: 0 done, 2 unknown name or unsafe store, 3 altered objects, 4 trust or a copy newer than the source,
     5 source or store unreachable, 6 disk, 8 another tree stands there, 130 interrupted.
     """
@@ -53,8 +53,8 @@ def mirror(
     from pipeline.errors import UsageError
     from pipeline.mirroring import MirrorOrder, mirror_tree
 
-    if bool(model) == all:
-        raise UsageError("exactly one of --model and --all is needed", hint="Copy everything: --all; one model: --model bert")
+    if model and all:
+        raise UsageError("--model and --all contradict each other", hint="Copy everything: --all; one model: --model bert")
     if apply and not delete:
         raise UsageError("--apply goes with --delete", hint="Without --delete nothing is ever removed.")
     names = tuple(name for text in model if (name := name_of(text)) is not None)

@@ -58,7 +58,7 @@ def test_mirror_is_a_source_for_fetch_and_shows_what_it_would_delete(place):
 @pytest.mark.parametrize(
     "words, said",
     [
-        (["--to", "copy"], "--model and --all"),
+        (["--to", "copy", "--model", "bert", "--all"], "--model and --all"),
         (["--to", "copy", "--all", "--apply"], "--apply goes with --delete"),
     ],
 )
@@ -69,7 +69,7 @@ def test_mirror_refuses_what_does_not_go_together(place, words, said):
 
 
 def test_dry_mirror_writes_nothing(place):
-    done = answer(place("--dry", "mirror", "--all", "--to", "never", "--report", "json"))
+    done = answer(place("--dry", "mirror", "--to", "never", "--report", "json"))
     assert done["objects_copied"] == done["objects"] > 0
     assert not (place.folder / "never").exists()
 
