@@ -129,7 +129,7 @@ class Tree:
     def lay_out(self, release: str, *, needs: dict[str, str] | None = None, publish: bool = True, profile=None, **wishes) -> Path:
         source = lay_out(self.folder / "sources" / release, **wishes)
         if needs:
-            lines = "".join(f"  - {{model: {model}, version: '{versions}'}}\n" for model, versions in needs.items())
+            lines = "".join(f'  {model}: "{versions}"\n' for model, versions in needs.items())
             (source / "model.yaml").write_text(f"dependencies:\n{lines}")
         if publish:
             self.publish(release, source, profile=profile)
