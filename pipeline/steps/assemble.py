@@ -12,7 +12,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Protocol
 
 from pipeline.errors import DigestMismatch, Interrupted, ModelportError
@@ -58,7 +58,6 @@ class Assembly:
         listen: Listener,
         connections: int | None = None,
         patience: Patience | None = None,
-        finished: Callable[[Piece], None] = lambda _: None,
     ) -> None:
         self._source = source
         self._landing = landing
@@ -74,7 +73,6 @@ class Assembly:
         self._workers: list[threading.Thread] = []
         self._budget = Budget()
         self._decoders = Decoders(landing, self._budget, self._piece_done, self._fail)
-        self._piece_finished = finished
         self._count = threading.Lock()
         self._arrived_bytes = 0
 
@@ -193,7 +191,8 @@ class Assembly:
             self._listen(Progress(STEP, kept - receiver.bytes))
 
     def _piece_done(self, piece: Piece) -> None:
-        self._piece_finished(piece)
+        for target in piece.targets:
+            self._landing.begin_writeback(target.file, target.at, piece.chunk.plain)
 
     def _wait(self, seconds: float) -> None:
         if self._stop.wait(seconds):
