@@ -14,21 +14,22 @@ import pwd
 import shutil
 import socket
 import tempfile
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 from pipeline.digest import sha256_of
 from pipeline.errors import SettingsError
 from pipeline.events import Listener, ignore
-from pipeline.ports import ObjectStore
-from pipeline.setting_keys import nearest
+from pipeline.ports import ObjectStore, TreeReader
+from pipeline.setting_keys import KEYS, nearest
 from pipeline.settings import Settings
 
 if TYPE_CHECKING:
     from pipeline.place import Place
+    from pipeline.supply import Supply
 
 SCHEMES = ("file", "s3", "oss", "memory")
 
@@ -97,6 +98,96 @@ def open_place(
         by=whoami(),
         bytes_sent=opened.bytes_sent,
     )
+
+
+def open_supply(settings: Settings, *, offline: bool = False, listen: Listener = ignore) -> Supply:
+    """Open the sources of the settings, or the store where none is named, with what is trusted there and the cache.
+
+    Several sources serve one tree: what is trusted is kept under the first one's address.
+
+    Raises:
+        SettingsError: a source with an unknown scheme, or credentials that are not there.
+    """
+    from pipeline.sources.cachefolder import CacheFolder
+    from pipeline.sources.installed import Installs
+    from pipeline.sources.mirrors import Mirrors
+    from pipeline.supply import Supply
+    from pipeline.trust.state import TrustState
+
+    named = settings.source or ({"url": settings.store},)
+    readers = [open_reader(settings, one) for one in named]
+    first = readers[0].url
+    endpoint = "" if first.startswith("http") else settings.endpoint
+    return Supply(
+        sources=None if offline else Mirrors(readers, listen=listen),
+        state=TrustState(settings.places.state / "trust" / place_id(first, endpoint)),
+        cache=CacheFolder(settings.places.cache / "fetch", settings.cache_limit),
+        installs=Installs(settings.places.state / "installed"),
+        channel=named[0].get("channel", "stable"),
+    )
+
+
+def open_target(
+    settings: Settings, to: str, *, endpoint: str = "", region: str = "", dry: bool = False, listen: Listener = ignore
+) -> ObjectStore:
+    """Open the store that ``--to`` names; endpoint and region are those of the settings where they are not given.
+
+    Raises:
+        SettingsError: as ``open_store``.
+    """
+    target = replace(
+        settings,
+        store=str(KEYS["store"].check(to, "--to", Path.cwd())),
+        endpoint=endpoint or settings.endpoint,
+        region=region or settings.region,
+        origins={**settings.origins, "store": "--to"},
+    )
+    return open_store(target, dry=dry, listen=listen).store
+
+
+def store_folder(settings: Settings) -> Path | None:
+    """The folder of the settings' store, None where it is no directory."""
+    scheme = scheme_of(settings.store)
+    if scheme not in {"", "file"}:
+        return None
+    return _path_of(settings.store, settings.origins["store"]) if scheme else Path(settings.store)
+
+
+def trust_folder(url: str) -> str:
+    """Where trust in a web source lies below ``$XDG_STATE_HOME``."""
+    return f"modelport/trust/{place_id(url, '')}"
+
+
+def open_reader(settings: Settings, source: Mapping[str, Any]) -> TreeReader:
+    """Open one source.
+
+    Raises:
+        SettingsError: as ``open_supply``.
+    """
+    url, where = source["url"], settings.origins["source" if settings.source else "store"]
+    scheme = scheme_of(url)
+    if scheme in {"http", "https"}:
+        from pipeline.sources.auth import open_auth
+        from pipeline.sources.http import HttpReader
+        from pipeline.sources.proxies import Proxies
+
+        network = settings.network
+        return HttpReader(
+            url,
+            auth=open_auth(
+                source.get("auth", {}), settings.source_variables, urlsplit(url).hostname or "", where=f"{where}: auth"
+            ),
+            proxies=Proxies(network.https_proxy, network.http_proxy, network.no_proxy),
+            ca_file=network.ca_file or None,
+        )
+    if scheme in {"", "file"}:
+        from pipeline.sources.objects import FolderReader
+
+        return FolderReader(_path_of(url, where) if scheme else Path(url))
+    from pipeline.sources.objects import StoreReader
+    from pipeline.stores.retrying import RetryingStore
+
+    return StoreReader(RetryingStore(pick_store(replace(settings, store=url, origins={**settings.origins, "store": where}))))
 
 
 def set_aside(state: Path, home: Path) -> tuple[Path, Path]:

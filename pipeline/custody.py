@@ -21,6 +21,7 @@ from pipeline.place import Place
 from pipeline.release import ModelName
 from pipeline.steps.lease import TRUST, held_lease
 from pipeline.steps.probe import probe_store
+from pipeline.supply import Supply
 from pipeline.trust.ceremony import Signature, Staged, apply_staged, describe_staged, sign_staged, signatures_of, stage_changes
 from pipeline.trust.chain import newest_fingerprint, read_root, shows_root
 from pipeline.trust.changes import Change, Delegate
@@ -33,7 +34,7 @@ from pipeline.trust.renewal import renew_trust
 from pipeline.trust.roles import role_keys
 from pipeline.trust.rotate import TopKey, rotate_key, rotate_model_key
 from pipeline.trust.setup import init_on_first_use, init_trust, make_first_root, model_keys, own_keys, put_first_root
-from pipeline.trust.state import check_fingerprint
+from pipeline.trust.state import TrustState, check_fingerprint
 from pipeline.trust.survey import survey_store
 from pipeline.trust.view import View
 
@@ -110,10 +111,14 @@ def show_trust(place: Place) -> TrustShown:
     Raises:
         NotPinned: the message has the fingerprint that the tree shows.
     """
-    view = place.view()
-    document = place.state.read()
+    return describe_trust(place.view(), place.state)
+
+
+def describe_trust(view: View, state: TrustState) -> TrustShown:
+    """Say who signs a verified tree, and what this machine pins there."""
+    document = state.read()
     return TrustShown(
-        store=place.store.url,
+        store=view.source.url,
         fingerprint=view.fingerprint,
         root=view.root.version,
         signed_at=document.signed_at,
@@ -155,6 +160,25 @@ def pin_root(place: Place, fingerprint: str) -> TrustShown:
         )
     place.state.pin(fingerprint)
     return show_trust(place)
+
+
+def show_source(supply: Supply, listen: Listener) -> TrustShown:
+    """As ``show_trust``, of the tree that the sources serve.
+
+    Raises:
+        NotPinned: the message has the fingerprint that the tree shows.
+    """
+    return supply.read(lambda view: describe_trust(view, supply.state), listen)
+
+
+def pin_source(supply: Supply, fingerprint: str, listen: Listener) -> TrustShown:
+    """As ``pin_root``, of the tree that the sources serve.
+
+    Raises:
+        UsageError, NotPinned
+    """
+    supply.state.pin(fingerprint)
+    return show_source(supply, listen)
 
 
 def delegate_model(

@@ -17,6 +17,7 @@ The exit codes are a contract (docs/reference/exit-codes.md)::
     │   ├── SizeMismatch
     │   ├── PoisonedObject             a content name with other bytes
     │   ├── VerifyFailed
+    │   ├── SourceLied                 an answer contradicts what was asked or signed
     │   └── ObjectMissing              raised by ports; an integrity error when nobody expected it
     ├── TrustError                 4
     │   ├── KeyUnusable                missing, readable by others, wrong passphrase
@@ -28,6 +29,7 @@ The exit codes are a contract (docs/reference/exit-codes.md)::
     ├── UnavailableError           5   network, store or CDN
     │   ├── AccessDenied
     │   ├── WrongStore                 no such bucket, other region
+    │   ├── RedirectRefused            downgraded, endless, or to where it must not lead
     │   └── StoreUnavailable           retryable
     ├── DiskError                  6
     ├── LeftInLedger               7   done, but work is left
@@ -121,6 +123,10 @@ class VerifyFailed(IntegrityError):
     """A verification named at least one missing, short or wrong object."""
 
 
+class SourceLied(IntegrityError):
+    """A source answered with another range, size, encoding or document than it was asked for."""
+
+
 class ObjectMissing(IntegrityError):
     """The store has no object under this key."""
 
@@ -169,14 +175,19 @@ class WrongStore(UnavailableError):
     """The bucket does not exist, or stands in another region."""
 
 
+class RedirectRefused(UnavailableError):
+    """A redirect to plain http, to another scheme, into a private network, or one too many."""
+
+
 class StoreUnavailable(UnavailableError):
-    """Throttled, reset, timed out, or a server error."""
+    """Throttled, reset, timed out, or a server error. ``delivered`` bytes of a range had come before it broke."""
 
     retryable = True
 
-    def __init__(self, message: str, *, hint: str = "", retry_after_s: float | None = None) -> None:
+    def __init__(self, message: str, *, hint: str = "", retry_after_s: float | None = None, delivered: int = 0) -> None:
         super().__init__(message, hint=hint)
         self.retry_after_s = retry_after_s
+        self.delivered = delivered
 
 
 class DiskError(ModelportError):

@@ -101,6 +101,11 @@ def lease_key(release: Release | str, lease_id: str) -> str:
     return f"{LEASES}{release}.{lease_id}.json"
 
 
+def audit_key(record_id: str) -> str:
+    """Key of the record of one collection."""
+    return f"{AUDIT}{record_id}.json"
+
+
 def headers_for(key: str) -> ObjectHeaders:
     """Content type and cache rule of the object under ``key``."""
     if key.startswith(CONTROL):

@@ -9,10 +9,10 @@ next: ``plan``
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from typing_extensions import Buffer
 
@@ -128,6 +128,76 @@ class PartSource(Protocol):
 
     def part(self, blake3: str, *, start: int, size: int) -> Iterator[bytes]:
         """Yield ``size`` stored bytes of the part from ``start``. They are not verified yet."""
+        ...
+
+
+# What a range is handed to: a block is valid during the call only, for its memory is used again.
+Take = Callable[[memoryview], None]
+
+
+class Fresh(NamedTuple):
+    """An object as it is now; ``etag`` is "" where the source gives none."""
+
+    data: bytes
+    etag: str
+
+
+class NotModified(NamedTuple):
+    """The object still has the ``etag`` that was asked about."""
+
+    etag: str
+
+
+class TreeReader(Protocol):
+    """A read-only place that serves the tree: a web server, a directory, an object store.
+
+    * What it gives is not verified: sizes and digests are the caller's to check.
+    * Methods may be called from several threads at once.
+    """
+
+    @property
+    def url(self) -> str:
+        """Where this is, for people: no credentials in it."""
+        ...
+
+    @property
+    def requests(self) -> int:
+        """How many requests were made so far, redirects and repeated ones too."""
+        ...
+
+    def get(self, key: str, *, start: int = 0, size: int | None = None) -> Iterator[bytes]:
+        """Yield the bytes of an object, as ``ObjectStore.get`` does.
+
+        Raises:
+            ObjectMissing, SourceLied, AccessDenied, UnavailableError, StoreUnavailable, DiskError
+        """
+        ...
+
+    def read_range(self, key: str, start: int, size: int, take: Take, *, total: int | None = None) -> None:
+        """Hand exactly ``size`` bytes from ``start`` of an object to ``take``, in order, in blocks.
+
+        ``total`` is the object's size, where the caller knows it: an object of another size is refused before
+        its first byte. An error of ``take`` goes through.
+
+        Raises:
+            ObjectMissing: there is no such object.
+            SourceLied: another range, size, encoding or document came.
+            StoreUnavailable: it broke off after ``delivered`` bytes, which ``take`` has had.
+            AccessDenied, UnavailableError, DiskError
+        """
+        ...
+
+    def revalidate(self, key: str, etag: str, *, cap: int) -> Fresh | NotModified:
+        """Read a small object unless it still has ``etag``; "" asks for it in any case.
+
+        Raises:
+            InvalidDocument: it has more than ``cap`` bytes.
+            ObjectMissing, SourceLied, AccessDenied, UnavailableError, StoreUnavailable, DiskError
+        """
+        ...
+
+    def close(self) -> None:
+        """Let go of everything at once: reads under way end with an error."""
         ...
 
 

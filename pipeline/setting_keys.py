@@ -161,7 +161,7 @@ def _channel(value: Value, where: str, folder: Path) -> str:
 
 def _source(value: Value, where: str, folder: Path) -> tuple[Mapping[str, str], ...]:
     items = value if isinstance(value, list) else value.split() if isinstance(value, str) else [value]
-    one = _fields({"url": _place, "channel": _channel})
+    one = _fields({"url": _place, "channel": _channel, "auth": _fields({}, others=_text)})
     found = tuple(one({"url": item} if isinstance(item, str) else item, where, folder) for item in items)
     if not all("url" in item for item in found):
         raise _wrong(where, value, "a URL, a list of URLs, or mappings that have a url")
@@ -190,7 +190,10 @@ def _mapping_schema(**properties: Any) -> dict[str, Any]:
     return {"type": "object", "properties": properties, "additionalProperties": False}
 
 
-_SOURCE_SCHEMA = {"oneOf": [_URL_SCHEMA, _mapping_schema(url=_URL_SCHEMA, channel=_CHANNEL_SCHEMA) | {"required": ["url"]}]}
+_AUTH_SCHEMA = {"type": "object", "additionalProperties": {"type": "string"}, "required": ["kind"]}
+_SOURCE_SCHEMA = {
+    "oneOf": [_URL_SCHEMA, _mapping_schema(url=_URL_SCHEMA, channel=_CHANNEL_SCHEMA, auth=_AUTH_SCHEMA) | {"required": ["url"]}]
+}
 _KEY_SCHEMA = {"oneOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}
 
 KEYS: Mapping[str, Key] = {
@@ -206,7 +209,8 @@ KEYS: Mapping[str, Key] = {
     "source": Key(
         _source,
         [],
-        "Where releases are fetched from: a base URL or a list; each may name a `channel`. As a variable: URLs with spaces between.",
+        "Where releases are fetched from: a base URL or a list; each may name a `channel` and `auth`, "
+        "as in `{kind: bearer, token: NAME_OF_A_VARIABLE}` (also `none`, `basic`, `netrc`, `alibaba-a`, `cloudfront`). As a variable: URLs with spaces between.",
         {"oneOf": [*_SOURCE_SCHEMA["oneOf"], {"type": "array", "items": _SOURCE_SCHEMA}]},
     ),
     "cdn": Key(

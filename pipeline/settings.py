@@ -10,7 +10,7 @@ next: ``connect``
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -59,14 +59,14 @@ class Settings:
     """Every setting, checked. ``origins`` says where each came from; ``folder`` is where relative paths start.
 
     ``keys`` holds the URIs of a slot: root, targets, release, snapshot, timestamp, or a model's name;
-    ``key_variables`` the variables that ``envvar:`` URIs among them name.
+    ``key_variables`` the variables that ``envvar:`` URIs among them name, ``source_variables`` those that ``auth`` of a source names.
     """
 
     store: str
     endpoint: str
     region: str
     models_dir: Path
-    source: tuple[Mapping[str, str], ...]
+    source: tuple[Mapping[str, Any], ...]
     cdn: Mapping[str, Any]
     keys: Mapping[str, tuple[str, ...]]
     connections: int
@@ -78,6 +78,7 @@ class Settings:
     network: Network
     oss: OssCredentials
     key_variables: Mapping[str, str] = field(repr=False)
+    source_variables: Mapping[str, str] = field(repr=False)
     origins: Mapping[str, str]
 
     @property
@@ -119,6 +120,7 @@ def load_settings(flags: Mapping[str, str], environ: Mapping[str, str], folder: 
         network=read_network(environ),
         oss=read_oss(environ),
         key_variables=read_key_variables(values["keys"], environ),
+        source_variables=read_source_variables(values["source"], environ),
         origins=MappingProxyType(origins),
     )
 
@@ -195,6 +197,12 @@ def read_oss(environ: Mapping[str, str]) -> OssCredentials:
 def read_key_variables(keys: Mapping[str, tuple[str, ...]], environ: Mapping[str, str]) -> dict[str, str]:
     """Read the variables that ``envvar:NAME`` key URIs name; one that is not set is left out."""
     named = {uri.removeprefix("envvar:") for uris in keys.values() for uri in uris if uri.startswith("envvar:")}
+    return {name: environ[name] for name in sorted(named) if name in environ}
+
+
+def read_source_variables(sources: Sequence[Mapping[str, Any]], environ: Mapping[str, str]) -> dict[str, str]:
+    """Read the variables that ``auth`` of a source names; one that is not set is left out."""
+    named = {value for source in sources for value in source.get("auth", {}).values()}
     return {name: environ[name] for name in sorted(named) if name in environ}
 
 

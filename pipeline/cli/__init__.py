@@ -5,7 +5,7 @@
 * ``typable``: what to type next, with the flags that were given.
 * ``streams``: writing to readers who may go away.
 * ``masking``: the one place that takes secrets out of everything that is shown.
-* ``release_tasks``, ``trust_tasks``, ``dev_tasks``: the tasks, one module a group. They import walks inside
+* ``release_tasks``, ``fetch_tasks``, ``source_tasks``, ``trust_tasks``, ``dev_tasks``: the tasks, one module a group. They import walks inside
   their bodies, because ``invoke --list`` imports all of them and must stay as quick as ``invoke --version``.
 * ``namespace``: all tasks, in the order of the walk.
 * ``program``: the installed script ``modelport``: the same namespace without a checkout.

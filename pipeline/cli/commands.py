@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from pipeline.place import Place
     from pipeline.ports import ObjectStore
     from pipeline.settings import Settings
+    from pipeline.supply import Supply
 
 # The flags of a task that opens a store.
 STORE = ("store", "endpoint", "region")
@@ -46,6 +47,8 @@ SETTING_HELP = {
     "endpoint": "URL of an S3-compatible or OSS endpoint. Default: the vendor's own.",
     "region": "Region of the bucket. Default: the vendor's own chain.",
     "models_dir": "Folder that holds one folder per release. Default models.",
+    "source": "Where to fetch from: URLs with spaces between (http, https, file, s3, oss) or a path. Default: the store.",
+    "cache_limit": "Most bytes that the fetch cache keeps, such as 20GiB; 0 keeps nothing. Default 20GiB.",
     "connections": "Transfers at the same time. Default 8.",
     "part_size": "Largest part, such as 64MiB. Default: 64, 128 or 256 MiB by the release's size and the prefetch quota.",
 }
@@ -99,6 +102,12 @@ class Run:
 
         ask = ask_passphrase if sys.stdin.isatty() and sys.stderr.isatty() else None
         return open_place(self.settings, dry=self.dry, listen=self.listen, passphrase=ask)
+
+    def supply(self, *, offline: bool = False) -> Supply:
+        """The sources with what is trusted there, the cache and what is installed; ``offline`` asks nobody."""
+        from pipeline.connect import open_supply
+
+        return open_supply(self.settings, offline=offline, listen=self.listen)
 
     @property
     def store(self) -> ObjectStore:

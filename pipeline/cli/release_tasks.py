@@ -7,6 +7,8 @@ next: ``trust_tasks``
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from pipeline.cli.commands import STORE, UNSAFE_HELP, Answer, Run, command
 from pipeline.errors import UsageError
 
@@ -152,19 +154,40 @@ def publish(
 
 
 @command(
-    settings=STORE,
+    settings=("source", *STORE, "connections"),
     help={
-        "model": "The release to prove, as in bert-v2.1.0.",
+        "model": "The release to prove, as in bert-v2.1.0. With --folder: what it should hold. Default: what was fetched there.",
+        "folder": "Prove an installed folder instead of the store; asks no source for what a fetch put there.",
+        "repair": "With --folder: fetch the chunks that are wrong, and nothing else. Default: off.",
+        "offline": "With --folder: make no request at all. Default: off.",
         "sample": "Percent of the parts to read and hash, as in 5%. Default 0: sizes and the store's own digests.",
         "all": "Read, hash and decode every part. Default: off.",
     },
 )
-def verify(run: Run, *, model: str, sample: str = "", all: bool = False) -> Answer:  # noqa: A002 (the flag's name)
+def verify(
+    run: Run,
+    *,
+    model: str = "",
+    folder: str = "",
+    repair: bool = False,
+    offline: bool = False,
+    sample: str = "",
+    all: bool = False,  # noqa: A002 (the flag's name)
+) -> Answer:
     """Prove a release's objects in the store against its signed manifest; names each missing, short or wrong one.
+
+    With --folder it proves an installed folder instead: every altered, extra or missing file is named.
 
     Example: invoke verify --model bert-v2.1.0 --all
     Exit codes: 0 all is right, 2 unknown release, 3 a finding (each is named), 4 trust, 5 store.
     """
+    if folder:
+        return _verify_folder(run, model, folder, repair=repair, offline=offline)
+    if not model or repair or offline:
+        raise UsageError(
+            "--repair and --offline go with --folder" if repair or offline else "--model or --folder is needed",
+            hint="invoke verify --model bert-v2.1.0 proves the store, invoke verify --folder models/bert-v2.1.0 a folder.",
+        )
     from pipeline.cli.orders import percent_of
     from pipeline.cli.summaries import verify_summary
     from pipeline.release import Release
@@ -173,6 +196,23 @@ def verify(run: Run, *, model: str, sample: str = "", all: bool = False) -> Answ
     percent = percent_of(sample, all_of_it=all)
     verified = verify_release(Release.parse(model), run.place, run.listen, sample_percent=percent)
     return Answer(verified, verify_summary(verified))
+
+
+def _verify_folder(run: Run, model: str, folder: str, *, repair: bool, offline: bool) -> Answer:
+    from pipeline.cli.fetch_orders import absolute, fixed_connections
+    from pipeline.cli.fetch_summaries import folder_summary
+    from pipeline.release import Release
+    from pipeline.verify_folder import verify_folder
+
+    verified = verify_folder(
+        absolute(Path(folder)),
+        run.supply(offline=offline),
+        run.listen,
+        release=Release.parse(model) if model else None,
+        repair=repair and not run.dry,
+        connections=fixed_connections(run.settings),
+    )
+    return Answer(verified, folder_summary(verified))
 
 
 @command(settings=STORE, help={"model": "A release as in bert-v2.1.0, or a model as in bert. Default: everything."})

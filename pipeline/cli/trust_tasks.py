@@ -39,31 +39,40 @@ def init(run: Run, *, allow_unsafe_store: bool = False) -> Answer:
     return _shown(begin_trust(run.place, run.listen, allow_unsafe=allow_unsafe_store))
 
 
-@trust_command(settings=STORE, help={})
+@trust_command(settings=("source", *STORE), help={})
 def show(run: Run) -> Answer:
     """Show the newest root's fingerprint, who signs which role until when, and what this machine pins.
+
+    Of the sources where --source or only they are set, else of the store.
 
     Everything is verified from the pin first.
 
     Example: invoke trust.show
     Exit codes: 0 done, 3 metadata is damaged, 4 not pinned, expired or wrongly signed, 5 the store cannot be reached.
     """
-    from pipeline.custody import show_trust
+    from pipeline.custody import show_source, show_trust
 
+    if _reads_sources(run):
+        return _shown(show_source(run.supply(), run.listen))
     return _shown(show_trust(run.place))
 
 
 @trust_command(
-    settings=STORE, help={"fingerprint": "sha256 of any root of the tree, 64 hex digits, from the people who publish it."}
+    settings=("source", *STORE),
+    help={"fingerprint": "sha256 of any root of the tree, 64 hex digits, from the people who publish it."},
 )
 def pin(run: Run, *, fingerprint: str) -> Answer:
     """Trust a tree by the fingerprint of one of its roots, told by its owner and never taken from the tree itself.
 
-    Example: invoke trust.pin --store s3://bucket/models --fingerprint 9f86d081884c7d65…
+    What is pinned is the store, or the sources where --source or only they are set.
+
+    Example: invoke trust.pin --source https://models.example.org --fingerprint 9f86d081884c7d65…
     Exit codes: 0 done, 2 not a fingerprint, 4 no root of the tree has it, 5 the store cannot be reached.
     """
-    from pipeline.custody import pin_root
+    from pipeline.custody import pin_root, pin_source
 
+    if _reads_sources(run):
+        return _shown(pin_source(run.supply(), fingerprint, run.listen))
     return _shown(pin_root(run.place, fingerprint))
 
 
@@ -191,6 +200,11 @@ def apply(run: Run, *, change: str, allow_unsafe_store: bool = False) -> Answer:
     from pipeline.trust.ceremony import read_staged
 
     return _signed(apply_change(run.place, read_staged(_read(change)), run.listen, allow_unsafe=allow_unsafe_store))
+
+
+def _reads_sources(run: Run) -> bool:
+    origins = run.settings.origins
+    return origins["source"] == "--source" or (origins["source"] != "default" and origins["store"] == "default")
 
 
 def _shown(shown: TrustShown) -> Answer:

@@ -62,9 +62,10 @@ def read_view(
         judge.record = lambda message: state.note(message, judge.at)
     judge.check_fresh(root.signed, role_key("root", root.version))
     older = _check_role(state, root, timestamp, judge, baseline, what=TIMESTAMP)
-    if not older:
-        state.record({"timestamp": timestamp}, signed_at=_signed_time(timestamp, judge))
+    signed = None if older else _signed_time(timestamp, judge)
     judge.check_fresh(timestamp.signed, TIMESTAMP)
+    if not older:
+        state.record({"timestamp": timestamp}, signed_at=signed)
     snapshot = load_snapshot(source, timestamp.signed)
     what = role_key("snapshot", snapshot.version)
     older = _check_role(state, root, snapshot, judge, baseline, what=what) or older
@@ -80,9 +81,10 @@ def read_view(
         state.record({"snapshot": snapshot}, claims=meta_versions(snapshot.signed))
         targets = load_targets(source, snapshot.signed, "targets", root.signed, state)
         state.check("targets", targets, baseline, what=role_key("targets", targets.version))
-        state.record({"targets": targets})
         delegator = targets
     judge.check_fresh(targets.signed, role_key("targets", targets.version))
+    if not older:
+        state.record({"targets": targets})
     return View(
         source,
         state,

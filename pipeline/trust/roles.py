@@ -26,6 +26,7 @@ from tuf.api.metadata import (
     Timestamp,
 )
 
+from pipeline.errors import InvalidDocument
 from pipeline.layout import model_paths
 from pipeline.release import ModelName, NameRefused, check_model
 from pipeline.trust.facts import SIGNED_AT, instant_text, signed_at
@@ -109,6 +110,21 @@ def role_keys(delegator: Root | Targets, role: str) -> tuple[Key, ...]:
     except ValueError:
         return ()
     return tuple(delegator.get_key(keyid) for keyid in keyids)
+
+
+def check_paths(targets: Targets, model: ModelName) -> None:
+    """Refuse a delegation of ``model`` for other paths than its own: a role is believed for what was given to it alone.
+
+    Raises:
+        InvalidDocument
+    """
+    roles = (targets.delegations.roles if targets.delegations else None) or {}
+    paths = tuple(roles[model].paths or ()) if model in roles else ()
+    if paths != (model_paths(model),):
+        raise InvalidDocument(
+            f"targets {targets.version} delegates {', '.join(paths) or 'no path'} to {model}, expected {model_paths(model)}",
+            hint="The tree was not written by modelport, or it was altered: try another source.",
+        )
 
 
 def next_snapshot(

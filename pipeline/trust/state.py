@@ -126,13 +126,17 @@ class TrustState:
 
         Where its snapshot or timestamp keys are others than those of ``before``, what was seen of
         these roles is forgotten, and the signed time with them: fast-forward recovery, as in the
-        TUF specification §5.3.11.
+        TUF specification §5.3.11. A new snapshot key lets the versions of targets and models begin
+        anew too, for the old one vouched for them.
         """
         with self._changed() as document:
             if document.root >= root.version:
                 return
             self._file(f"roots/{root.version}.root.json", root.data)
             changed = {role for role in root.signed.roles if before and _keys(before, role) != _keys(root, role)}
+            if "snapshot" in changed:
+                # Versions of these roles were believed because the old snapshot key named them.
+                changed |= document.seen.keys() - {"root"}
             if changed & {"snapshot", "timestamp"}:
                 changed |= {"snapshot", "timestamp"}
             kept = msgspec.structs.replace(
@@ -200,6 +204,13 @@ class TrustState:
                 if known is None or known.version < sealed.version:
                     self._file(f"metadata/{role}.json", sealed.data)
                     seen[role] = Seen(sealed.version, sealed.signed_sha256)
+                elif (
+                    known == Seen(sealed.version, sealed.signed_sha256)
+                    and sealed.metadata.signatures
+                    and self.copy(role) != sealed.data
+                ):
+                    # A publisher records what it is about to sign: the copy with signatures takes its place.
+                    self._file(f"metadata/{role}.json", sealed.data)
             merged = dict(document.claims)
             for role, version in (claims or {}).items():
                 merged[role] = max(version, merged.get(role, 0))

@@ -31,7 +31,7 @@ from pipeline.trust.facts import (
     pins_from_field,
 )
 from pipeline.trust.judge import Judge
-from pipeline.trust.roles import delegated_models
+from pipeline.trust.roles import check_paths, delegated_models
 from pipeline.trust.sealed import TARGETS_BYTES, Sealed, check_meta, check_signed, open_sealed
 from pipeline.trust.state import StateDocument, TrustState
 from pipeline.wire import decode_manifest
@@ -178,6 +178,7 @@ class View:
 
     def _load_model(self, model: ModelName) -> Sealed[Targets]:
         key = role_key(model, self.snapshot.signed.meta[f"{model}.json"].version)
+        check_paths(self.delegator, model)
         role = load_targets(self.source, self.snapshot.signed, model, self.delegator, self.state)
         try:
             self.state.check(model, role, self.baseline, what=key)

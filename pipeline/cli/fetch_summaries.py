@@ -1,0 +1,43 @@
+"""What a person reads after fetch, ``verify --folder`` and ``cache.clean``.
+
+Takes the results of walks, gives text.
+
+next: ``fetch_tasks``
+"""
+
+from __future__ import annotations
+
+from pipeline.cli.report import spell_size as size_text
+from pipeline.fetch import Fetched
+from pipeline.sources.cachefolder import Removed
+from pipeline.verify_folder import FolderVerified
+
+
+def fetch_summary(done: Fetched) -> str:
+    """After ``fetch``."""
+    verb = "already there" if done.already_there else "fetched"
+    lines = [
+        f"{verb}: {done.release}",
+        f"  folder     {done.folder}",
+        f"  files      {done.files}, {size_text(done.bytes)}, every byte verified",
+        f"  network    {size_text(done.bytes_fetched)} in {done.requests} requests; {size_text(done.bytes_reused)} were here",
+    ]
+    lines += [f"  needs      {one.release} in {one.folder}" for one in done.dependencies]
+    lines += [
+        f"  source     {one.url}: {size_text(one.bytes)} in {one.seconds:.1f} s"
+        + (f"; dropped: {one.dropped}" if one.dropped else "")
+        for one in done.sources
+    ]
+    lines.append(f"  took       {done.seconds:.1f} s\nnext: invoke verify --folder {done.folder}")
+    return "\n".join(lines)
+
+
+def folder_summary(done: FolderVerified) -> str:
+    """After ``verify --folder``."""
+    repaired = f"; put right: {', '.join(done.repaired)} ({size_text(done.bytes_fetched)} fetched)" if done.repaired else ""
+    return f"{done.folder} is {done.release}: {done.files} files, {size_text(done.bytes)}, in {done.seconds:.1f} s{repaired}"
+
+
+def clean_summary(done: Removed) -> str:
+    """After ``cache.clean``."""
+    return f"removed {done.files} entries, {size_text(done.bytes)}; {done.left_files} are left, {size_text(done.left_bytes)}"

@@ -1,0 +1,135 @@
+"""What a person reads after mirror, doctor, bench and export.
+
+Takes the results of walks, gives text.
+
+next: ``source_tasks``
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pipeline.bench import Benched
+from pipeline.cli.summaries import size_text
+from pipeline.doctor import Diagnosis
+from pipeline.export import Exported
+from pipeline.mirroring import Mirrored
+from pipeline.plan.partlists import LIST_NAMES, SCRIPT
+from pipeline.steps.examine import SourceHealth
+
+SHOWN = 20
+
+
+def mirror_summary(done: Mirrored, *, applied: bool) -> str:
+    """After ``mirror``."""
+    now = "moved to" if done.moved else "stands at"
+    lines = [
+        f"{done.store} mirrors {done.source}: it {now} snapshot {done.announced}",
+        f"  releases     {len(done.releases)}, models {len(done.models)}",
+        f"  objects      {done.objects}, {size_text(done.bytes)}; copied {done.objects_copied}, {size_text(done.bytes_copied)}",
+        f"  fingerprint  {done.root_fingerprint}",
+    ]
+    deleted = [one for one in done.garbage if one.deleted]
+    left = [one for one in done.garbage if not one.deleted]
+    if deleted:
+        lines.append(f"  deleted      {len(deleted)} objects, {size_text(sum(one.size for one in deleted))}")
+    if left:
+        lines.append(f"  not needed   {len(left)} objects, {size_text(sum(one.size for one in left))}")
+        lines += [f"    {one.key}  {f'may go at {one.due_at}' if one.due_at else 'not recorded yet'}" for one in left[:SHOWN]]
+        lines += [f"    … and {len(left) - SHOWN} more"] if len(left) > SHOWN else []
+        if not applied:
+            lines.append(
+                "next: add --apply to record them now, and to remove them once they were recorded for 7 days (metadata 30)"
+            )
+    return "\n".join(lines)
+
+
+def doctor_summary(found: Diagnosis) -> str:
+    """After ``doctor``."""
+    lines = [line for source in found.sources for line in _source_lines(source)]
+    kernel = found.kernel
+    buffers = f"receive {_size(kernel.receive_buffer_bytes)}, send {_size(kernel.send_buffer_bytes)} a connection"
+    scaling = {True: "on", False: "off", None: "unknown"}[kernel.window_scaling]
+    lines += [
+        "kernel",
+        f"  congestion   {kernel.congestion_control or 'unknown'} by default; a fetch may choose {', '.join(kernel.usable) or 'none'}",
+        f"  buffers      {buffers}; window scaling {scaling}",
+    ]
+    lines += [f"  would help   {change.line}\n               {change.why}" for change in kernel.changes]
+    lines.append("settings")
+    rows = [(row.name, row.value, row.origin) for row in found.settings]
+    return "\n".join([*lines, *_columns(rows, indent="  ")])
+
+
+def _source_lines(source: SourceHealth) -> list[str]:
+    lines = [f"{source.url}: {'works' if source.works else 'does not work'}"]
+    if source.works:
+        rate = f"{size_text(source.bytes_per_s)}/s over {size_text(source.sample_bytes)}" if source.bytes_per_s else "not known"
+        ranges = {True: "yes", False: "no", None: "not known"}[source.ranges]
+        etag = f"{source.etag or 'none'}{', revalidates' if source.revalidates else ''}"
+        lines += [
+            f"  latency      {source.latency_ms} ms, first answer after {source.first_ms} ms",
+            f"  throughput   {rate}; ranges: {ranges}",
+            f"  ETag         {etag}",
+        ]
+        if source.clock_skew_s is not None:
+            lines.append(f"  clock        {source.clock_skew_s:+.1f} s from ours")
+        if source.tls:
+            lines.append(f"  TLS          {source.tls}, issued by {source.tls_issuer}, until {source.tls_until}")
+        if source.congestion_control:
+            lines.append(f"  congestion   {source.congestion_control}")
+        if source.snapshot is not None:
+            lines.append(
+                f"  trust        snapshot {source.snapshot} until {source.snapshot_expires_at}, {source.root_fingerprint}"
+            )
+    return [*lines, *(f"  fault        {fault}" for fault in source.faults)]
+
+
+def bench_summary(done: Benched) -> str:
+    """After ``bench``."""
+    head = ("program", "release", "size", "connections", "seconds", "CPU s", "per second", "× ours", "verified")
+    rows = [
+        (
+            row.program,
+            row.release,
+            size_text(row.bytes),
+            str(row.connections),
+            f"{row.seconds:.2f}",
+            f"{row.cpu_seconds:.2f}",
+            size_text(row.bytes_per_s),
+            "" if row.ratio is None else f"{row.ratio:.2f}",
+            row.verified,
+        )
+        for row in done.rows
+    ]
+    lines = [f"from {done.url}", *_columns([head, *rows], indent="")]
+    if done.not_installed:
+        lines.append(f"not installed: {', '.join(done.not_installed)}")
+    return "\n".join(lines)
+
+
+def export_summary(done: Exported) -> str:
+    """After ``export``."""
+    name = next(found for form, found in LIST_NAMES.items() if form == done.format)
+    start = {
+        "metalink": f"aria2c --metalink-file={name}",
+        "aria2": f"aria2c --input-file={name} --max-concurrent-downloads=4",
+        "curl": f"curl --config {name}",
+    }[done.format]
+    return "\n".join(
+        [
+            f"{done.release}: {done.parts} parts, {size_text(done.bytes)}, become {done.files} files",
+            f"  written      {', '.join(done.written)} in {done.folder}",
+            f"  from         {', '.join(done.urls)}",
+            f"next: in a folder with these files: {start} && sh {SCRIPT}",
+        ]
+    )
+
+
+def _size(size: int | None) -> str:
+    return "unknown" if size is None else size_text(size)
+
+
+def _columns(rows: Sequence[Sequence[str]], *, indent: str) -> list[str]:
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))] if rows else []
+    return [(indent + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))).rstrip() for row in rows]

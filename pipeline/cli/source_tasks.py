@@ -1,0 +1,152 @@
+"""The tasks around sources: copy one, examine all, measure one, and lists for people without modelport.
+
+Takes flags, gives the answers of the walks. Walks are imported inside the tasks (see ``pipeline.cli``).
+
+next: ``trust_tasks``
+"""
+
+from __future__ import annotations
+
+from pipeline.cli.commands import Answer, Run, command
+from pipeline.cli.fetch_tasks import SOURCES
+
+
+@command(
+    settings=(*SOURCES, "connections"),
+    help={
+        "to": "Store that becomes the copy: a path, file:///…, s3://bucket/prefix or oss://bucket/prefix.",
+        "to_endpoint": "URL of the endpoint of --to. Default: --endpoint.",
+        "to_region": "Region of the bucket of --to. Default: --region.",
+        "model": "A model as in bert, or a release as in bert-v2.1.0; repeat it for more. Default: all.",
+        "all": "Copy every release of every model, which is done without --model too. Default: off.",
+        "delete": "Show what the copy holds that the source no longer has. Default: off.",
+        "apply": "With --delete: remove it, once it was recorded 7 days ago (metadata 30) by an earlier run. Default: off.",
+        "repair": "Replace objects of the copy that are not what their names say. Default: they are an error.",
+        "allow_unsafe_store": "Copy to a store without conditional writes: only if nobody else writes there. Default: refused.",
+    },
+)
+def mirror(
+    run: Run,
+    *,
+    to: str,
+    to_endpoint: str = "",
+    to_region: str = "",
+    model: tuple[str, ...] = (),
+    all: bool = False,  # noqa: A002 (the flag's name)
+    delete: bool = False,
+    apply: bool = False,
+    repair: bool = False,
+    allow_unsafe_store: bool = False,
+) -> Answer:
+    """Copy the signed tree unchanged from the source into a store: what is missing, verified, the timestamp last.
+
+    A copy that is newer than the source is left alone. Run again after any interruption: it goes on.
+    Metadata is always copied whole. No key is needed, and the copy is trusted by the same root.
+
+    Example: invoke mirror --to /srv/mirror --source https://cdn.example/tree
+    Exit codes: 0 done, 2 unknown name or unsafe store, 3 altered objects, 4 trust or a copy newer than the source,
+    5 source or store unreachable, 6 disk, 8 another tree stands there, 130 interrupted.
+    """
+    from pipeline.cli.orders import name_of
+    from pipeline.cli.source_summaries import mirror_summary
+    from pipeline.connect import open_target, whoami
+    from pipeline.errors import UsageError
+    from pipeline.mirroring import MirrorOrder, mirror_tree
+
+    if model and all:
+        raise UsageError("--model and --all contradict each other", hint="Copy everything: --all; one model: --model bert")
+    if apply and not delete:
+        raise UsageError("--apply goes with --delete", hint="Without --delete nothing is ever removed.")
+    names = tuple(name for text in model if (name := name_of(text)) is not None)
+    order = MirrorOrder(names, delete, apply, repair, allow_unsafe_store, run.settings.connections)
+    store = open_target(run.settings, to, endpoint=to_endpoint, region=to_region, dry=run.dry, listen=run.listen)
+    done = mirror_tree(order, run.supply(), store, run.listen, by=whoami(), dry=run.dry)
+    return Answer(done, mirror_summary(done, applied=apply))
+
+
+@command(settings=(*SOURCES, "connections", "cache_limit"), help={})
+def doctor(run: Run) -> Answer:
+    """Examine every source, the kernel's network settings, and the settings here with where each came from.
+
+    Of each source: reachable, latency, ranges, ETag, throughput over a sample, clock, TLS issuer, trust. A source that
+    does not work is reported; the run fails only when none works.
+
+    Example: invoke doctor
+    Exit codes: 0 at least one source works, 2 settings, 5 none works.
+    """
+    from pipeline.cli.source_orders import setting_rows
+    from pipeline.cli.source_summaries import doctor_summary
+    from pipeline.doctor import diagnose
+    from pipeline.errors import UnavailableError
+
+    found = diagnose(run.supply(), setting_rows(run.settings), run.listen)
+    left = None
+    if not found.working:
+        left = UnavailableError(f"none of {len(found.sources)} sources works", hint="The report says of each why.")
+    return Answer(found, doctor_summary(found), left=left)
+
+
+@command(
+    settings=SOURCES,
+    help={
+        "model": "A release, as in bert-v2.1.0 or bert@stable; repeat it for more sizes. Default: the largest release.",
+        "at": "Number of connections; repeat it for more. Default: 1, 4, 16.",
+        "repeat": "How often each is measured, in turn; medians are shown. Default 3.",
+        "work": "Folder to write in, each time anew. Default: the system's folder for temporary files.",
+    },
+)
+def bench(run: Run, *, model: tuple[str, ...] = (), at: tuple[str, ...] = (), repeat: str = "", work: str = "") -> Answer:
+    """Measure fetching: size, connections, seconds, CPU; beside curl and aria2c where they are installed.
+
+    Without a source, the working folder's store is served on this machine for the length of the run.
+
+    Example: invoke bench --model bert-v2.1.0 --at 4
+    Exit codes: 0 done, 2 unknown release or nothing to measure against, 4 trust, 5 the source failed, 6 disk.
+    """
+    from pipeline.bench import measure
+    from pipeline.cli.source_orders import bench_order, ours_for, source_to_measure
+    from pipeline.cli.source_summaries import bench_summary
+
+    with source_to_measure(run.settings) as url, ours_for(run.settings, url) as ours:
+        order = bench_order(model=model, at=at, repeat=repeat, work=work, url=url)
+        done = measure(order, run.supply(), ours, run.listen)
+    return Answer(done, bench_summary(done))
+
+
+@command(
+    settings=SOURCES,
+    help={
+        "model": "A release of profile raw: bert-v2.1.0, bert@stable, bert@^2.1.",
+        "format": "metalink (RFC 5854), aria2 (its input file) or curl (its configuration).",
+        "to": "Folder for the list, assemble.sh and the sums.",
+        "url": "Base URL under which people reach the tree; repeat it for more. Default: the sources.",
+        "allow_yanked": "Export a release that was yanked, named exactly. Default: refused.",
+    },
+)
+def export(
+    run: Run,
+    *,
+    model: str,
+    format: str,  # noqa: A002 (the flag's name)
+    to: str,
+    url: tuple[str, ...] = (),
+    allow_yanked: bool = False,
+) -> Answer:
+    """Write a release's part list for aria2c, curl or a Metalink program, with assemble.sh and SHA256SUMS.
+
+    For people without modelport: they download the parts into an empty folder, run assemble.sh beside them, and have
+    the release, proven by sha256. Only for releases published with --profile raw.
+
+    Example: invoke export --model bert-v2.1.0 --format aria2 --to handout --url https://cdn.example/tree
+    Exit codes: 0 done, 2 unknown release, another profile or no address, 3 damaged source, 4 trust, 5 source, 6 disk.
+    """
+    from pipeline.cli.source_orders import export_order
+    from pipeline.cli.source_summaries import export_summary
+    from pipeline.export import export_release
+
+    order = export_order(run.settings, model=model, form=format, to=to, urls=url, allow_yanked=allow_yanked)
+    done = export_release(order, run.supply(), run.listen, dry=run.dry)
+    return Answer(done, export_summary(done))
+
+
+WALK = (mirror, doctor, bench, export)

@@ -1,0 +1,179 @@
+"""Mirror: the signed tree of a source, unchanged, into another store.
+
+Takes what to copy, a supply and the store that becomes the copy; gives ``Mirrored``. A client's reading first; then only
+what is missing, each object verified before it is written, immutable ones first and the timestamp last. No key is needed.
+
+next: ``pipeline.export``
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from functools import partial
+
+import msgspec
+
+from pipeline.errors import UnavailableError
+from pipeline.events import Listener, Progress, StepFinished, StepStarted, Warned
+from pipeline.place import Heard
+from pipeline.ports import ObjectStore
+from pipeline.retry import Retry
+from pipeline.sources.mirrors import SourceUse
+from pipeline.steps.lease import held_lease, remove_stale
+from pipeline.steps.probe import probe_store
+from pipeline.steps.replicate import check_poisoned, copy_objects, find_missing
+from pipeline.steps.sweep import Swept, plan_sweep, sweep_store
+from pipeline.supply import Supply
+from pipeline.trust.copying import announce_copy, check_copy, write_metadata
+from pipeline.trust.facts import instant_text
+from pipeline.trust.whole import Name, SignedTree, gather_tree
+
+STEP = "mirror"
+
+
+@dataclass(frozen=True, slots=True)
+class MirrorOrder:
+    """What to copy: ``names`` are models and releases, none of them all.
+
+    ``delete`` looks for what the source no longer has; only with ``apply`` is anything removed.
+    """
+
+    names: tuple[Name, ...] = ()
+    delete: bool = False
+    apply: bool = False
+    repair: bool = False
+    allow_unsafe: bool = False
+    connections: int = 8
+
+
+class Doomed(msgspec.Struct, kw_only=True):
+    """An object of the copy that nothing needs; ``due_at`` is when it may go, "" until a run with --apply recorded it."""
+
+    key: str
+    size: int
+    due_at: str
+    deleted: bool
+
+
+class Mirrored(msgspec.Struct, kw_only=True):
+    """What a mirror did. ``announced`` is the snapshot that readers of the copy see; ``moved`` whether this run moved it."""
+
+    source: str
+    store: str
+    root_fingerprint: str
+    snapshot: int
+    announced: int
+    moved: bool
+    models: list[str]
+    releases: list[str]
+    objects: int
+    objects_copied: int
+    bytes: int
+    bytes_copied: int
+    metadata_written: int
+    garbage: list[Doomed]
+    requests: int
+    sources: list[SourceUse]
+    warnings: list[str]
+    seconds: float
+
+
+def mirror_tree(
+    order: MirrorOrder, supply: Supply, store: ObjectStore, listen: Listener, *, by: str, dry: bool = False
+) -> Mirrored:
+    """Let ``store`` serve what the source serves. Run again after any interruption: only what is missing is copied.
+
+    Under ``dry`` everything is looked at and nothing is written.
+
+    Raises:
+        RollbackRefused: the copy is newer than the source.
+        OtherContent, PoisonedObject: something else stands in its way.
+        UnknownName, TrustError, IntegrityError, UnavailableError, DiskError, UnsafeStore
+    """
+    heard = Heard(listen)
+    started = time.monotonic()
+    sources = supply.sources
+    if sources is None:
+        raise UnavailableError("a mirror needs a source", hint="Run it without --offline.")
+    tree = supply.read(partial(gather_tree, chosen=order.names, with_live=order.delete), heard.listen)
+    _tell(tree, heard.listen)
+    announced = check_copy(store, tree)
+    missing = find_missing(store, tree.objects)
+    if not order.repair:
+        check_poisoned(missing, store)
+    moved, written, garbage = False, 0, Swept((), ())
+    if dry and tree.live is not None:
+        garbage = plan_sweep(store, tree.live)
+    if not dry:
+        probe_store(store, allow_unsafe=order.allow_unsafe)
+        with held_lease(store, STEP, heard.listen):
+            # Asked again under the lease: what a collection took in between is missing by now.
+            missing = find_missing(store, tree.objects)
+            heard.listen(StepStarted(STEP, len(missing.objects), missing.bytes))
+            begun = time.monotonic()
+            retry = Retry(supply.patience, listen=heard.listen)
+            for objects, replace in ((missing.absent, False), (missing.wrong, True)):
+                copy_objects(
+                    sources,
+                    store,
+                    objects,
+                    replace=replace,
+                    connections=order.connections,
+                    retry=retry,
+                    done=lambda came: heard.listen(Progress(STEP, came)),
+                )
+            written = write_metadata(store, tree, repair=order.repair)
+            announced, moved = announce_copy(store, tree)
+            heard.listen(StepFinished(STEP, len(missing.objects), missing.bytes, time.monotonic() - begun))
+        remove_stale(store, STEP)
+        if announced > tree.timestamp.version:
+            heard.listen(
+                Warned("mirror-newer", f"{store.url} announces snapshot {announced} by now, the source {tree.timestamp.version}")
+            )
+        elif tree.live is not None:
+            garbage = sweep_store(store, tree.live, heard.listen, by=by) if order.apply else plan_sweep(store, tree.live)
+    return Mirrored(
+        source=tree.url,
+        store=store.url,
+        root_fingerprint=tree.root.sha256,
+        snapshot=tree.timestamp.version,
+        announced=announced,
+        moved=moved,
+        models=[str(model) for model in tree.models],
+        releases=[str(release) for release in tree.releases],
+        objects=len(tree.objects),
+        objects_copied=len(missing.objects),
+        bytes=sum(wanted.size for wanted in tree.objects),
+        bytes_copied=missing.bytes,
+        metadata_written=written,
+        garbage=_doomed(garbage),
+        requests=supply.requests,
+        sources=list(sources.uses()),
+        warnings=heard.warnings,
+        seconds=round(time.monotonic() - started, 3),
+    )
+
+
+def _tell(tree: SignedTree, listen: Listener) -> None:
+    for message in tree.warnings:
+        listen(Warned("trust", message))
+    if tree.lost_roots:
+        listen(
+            Warned(
+                "roots-missing",
+                f"{tree.url} has no roots {tree.lost_roots[0]} to {tree.lost_roots[-1]}: who pinned one of them cannot use the copy",
+            )
+        )
+    if tree.left_out:
+        listen(
+            Warned("dependencies-left-out", f"chosen releases need releases of {', '.join(tree.left_out)}, which was not chosen")
+        )
+
+
+def _doomed(swept: Swept) -> list[Doomed]:
+    gone = {one.key for one in swept.deleted}
+    return [
+        Doomed(key=one.key, size=one.size, due_at=instant_text(one.due_at) if one.due_at else "", deleted=one.key in gone)
+        for one in swept.garbage
+    ]

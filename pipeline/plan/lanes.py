@@ -1,0 +1,61 @@
+"""How many connections are worth having: more where each is limited, fewer where the line is full.
+
+Takes the throughput that each number of connections reached, one sample at a time; gives the next number.
+Reads no clock.
+
+next: ``plan.wants``
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+LEAST = 2
+FIRST = 4
+MOST = 64
+# Twice the connections must bring at least this much, or the line (or this machine) is what limits.
+WORTH = 1.15
+# A sample at the best number that falls below this share means that the line has changed: seek anew.
+FALLEN = 0.5
+# Samples to stay before more connections are tried again.
+REST_SAMPLES = 20
+
+
+@dataclass(slots=True)
+class Lanes:
+    """A hill climb: double while that pays, step back once when it does not, and look again from time to time."""
+
+    count: int = FIRST
+    most: int = MOST
+    _best: int = 0
+    _best_rate: float = 0.0
+    _climbing: bool = True
+    _resting: int = 0
+
+    def sample(self, rate: float) -> int:
+        """Take the bytes a second that ``count`` connections reached; give the number to use from now on."""
+        if rate <= 0:
+            return self.count
+        if self._climbing:
+            self._climb(rate)
+        else:
+            self._rest(rate)
+        return self.count
+
+    def _climb(self, rate: float) -> None:
+        if rate > self._best_rate * (WORTH if self._best else 0):
+            self._best, self._best_rate = self.count, rate
+            if self.count < self.most:
+                self.count = min(self.most, self.count * 2)
+                return
+        self.count = max(LEAST, self._best)
+        self._climbing = False
+        self._resting = REST_SAMPLES
+
+    def _rest(self, rate: float) -> None:
+        self._resting -= 1
+        if rate < self._best_rate * FALLEN or self._resting <= 0:
+            self._best, self._best_rate, self._climbing = self.count, rate, self.count < self.most
+            self._resting = REST_SAMPLES
+            if self._climbing:
+                self.count = min(self.most, self.count * 2)

@@ -1,0 +1,70 @@
+"""What a person asks for: ``bert-v2.1.0``, ``bert@stable``, ``bert@^2.1`` or ``bert``, and the versions a range takes.
+
+Takes text, gives a ``Want``. Ranges are npm's (github.com/npm/node-semver), as everywhere in the format.
+
+next: ``workers``
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from semantic_version import NpmSpec
+
+from pipeline.manifest import RANGE_CHARS
+from pipeline.release import CHANNEL, Channel, ModelName, NameRefused, Release, check_channel, check_model
+
+
+@dataclass(frozen=True, slots=True)
+class Want:
+    """One model, and exactly one of: its release, a channel, a range of versions; or none: the default channel."""
+
+    model: ModelName
+    release: Release | None = None
+    channel: Channel | None = None
+    versions: str = ""
+
+
+def read_want(text: str) -> Want:
+    """Read what ``--model`` says.
+
+    Raises:
+        NameRefused: it is none of the four forms.
+    """
+    name, at, choice = text.partition("@")
+    if at:
+        model = check_model(name)
+        if not choice:
+            raise NameRefused(f"{text!r} ends after '@'", hint="Name a channel or a range: bert@stable, bert@^2.1")
+        if CHANNEL.fullmatch(choice) and choice != "x":
+            return Want(model, channel=check_channel(choice))
+        return Want(model, versions=check_versions(choice))
+    try:
+        release = Release.parse(text)
+    except NameRefused as error:
+        try:
+            return Want(check_model(text))
+        except NameRefused:
+            raise error from None
+    return Want(release.model, release=release)
+
+
+def check_versions(text: str) -> str:
+    """Return ``text`` as a range of versions.
+
+    Raises:
+        NameRefused: it is none.
+    """
+    if len(text) <= RANGE_CHARS:
+        try:
+            NpmSpec(text)
+        except ValueError:
+            pass
+        else:
+            return text
+    raise NameRefused(f"{text[:80]!r} is no range of versions", hint="Write it as npm does: ^2.1, ~2.1.0, 2.1.0, '>=2 <3'.")
+
+
+def takes(versions: str, release: Release) -> bool:
+    """Tell whether a range of versions takes this release."""
+    return bool(NpmSpec(versions).match(release.semver))

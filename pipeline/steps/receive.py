@@ -1,0 +1,209 @@
+"""The bytes of one range as they come: parted into chunks, hashed, put in place.
+
+Takes blocks from a source; a raw chunk goes straight to its places while it is hashed, an encoded one is
+gathered, held against its stored digest, and handed to a decoder, which checks the plain bytes again.
+What does not hash right is reported before the next byte is taken.
+
+next: ``steps.assemble``
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import blake3
+
+from pipeline.digest import blake3_of
+from pipeline.errors import DigestMismatch, Interrupted
+from pipeline.manifest import CHUNK_BYTES
+from pipeline.plan.fetching import Piece, Range
+from pipeline.steps.landing import Landing
+
+BUDGET_BYTES = 32 << 20
+
+
+class Budget:
+    """Bytes in memory that all connections share."""
+
+    def __init__(self, size: int = BUDGET_BYTES) -> None:
+        self._left = size
+        self._stopped = False
+        self._changed = threading.Condition()
+
+    def take(self, size: int) -> None:
+        """Wait until ``size`` bytes are free, and take them.
+
+        Raises:
+            Interrupted: the fetch ends.
+        """
+        with self._changed:
+            self._changed.wait_for(lambda: self._stopped or self._left >= size)
+            if self._stopped:
+                raise Interrupted("the fetch was stopped")
+            self._left -= size
+
+    def give(self, size: int) -> None:
+        """Give ``size`` bytes back."""
+        with self._changed:
+            self._left += size
+            self._changed.notify_all()
+
+    def stop(self) -> None:
+        """Let nobody wait any more."""
+        with self._changed:
+            self._stopped = True
+            self._changed.notify_all()
+
+
+class Decoders:
+    """A thread for each core that turns stored bytes into plain ones; scratch memory is theirs alone."""
+
+    def __init__(
+        self, landing: Landing, budget: Budget, done: Callable[[Piece], None], failed: Callable[[BaseException], None]
+    ) -> None:
+        self._landing = landing
+        self._budget = budget
+        self._done = done
+        self._failed = failed
+        self._jobs: queue.SimpleQueue[tuple[Piece, bytearray] | None] = queue.SimpleQueue()
+        self._threads: list[threading.Thread] = []
+
+    def put(self, piece: Piece, stored: bytearray) -> None:
+        """Decode ``stored``, whose digest was checked and whose bytes are taken from the budget."""
+        if not self._threads:
+            # Whoever fetches raw releases needs no decoder and none of its memory.
+            for number in range(len(os.sched_getaffinity(0))):
+                thread = threading.Thread(target=self._work, name=f"decode-{number}", daemon=True)
+                self._threads.append(thread)
+                thread.start()
+        self._jobs.put((piece, stored))
+
+    def finish(self) -> None:
+        """Wait until everything is decoded."""
+        for _ in self._threads:
+            self._jobs.put(None)
+        for thread in self._threads:
+            thread.join()
+
+    def _work(self) -> None:
+        # Whoever fetches raw releases waits for no codec to be imported.
+        from pipeline.encoding import decode_into
+
+        plain = memoryview(bytearray(CHUNK_BYTES))
+        while (job := self._jobs.get()) is not None:
+            piece, stored = job
+            try:
+                out = plain[: piece.chunk.plain]
+                decode_into(stored, piece.chunk.encoding, out)
+                self._place(piece, out)
+                self._done(piece)
+            except BaseException as error:  # noqa: BLE001 (carried to the thread that waits)
+                self._failed(error)
+            finally:
+                self._budget.give(len(stored))
+
+    def _place(self, piece: Piece, out: memoryview) -> None:
+        chunk = piece.chunk
+        if blake3_of(out) != chunk.blake3:
+            raise DigestMismatch(
+                f"a chunk of part {chunk.part} at {chunk.offset} decodes to bytes that its manifest does not name",
+                hint="The release was published wrongly: tell its publisher.",
+            )
+        for target in piece.targets:
+            self._landing.write(target.file, target.at, out)
+
+
+class Receiver:
+    """Takes the bytes of one range; ``done`` pieces of it are complete and right."""
+
+    def __init__(
+        self,
+        one: Range,
+        landing: Landing,
+        budget: Budget,
+        decoders: Decoders,
+        *,
+        arrived: Callable[[int], None],
+        finished: Callable[[Piece], None],
+    ) -> None:
+        self.done = 0
+        self.bytes = 0
+        self._range = one
+        self._landing = landing
+        self._budget = budget
+        self._decoders = decoders
+        self._arrived = arrived
+        self._finished = finished
+        self._at = 0
+        self._hasher: Any = None
+        self._stored: bytearray | None = None
+
+    def take(self, block: memoryview) -> None:
+        """Take the next block.
+
+        Raises:
+            DigestMismatch: a chunk is not what the manifest says.
+            DiskError
+        """
+        if self.bytes + len(block) > self._range.size:
+            raise DigestMismatch(
+                f"part {self._range.part}: more came than the {self._range.size} bytes from {self._range.start}",
+                hint="The source is not what it should be: try another one.",
+            )
+        self._arrived(len(block))
+        self.bytes += len(block)
+        at = 0
+        while at < len(block):
+            piece = self._range.pieces[self.done]
+            here = block[at : at + piece.chunk.stored - self._at]
+            if piece.chunk.encoding == "raw":
+                self._take_raw(piece, here)
+            else:
+                self._take_stored(piece, here)
+            at += len(here)
+
+    def abandon(self) -> None:
+        """Give back what a half-received chunk holds."""
+        if self._stored is not None:
+            self._budget.give(len(self._stored))
+            self._stored = None
+
+    def _take_raw(self, piece: Piece, here: memoryview) -> None:
+        if self._at == 0:
+            self._hasher = blake3.blake3()
+        self._hasher.update(here)
+        for target in piece.targets:
+            self._landing.write(target.file, target.at + self._at, here)
+        self._at += len(here)
+        if self._at == piece.chunk.stored:
+            self._check(piece, self._hasher.hexdigest(), piece.chunk.blake3)
+            self._next()
+            self._finished(piece)
+
+    def _take_stored(self, piece: Piece, here: memoryview) -> None:
+        if self._stored is None:
+            self._budget.take(piece.chunk.stored)
+            self._stored = bytearray(piece.chunk.stored)
+        self._stored[self._at : self._at + len(here)] = here
+        self._at += len(here)
+        if self._at == piece.chunk.stored:
+            self._check(piece, blake3_of(self._stored), piece.chunk.stored_blake3)
+            stored, self._stored = self._stored, None
+            self._next()
+            self._decoders.put(piece, stored)
+
+    def _next(self) -> None:
+        self.done += 1
+        self._at = 0
+
+    def _check(self, piece: Piece, found: str, expected: str) -> None:
+        if found != expected:
+            chunk = piece.chunk
+            raise DigestMismatch(
+                f"part {self._range.part} from byte {chunk.offset}, {chunk.stored} bytes: blake3 {found}, expected {expected}",
+                hint="The source, or something on the way, alters bytes: try another source.",
+            )

@@ -1,0 +1,374 @@
+"""A mirror of a tree: byte for byte, never backwards, whole at every moment, in a directory and in S3."""
+
+from __future__ import annotations
+
+import itertools
+import shutil
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from securesystemslib.signer import CryptoSigner
+
+from pipeline.digest import sha256_of
+from pipeline.errors import (
+    DigestMismatch,
+    NotPinned,
+    OtherContent,
+    PoisonedObject,
+    RollbackRefused,
+    UnknownName,
+)
+from pipeline.fetch import FetchOrder, fetch_release
+from pipeline.layout import AUDIT, LEASES, PARTS, TIMESTAMP
+from pipeline.mirroring import MirrorOrder, mirror_tree
+from pipeline.plan.wants import read_want
+from pipeline.release import Release
+from pipeline.steps.lease import Lease, new_record
+from pipeline.stores.directory import DirectoryStore
+from pipeline.stores.dryrun import DryRunStore
+from pipeline.stores.memory import MemoryStore
+from pipeline.stores.s3 import S3Store
+from pipeline.trust.copying import announce_copy
+from pipeline.trust.rotate import rotate_key
+from pipeline.trust.whole import gather_tree
+from tests.mirror_world import begin_tree, contents, current, mirrored, publish_second, supply_of
+from tests.publish_world import Killed, Machine, Mortal, Site, directory_shelf, lay_out
+from tests.trust_world import Client
+
+_COUNT = itertools.count(1)
+
+
+@pytest.fixture(scope="module")
+def first(tmp_path_factory):
+    """A tree with two models, and the machine that publishes to it."""
+    return begin_tree(tmp_path_factory.mktemp("first"))
+
+
+@pytest.fixture(scope="module")
+def second(first, tmp_path_factory):
+    """The same tree, one release later."""
+    folder = tmp_path_factory.mktemp("second")
+    shutil.copytree(first[0].folder, folder, dirs_exist_ok=True)
+    site = Site(folder, directory_shelf(folder / "store"), first[0].keys)
+    publish_second(site, Machine(folder / "first", site.shelf, site.keys))
+    return site
+
+
+@pytest.fixture
+def source(first):
+    return first[0]
+
+
+@pytest.fixture(params=["directory", "seaweedfs"])
+def target(request, tmp_path):
+    if request.param == "directory":
+        return DirectoryStore(tmp_path / "copy")
+    server = request.getfixturevalue("seaweedfs")
+    bucket = request.getfixturevalue("buckets")(server)
+    session = request.getfixturevalue("s3_session")
+    return S3Store(bucket, f"copy{next(_COUNT)}", endpoint=server.endpoint, region=server.region, open_session=lambda: session)
+
+
+def client_of(site, store, folder):
+    return Client(store, folder / f"reference{next(_COUNT)}", site.first_root)
+
+
+# ---- a copy
+
+
+def test_copy_is_the_tree_byte_for_byte_and_both_readers_accept_it(source, target, tmp_path):
+    done = mirrored(source, target)
+    assert contents(target) == current(source.store)
+    assert (done.moved, done.announced, done.objects_copied) == (True, source.announced(), done.objects)
+    client_of(source, target, tmp_path).check(Release.parse("bert-v1.0.0"), Release.parse("gpt-v1.0.0"))
+    supply = supply_of(target, folder=tmp_path, pins=[source.fingerprint])
+    fetched = fetch_release(FetchOrder(read_want("bert@stable"), tmp_path / "models"), supply, lambda _: None)
+    assert (tmp_path / "models" / "bert-v1.0.0" / "model.safetensors").read_bytes() == (
+        source.folder / "bert1" / "model.safetensors"
+    ).read_bytes()
+    assert fetched.bytes_fetched > 0
+
+
+def test_second_run_copies_nothing_and_leaves_no_lease(source, target):
+    mirrored(source, target)
+    before = contents(target, control=True)
+    again = mirrored(source, target)
+    assert (again.objects_copied, again.bytes_copied, again.metadata_written, again.moved) == (0, 0, 0, False)
+    assert contents(target, control=True) == before
+    assert not list(target.list(LEASES))
+
+
+def test_copy_follows_its_source(source, second, target, tmp_path):
+    mirrored(source, target)
+    client = client_of(source, target, tmp_path)
+    client.check(Release.parse("bert-v1.0.0"))
+    done = mirrored(second, target)
+    assert done.moved
+    assert 0 < done.bytes_copied < done.bytes
+    client.check(Release.parse("bert-v1.0.0"), Release.parse("bert-v2.0.0"))
+    assert contents(target).items() >= current(second.store).items()
+
+
+def test_only_what_was_chosen_is_copied_with_all_metadata(second, target, tmp_path):
+    done = mirrored(second, target, "bert-v1.0.0")
+    assert done.releases == ["bert-v1.0.0"]
+    whole, copied = current(second.store), contents(target)
+    assert copied.items() <= whole.items()
+    assert {key for key in copied if key.startswith("metadata/")} >= {TIMESTAMP, "metadata/1.root.json"}
+    assert len([key for key in copied if key.startswith(PARTS)]) < len([key for key in whole if key.startswith(PARTS)])
+    client_of(second, target, tmp_path).check(Release.parse("bert-v1.0.0"))
+    rest = mirrored(second, target)
+    assert rest.releases == ["bert-v1.0.0", "bert-v2.0.0", "gpt-v1.0.0"]
+    assert rest.objects_copied < rest.objects
+
+
+def test_models_that_were_not_chosen_but_are_needed_are_named(tmp_path):
+    site, machine = begin_tree(tmp_path)
+    source = lay_out(tmp_path / "needy", seed=4, tensor_bytes=4096)
+    (source / "model.yaml").write_text("dependencies:\n  gpt: ^1.0\n")
+    machine.publish("needy-v1.0.0", source)
+    done = mirrored(site, MemoryStore(), "needy")
+    assert any("gpt" in warning and "not chosen" in warning for warning in done.warnings)
+
+
+def test_every_root_is_copied_whichever_is_pinned(tmp_path):
+    site, machine = begin_tree(tmp_path)
+    publisher = replace(machine.place().publisher(lambda _: None), pause=lambda _: None)
+    rotate_key(publisher, "root", [CryptoSigner.generate_ed25519()])
+    newest = sha256_of(b"".join(site.store.get("metadata/2.root.json")))
+    target = MemoryStore()
+    supply = supply_of(site.store, folder=tmp_path, pins=[newest])
+    mirror_tree(MirrorOrder(), supply, target, lambda _: None, by="me@test")
+    assert {"metadata/1.root.json", "metadata/2.root.json"} <= contents(target).keys()
+    client_of(site, target, tmp_path).check(Release.parse("bert-v1.0.0"))
+
+
+def test_dry_run_writes_nothing_and_tells_what_would_be_copied(source):
+    inner = MemoryStore()
+    done = mirrored(source, DryRunStore(inner), dry=True)
+    assert (done.objects_copied, done.moved) == (done.objects, False)
+    assert not list(inner.list(""))
+
+
+# ---- never backwards, never another
+
+
+def test_copy_that_is_newer_than_its_source_is_left_alone(source, second, target):
+    mirrored(second, target)
+    before = contents(target, control=True)
+    with pytest.raises(RollbackRefused, match="announces snapshot"):
+        mirrored(source, target)
+    assert contents(target, control=True) == before
+
+
+def test_timestamp_that_became_newer_meanwhile_is_left_alone(source, second, tmp_path):
+    target = MemoryStore()
+    mirrored(second, target)
+    before = contents(target)
+    supply = supply_of(source.store, folder=tmp_path, pins=[source.fingerprint])
+    tree = supply.read(lambda view: gather_tree(view, (), with_live=False), lambda _: None)
+    assert announce_copy(target, tree) == (second.announced(), False)
+    assert contents(target) == before
+
+
+def test_another_tree_in_its_place_is_refused(source, target, tmp_path):
+    other, _ = begin_tree(tmp_path / "other")
+    mirrored(other, target, "gpt")
+    before = contents(target, control=True)
+    with pytest.raises(OtherContent, match="another tree") as caught:
+        mirrored(source, target)
+    assert caught.value.exit_code == 8
+    assert contents(target, control=True) == before
+
+
+def test_torn_timestamp_of_a_copy_is_replaced(source):
+    target = MemoryStore()
+    mirrored(source, target)
+    target.put(TIMESTAMP, b"{", sha256=sha256_of(b"{"))
+    assert mirrored(source, target).moved
+    assert contents(target) == current(source.store)
+
+
+def test_source_that_nobody_pinned_is_refused_before_anything_is_written(source, tmp_path):
+    target = MemoryStore()
+    with pytest.raises(NotPinned):
+        mirror_tree(MirrorOrder(), supply_of(source.store, folder=tmp_path, pins=[]), target, lambda _: None, by="me@test")
+    assert not list(target.list(""))
+
+
+def test_unknown_release_is_refused_before_anything_is_written(source):
+    target = MemoryStore()
+    with pytest.raises(UnknownName, match=r"bert-v1\.0\.1"):
+        mirrored(source, target, "bert-v1.0.1")
+    assert not list(target.list(""))
+
+
+# ---- wrong bytes
+
+
+def test_poisoned_object_of_the_copy_is_refused_and_replaced_under_repair(source, target):
+    mirrored(source, target)
+    key = next(info.key for info in target.list(PARTS))
+    good = b"".join(target.get(key))
+    target.put(key, good + b"x", sha256=sha256_of(good + b"x"))
+    with pytest.raises(PoisonedObject, match="expected"):
+        mirrored(source, target)
+    done = mirrored(source, target, repair=True)
+    assert done.objects_copied == 1
+    assert b"".join(target.get(key)) == good
+
+
+def spoiled(site, folder, spoil):
+    """The same tree with one part altered."""
+    shutil.copytree(site.folder / "store", folder / "spoiled")
+    part = max((folder / "spoiled" / "parts").rglob("*"), key=lambda path: path.stat().st_size if path.is_file() else -1)
+    data = bytearray(part.read_bytes())
+    part.chmod(0o644)
+    part.write_bytes(spoil(data))
+    return DirectoryStore(folder / "spoiled")
+
+
+def flip(data):
+    data[len(data) // 2] ^= 1
+    return bytes(data)
+
+
+def test_altered_part_never_reaches_the_copy(source, tmp_path):
+    target = MemoryStore()
+    store = spoiled(source, tmp_path, flip)
+    with pytest.raises(DigestMismatch):
+        mirrored(source, target, stores=(store,))
+    assert TIMESTAMP not in contents(target)
+    assert contents(target).items() <= current(source.store).items()
+
+
+@pytest.mark.parametrize("spoil", [flip, lambda data: bytes(data[:-1])], ids=["altered", "short"])
+def test_altered_part_is_taken_from_the_other_source(source, tmp_path, spoil):
+    target = MemoryStore()
+    store = spoiled(source, tmp_path, spoil)
+    mirrored(source, target, stores=(store, source.store))
+    assert contents(target) == current(source.store)
+
+
+# ---- killed at every call
+
+
+def test_copy_killed_at_any_call_serves_the_old_tree_or_the_new_one_and_goes_on(source, second, tmp_path):
+    old = MemoryStore()
+    mirrored(source, old)
+    probe = Mortal(_clone(old))
+    mirrored(second, probe)
+    total = len(probe.calls)
+    assert total > 10
+    seen = set()
+    for nth in range(1, total + 1):
+        target = _clone(old)
+        reader = client_of(source, target, tmp_path)
+        reader.check(Release.parse("bert-v1.0.0"))
+        # What changes nothing is the same before and after.
+        when = "after" if nth % 2 and probe.calls[nth - 1] in {"put", "delete"} else "before"
+        with pytest.raises(Killed):
+            mirrored(second, Mortal(target, nth, when))
+        reader.check(Release.parse("bert-v1.0.0"))
+        seen.add(reader.refresh()._trusted_set.timestamp.version)
+        _bury(target)
+        assert mirrored(second, target).announced == second.announced()
+        reader.check(Release.parse("bert-v2.0.0"))
+    assert seen == {source.announced(), second.announced()}
+
+
+def _clone(store):
+    clone = MemoryStore()
+    for key, data in contents(store, control=True).items():
+        clone.put(key, data, sha256=sha256_of(data))
+    return clone
+
+
+def _bury(store):
+    for info in list(store.list(LEASES)):
+        store.delete(info.key)
+
+
+# ---- what the source no longer has
+
+
+@pytest.fixture
+def aged(first, second):
+    """A copy of two snapshots, in a store whose clock the test sets: the first ones' metadata is garbage."""
+    target = MemoryStore()
+    clock = [datetime.now(UTC)]
+    target._now = lambda: clock[0]
+    mirrored(first[0], target)
+    mirrored(second, target)
+    return target, clock
+
+
+def kept(target):
+    return {key for key in contents(target) if not key.startswith("control/")}
+
+
+def test_delete_alone_only_shows(second, aged):
+    target, _ = aged
+    before = contents(target, control=True)
+    done = mirrored(second, target, delete=True)
+    assert done.garbage
+    assert not any(one.deleted or one.due_at for one in done.garbage)
+    assert contents(target, control=True) == before
+    assert {one.key for one in done.garbage} == kept(target) - current(second.store).keys()
+
+
+def test_apply_records_first_and_deletes_after_the_grace(second, aged, tmp_path):
+    target, clock = aged
+    done = mirrored(second, target, delete=True, apply=True)
+    assert done.garbage
+    assert not any(one.deleted for one in done.garbage)
+    assert list(target.list(AUDIT))
+    clock[0] += timedelta(days=29)
+    # Of these snapshots only metadata and a channel are left over, and metadata waits for 30 days.
+    young = mirrored(second, target, delete=True, apply=True)
+    assert {one.key.partition("/")[0] for one in young.garbage if one.deleted} <= {"targets"}
+    clock[0] += timedelta(days=2)
+    gone = mirrored(second, target, delete=True, apply=True)
+    assert gone.garbage
+    assert all(one.deleted for one in gone.garbage)
+    assert kept(target) == current(second.store).keys()
+    client_of(second, target, tmp_path).check(Release.parse("bert-v1.0.0"), Release.parse("bert-v2.0.0"))
+
+
+def test_what_was_reachable_in_between_waits_anew(source, second, aged):
+    target, clock = aged
+    stray = f"{PARTS}ab/{'ab' * 32}"
+    target.put(stray, b"x", sha256=sha256_of(b"x"))
+    mirrored(second, target, delete=True, apply=True)
+    clock[0] += timedelta(days=6)
+    target.delete(stray)
+    mirrored(second, target, delete=True, apply=True)
+    target.put(stray, b"x", sha256=sha256_of(b"x"))
+    clock[0] += timedelta(days=2)
+    mirrored(second, target, delete=True, apply=True)
+    assert stray in contents(target)
+    clock[0] += timedelta(days=8)
+    mirrored(second, target, delete=True, apply=True)
+    assert stray not in contents(target)
+
+
+def test_live_lease_of_a_publisher_stops_the_deleting(second, aged):
+    target, clock = aged
+    mirrored(second, target, delete=True, apply=True)
+    clock[0] += timedelta(days=31)
+    lease = Lease(target, new_record("bert-v3.0.0"), lambda _: None)
+    lease.take()
+    done = mirrored(second, target, delete=True, apply=True)
+    assert done.garbage
+    assert not any(one.deleted for one in done.garbage)
+    assert any("bert-v3.0.0" in warning for warning in done.warnings)
+    lease.drop()
+    assert all(one.deleted for one in mirrored(second, target, delete=True, apply=True).garbage)
+
+
+def test_partial_copy_keeps_what_it_was_once_given(second, aged):
+    """What is not chosen now is no garbage: the source still has it."""
+    target, _ = aged
+    done = mirrored(second, target, "gpt", delete=True)
+    assert not [one for one in done.garbage if one.key.startswith(PARTS)]

@@ -1,0 +1,132 @@
+"""A fetch is killed anywhere, and run again: the folder ends identical, and next to nothing comes twice."""
+
+import itertools
+import json
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.fetch_world import contents, make_tree
+
+POINTS = 50
+TENSOR = 600 << 10
+# One connection: what is on its way is one chunk, and what waits to be decoded.
+IN_FLIGHT = {"raw-v1.0.0": TENSOR + (256 << 10), "bert-v1.0.0": 4 * TENSOR}
+
+
+class Runner:
+    """Runs fetches in processes of their own."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._count = itertools.count()
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "tests.fetch_child"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            cwd=Path(__file__).resolve().parents[2],
+            text=True,
+        )
+
+    def fetch(
+        self, tree, home: Path, want: str, *, at: int = 0, when: str = "before", to: Path | None = None
+    ) -> tuple[int, dict, int]:
+        """(exit status, answer, part bytes that came)."""
+        number = next(self._count)
+        result, log = self._folder / f"result{number}", self._folder / f"log{number}"
+        job = {
+            "home": str(home),
+            "store": str(tree.store),
+            "fingerprint": tree.site.fingerprint,
+            "want": want,
+            "to": str(to) if to else None,
+            "at": at,
+            "when": when,
+            "result": str(result),
+            "log": str(log),
+        }
+        self._process.stdin.write(json.dumps(job) + "\n")
+        self._process.stdin.flush()
+        status = json.loads(self._process.stdout.readline())["status"]
+        came = sum(int(line) for line in log.read_text().split()) if log.exists() else 0
+        return status, json.loads(result.read_text()) if result.exists() else {}, came
+
+    def close(self) -> None:
+        self._process.stdin.close()
+        self._process.wait()
+        self._process.stdout.close()
+
+
+@pytest.fixture
+def runner(quick_path):
+    runner = Runner(quick_path)
+    yield runner
+    runner.close()
+
+
+@pytest.fixture
+def tree(quick_path):
+    tree = make_tree(quick_path / "tree")
+    tree.lay_out("bert-v1.0.0", tensor_bytes=TENSOR)
+    tree.lay_out("raw-v1.0.0", tensor_bytes=TENSOR, seed=9, profile="raw")
+    return tree
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("release", ["bert-v1.0.0", "raw-v1.0.0"])
+def test_a_fetch_killed_at_any_change_of_the_disk_is_finished_by_the_next(tree, runner, quick_path, release, when):
+    status, calm, size = runner.fetch(tree, quick_path / "calm", release)
+    assert status == 0, calm
+    calls = calm["calls"]
+    wanted = contents(tree.sources[release])
+    killed = 0
+    for at in sorted({1 + index * calls // (POINTS // 2) for index in range(POINTS // 2)}):
+        home = quick_path / f"at{at}"
+        status, _, first = runner.fetch(tree, home, release, at=at, when=when)
+        killed += status == -signal.SIGKILL
+        folder = home / "models" / release
+        if folder.exists():
+            assert contents(folder) == wanted, f"call {at}: something unfinished stands under its name"
+        status, done, second = runner.fetch(tree, home, release)
+        assert status == 0, done
+        assert contents(folder) == wanted
+        assert [path.name for path in folder.parent.iterdir()] == [release]
+        assert first + second <= size + IN_FLIGHT[release], f"killed {when} call {at} of {calls}"
+        shutil.rmtree(home)
+    # Two threads may order their calls otherwise than in the calm run, so that the last ones never come.
+    assert killed >= POINTS // 2 - 2
+
+
+def test_an_update_killed_anywhere_shows_the_old_or_the_new_folder(tree, runner, quick_path):
+    old = contents(tree.sources["bert-v1.0.0"])
+    new = contents(tree.lay_out("bert-v1.1.0", tensor_bytes=TENSOR, other=1))
+    base = quick_path / "machine"
+    saved = quick_path / "saved"
+
+    def fetch(want: str, at: int = 0):
+        return runner.fetch(tree, base, want, at=at, to=base / "place" / "model")
+
+    assert fetch("bert-v1.0.0")[0] == 0
+    # Records name folders by their paths, so the machine is put back where it was.
+    shutil.copytree(base, saved)
+    calls = fetch("bert-v1.1.0")[1]["calls"]
+    killed = 0
+    # All of the end, where names change; the rest in steps.
+    points = [*range(1, calls - 16, 5), *range(max(1, calls - 16), calls + 1)]
+    for at in points:
+        shutil.rmtree(base)
+        shutil.copytree(saved, base)
+        killed += fetch("bert-v1.1.0", at)[0] == -signal.SIGKILL
+        assert contents(base / "place" / "model") in (old, new), f"call {at}"
+        status, done, _ = fetch("bert-v1.1.0")
+        assert status == 0, done
+        assert contents(base / "place" / "model") == new
+        assert [path.name for path in (base / "place").iterdir()] == ["model"]
+        # Whoever put it there may replace it again.
+        assert fetch("bert-v1.0.0")[0] == 0
+        assert contents(base / "place" / "model") == old
+    assert killed >= len(points) - 3

@@ -1,0 +1,130 @@
+"""mirror, doctor, bench and export as a person starts them."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+MODELPORT = Path(sys.executable).with_name("modelport")
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A working folder with a published release of profile raw, and how to run a task there."""
+    folder = tmp_path_factory.mktemp("place")
+    (folder / "models" / "bert-v1.0.0").mkdir(parents=True)
+    (folder / "models" / "bert-v1.0.0" / "weights.bin").write_bytes(os.urandom(300_000))
+
+    def run(*words, **environ):
+        clean = {name: value for name, value in os.environ.items() if not name.startswith("MODELPORT_")}
+        homes = {"HOME": str(folder / "home"), "XDG_STATE_HOME": "", "XDG_DATA_HOME": "", "XDG_CACHE_HOME": ""}
+        return subprocess.run(
+            [MODELPORT, *words],
+            cwd=folder,
+            env=clean | homes | environ,
+            capture_output=True,
+            text=True,
+            stdin=subprocess.DEVNULL,
+            timeout=120,
+            check=False,
+        )
+
+    run.folder = folder
+    assert run("publish", "--model", "bert-v1.0.0", "--profile", "raw", "--channel", "stable").returncode == 0
+    return run
+
+
+def answer(shown):
+    assert shown.returncode == 0, shown.stderr
+    return json.loads(shown.stdout)
+
+
+def test_mirror_is_a_source_for_fetch_and_shows_what_it_would_delete(place):
+    done = answer(place("mirror", "--all", "--to", "copy", "--delete", "--report", "json"))
+    assert (done["moved"], done["garbage"], done["releases"]) == (True, [], ["bert-v1.0.0"])
+    copy = str(place.folder / "copy")
+    assert place("trust.pin", "--source", copy, "--fingerprint", done["root_fingerprint"]).returncode == 0
+    fetched = answer(place("fetch", "--model", "bert", "--source", copy, "--to", "elsewhere", "--report", "json"))
+    assert fetched["release"] == "bert-v1.0.0"
+    again = place("mirror", "--model", "bert", "--to", "copy")
+    assert "copied 0, 0 B" in again.stdout
+
+
+@pytest.mark.parametrize(
+    "words, said",
+    [
+        (["--to", "copy", "--model", "bert", "--all"], "--model and --all"),
+        (["--to", "copy", "--all", "--apply"], "--apply goes with --delete"),
+    ],
+)
+def test_mirror_refuses_what_does_not_go_together(place, words, said):
+    shown = place("mirror", *words)
+    assert (shown.returncode, shown.stdout) == (2, "")
+    assert said in shown.stderr
+
+
+def test_dry_mirror_writes_nothing(place):
+    done = answer(place("--dry", "mirror", "--to", "never", "--report", "json"))
+    assert done["objects_copied"] == done["objects"] > 0
+    assert not (place.folder / "never").exists()
+
+
+def test_doctor_reports_a_dead_source_and_every_setting_without_failing(place):
+    store = str(place.folder / ".modelport" / "store")
+    words = {"MODELPORT_SOURCE": f"http://127.0.0.1:9/tree {store}", "HTTPS_PROXY": "http://ada:s3cr3t-pw@127.0.0.1:9"}
+    shown = place("doctor", "--report", "json", **words)
+    found = answer(shown)
+    assert [source["works"] for source in found["sources"]] == [False, True]
+    origins = {row["name"]: row["origin"] for row in found["settings"]}
+    assert (origins["source"], origins["store"]) == ("MODELPORT_SOURCE", "default")
+    assert "s3cr3t-pw" not in shown.stdout + shown.stderr
+    table = place("doctor", **words).stdout
+    for word in ("does not work", "latency", "window scaling", "MODELPORT_SOURCE", "congestion"):
+        assert word in table
+
+
+def test_doctor_fails_when_no_source_works_and_reports_all_the_same(place):
+    shown = place("doctor", "--source", "http://127.0.0.1:9/tree", "--report", "json")
+    assert shown.returncode == 5
+    assert json.loads(shown.stdout)["working"] == 0
+    assert json.loads(shown.stderr.splitlines()[-1])["code"] == 5
+
+
+def test_bench_measures_ours_beside_what_is_installed(place):
+    done = answer(place("bench", "--repeat", "1", "--at", "1", "--at", "3", "--report", "json"))
+    assert [(row["program"], row["connections"]) for row in done["rows"]] == [
+        (program, connections) for connections in (1, 3) for program in ("modelport", "curl", "aria2c")
+    ]
+    assert all(row["bytes"] == 300_000 and row["seconds"] > 0 and row["cpu_seconds"] > 0 for row in done["rows"])
+    assert (done["warnings"], done["not_installed"]) == ([], [])
+
+
+def test_bench_without_peers_shows_ours_alone(place, tmp_path):
+    shown = place("bench", "--repeat", "1", "--at", "2", PATH=str(tmp_path))
+    assert shown.returncode == 0, shown.stderr
+    assert "not installed: curl, aria2c" in shown.stdout
+    assert "every byte" in shown.stdout
+
+
+def test_export_names_the_next_command(place):
+    shown = place("export", "--model", "bert", "--format", "aria2", "--to", "out", "--url", "https://cdn.example/tree")
+    assert shown.returncode == 0, shown.stderr
+    assert "aria2c --input-file=parts.aria2" in shown.stdout
+    assert sorted(path.name for path in (place.folder / "out").iterdir()) == [
+        "PARTS.sha256",
+        "SHA256SUMS",
+        "assemble.sh",
+        "parts.aria2",
+    ]
+
+
+def test_export_without_an_address_says_what_is_missing(place):
+    shown = place("export", "--model", "bert", "--format", "curl", "--to", "o2")
+    assert (shown.returncode, shown.stdout) == (2, "")
+    assert "--url https://" in shown.stderr
+    assert not (place.folder / "o2").exists()
