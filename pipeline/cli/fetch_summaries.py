@@ -7,7 +7,7 @@ next: ``fetch_tasks``
 
 from __future__ import annotations
 
-from pipeline.cli.report import spell_size as size_text
+from pipeline.cli.report import spell_size
 from pipeline.fetch import Fetched
 from pipeline.sources.cachefolder import Removed
 from pipeline.verify_folder import FolderVerified
@@ -19,12 +19,12 @@ def fetch_summary(done: Fetched) -> str:
     lines = [
         f"{verb}: {done.release}",
         f"  folder     {done.folder}",
-        f"  files      {done.files}, {size_text(done.bytes)}, every byte verified",
-        f"  network    {size_text(done.bytes_fetched)} in {done.requests} requests; {size_text(done.bytes_reused)} were here",
+        f"  files      {done.files}, {spell_size(done.bytes)}, every byte verified",
+        f"  network    {spell_size(done.bytes_fetched)} in {done.requests} requests; {spell_size(done.bytes_reused)} were here",
     ]
     lines += [f"  needs      {one.release} in {one.folder}" for one in done.dependencies]
     lines += [
-        f"  source     {one.url}: {size_text(one.bytes)} in {one.seconds:.1f} s"
+        f"  source     {one.url}: {spell_size(one.bytes)} in {one.seconds:.1f} s"
         + (f"; dropped: {one.dropped}" if one.dropped else "")
         for one in done.sources
     ]
@@ -34,10 +34,10 @@ def fetch_summary(done: Fetched) -> str:
 
 def folder_summary(done: FolderVerified) -> str:
     """After ``verify --folder``."""
-    repaired = f"; put right: {', '.join(done.repaired)} ({size_text(done.bytes_fetched)} fetched)" if done.repaired else ""
-    return f"{done.folder} is {done.release}: {done.files} files, {size_text(done.bytes)}, in {done.seconds:.1f} s{repaired}"
+    repaired = f"; put right: {', '.join(done.repaired)} ({spell_size(done.bytes_fetched)} fetched)" if done.repaired else ""
+    return f"{done.folder} is {done.release}: {done.files} files, {spell_size(done.bytes)}, in {done.seconds:.1f} s{repaired}"
 
 
 def clean_summary(done: Removed) -> str:
     """After ``cache.clean``."""
-    return f"removed {done.files} entries, {size_text(done.bytes)}; {done.left_files} are left, {size_text(done.left_bytes)}"
+    return f"removed {done.files} entries, {spell_size(done.bytes)}; {done.left_files} are left, {spell_size(done.left_bytes)}"

@@ -58,7 +58,7 @@ def fetch(
 @command(
     settings=("cache_limit",),
     help={"keep": "Bytes that may stay, such as 5GiB: what was used longest ago goes first. Default: all goes."},
-    name="clean",
+    group="cache",
 )
 def clean(run: Run, *, keep: str = "") -> Answer:
     """Empty the fetch cache, or make it smaller. Installed folders stay as they are.

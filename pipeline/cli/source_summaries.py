@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pipeline.bench import Benched
-from pipeline.cli.summaries import size_text
+from pipeline.cli.report import spell_size
 from pipeline.doctor import Diagnosis
 from pipeline.export import Exported
 from pipeline.mirroring import Mirrored
@@ -26,15 +26,15 @@ def mirror_summary(done: Mirrored, *, applied: bool) -> str:
     lines = [
         f"{done.store} mirrors {done.source}: it {now} snapshot {done.announced}",
         f"  releases     {len(done.releases)}, models {len(done.models)}",
-        f"  objects      {done.objects}, {size_text(done.bytes)}; copied {done.objects_copied}, {size_text(done.bytes_copied)}",
+        f"  objects      {done.objects}, {spell_size(done.bytes)}; copied {done.objects_copied}, {spell_size(done.bytes_copied)}",
         f"  fingerprint  {done.root_fingerprint}",
     ]
     deleted = [one for one in done.garbage if one.deleted]
     left = [one for one in done.garbage if not one.deleted]
     if deleted:
-        lines.append(f"  deleted      {len(deleted)} objects, {size_text(sum(one.size for one in deleted))}")
+        lines.append(f"  deleted      {len(deleted)} objects, {spell_size(sum(one.size for one in deleted))}")
     if left:
-        lines.append(f"  not needed   {len(left)} objects, {size_text(sum(one.size for one in left))}")
+        lines.append(f"  not needed   {len(left)} objects, {spell_size(sum(one.size for one in left))}")
         lines += [f"    {one.key}  {f'may go at {one.due_at}' if one.due_at else 'not recorded yet'}" for one in left[:SHOWN]]
         lines += [f"    … and {len(left) - SHOWN} more"] if len(left) > SHOWN else []
         if not applied:
@@ -64,7 +64,7 @@ def doctor_summary(found: Diagnosis) -> str:
 def _source_lines(source: SourceHealth) -> list[str]:
     lines = [f"{source.url}: {'works' if source.works else 'does not work'}"]
     if source.works:
-        rate = f"{size_text(source.bytes_per_s)}/s over {size_text(source.sample_bytes)}" if source.bytes_per_s else "not known"
+        rate = f"{spell_size(source.bytes_per_s)}/s over {spell_size(source.sample_bytes)}" if source.bytes_per_s else "not known"
         ranges = {True: "yes", False: "no", None: "not known"}[source.ranges]
         etag = f"{source.etag or 'none'}{', revalidates' if source.revalidates else ''}"
         lines += [
@@ -92,11 +92,11 @@ def bench_summary(done: Benched) -> str:
         (
             row.program,
             row.release,
-            size_text(row.bytes),
+            spell_size(row.bytes),
             str(row.connections),
             f"{row.seconds:.2f}",
             f"{row.cpu_seconds:.2f}",
-            size_text(row.bytes_per_s),
+            spell_size(row.bytes_per_s),
             "" if row.ratio is None else f"{row.ratio:.2f}",
             row.verified,
         )
@@ -118,7 +118,7 @@ def export_summary(done: Exported) -> str:
     }[done.format]
     return "\n".join(
         [
-            f"{done.release}: {done.parts} parts, {size_text(done.bytes)}, become {done.files} files",
+            f"{done.release}: {done.parts} parts, {spell_size(done.bytes)}, become {done.files} files",
             f"  written      {', '.join(done.written)} in {done.folder}",
             f"  from         {', '.join(done.urls)}",
             f"next: in a folder with these files: {start} && sh {SCRIPT}",
@@ -127,7 +127,7 @@ def export_summary(done: Exported) -> str:
 
 
 def _size(size: int | None) -> str:
-    return "unknown" if size is None else size_text(size)
+    return "unknown" if size is None else spell_size(size)
 
 
 def _columns(rows: Sequence[Sequence[str]], *, indent: str) -> list[str]:

@@ -7,7 +7,7 @@ from pipeline.plan.fetching import RANGE_BYTES, Spot, places_of, plan_fetch, res
 from pipeline.plan.lanes import LEAST, MOST, Lanes
 from tests.makers.fetching import manifest_of
 
-SIZES = {name: size for name, size in zip("abcdefgh", (1, 17, 1000, 4096, 99_999, 1 << 20, 3 << 20, 4 << 20), strict=True)}
+SIZES = dict(zip("abcdefgh", (1, 17, 1000, 4096, 99_999, 1 << 20, 3 << 20, 4 << 20), strict=True))
 files = st.lists(st.lists(st.sampled_from(sorted(SIZES)), max_size=6), min_size=1, max_size=5)
 
 
@@ -29,7 +29,7 @@ def test_every_place_has_exactly_one_origin(names, data):
     assert plan.fetch_bytes == sum(piece.chunk.stored for piece in pieces)
     assert plan.kept + plan.copy_bytes + sum(piece.chunk.plain * len(piece.targets) for piece in pieces) == manifest.plain_bytes
     assert all(one.size <= RANGE_BYTES for one in plan.ranges)
-    assert all(0 <= one.start and one.start + one.size <= one.part_size for one in plan.ranges)
+    assert all(one.start >= 0 and one.start + one.size <= one.part_size for one in plan.ranges)
 
 
 @given(files, st.data())
