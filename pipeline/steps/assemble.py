@@ -91,15 +91,20 @@ class Assembly:
             ModelportError: what could not be fetched, after every retry and mirror.
             KeyboardInterrupt: passed on within two seconds; what came stays in the landing.
         """
+        whole = False
         try:
             self._run()
-        except BaseException:
-            self._end()
-            self._source.close()
-            deadline = time.monotonic() + STOP_S
-            for worker in self._workers:
-                worker.join(max(0.0, deadline - time.monotonic()))
-            raise
+            whole = True
+        finally:
+            if not whole:
+                self._give_up()
+
+    def _give_up(self) -> None:
+        self._end()
+        self._source.close()
+        deadline = time.monotonic() + STOP_S
+        for worker in self._workers:
+            worker.join(max(0.0, deadline - time.monotonic()))
 
     def _run(self) -> None:
         watched_at, watched_bytes, settling = time.monotonic(), 0, True
