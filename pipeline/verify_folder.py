@@ -30,7 +30,7 @@ from pipeline.steps.assemble import STEP
 from pipeline.steps.bring import Arrival, check_space
 from pipeline.steps.destination import Found
 from pipeline.steps.folders import opened_folder
-from pipeline.steps.proofread import Proof, extra_files, proofread
+from pipeline.steps.proofread import Proof, extra_files, read_proof
 from pipeline.supply import Supply
 from pipeline.trust.view import View
 from pipeline.wire import encode_manifest
@@ -69,7 +69,7 @@ class _Held:
     source: str
 
 
-def verify_folder(
+def prove_folder(
     folder: Path,
     supply: Supply,
     listen: Listener,
@@ -151,7 +151,7 @@ def _from_tree(release: Release, view: View) -> _Held:
 
 def _look(folder: Path, held: _Held, listen: Listener) -> tuple[Proof, list[str]]:
     with opened_folder(folder) as folder_fd:
-        proof = proofread(folder_fd, held.manifest, held.files, done=lambda size: listen(Progress("verify", size)))
+        proof = read_proof(folder_fd, held.manifest, held.files, done=lambda size: listen(Progress("verify", size)))
         return proof, extra_files(folder_fd, set(_names(held.manifest, held.files)))
 
 

@@ -20,7 +20,7 @@ from pipeline.sources.mirrors import Mirrors
 from pipeline.sources.objects import FolderReader
 from pipeline.supply import Supply
 from pipeline.trust.state import TrustState
-from pipeline.verify_folder import FolderVerified, verify_folder
+from pipeline.verify_folder import FolderVerified, prove_folder
 from tests.publish_world import Site, directory_shelf, lay_out
 
 _COUNT = itertools.count(1)
@@ -104,7 +104,7 @@ class Fetcher:
         return fetch_release(made, self.supply(offline=offline), self.events.append, dry=dry)
 
     def verify(self, folder: Path, *, offline: bool = False, **flags) -> FolderVerified:
-        return verify_folder(folder, self.supply(offline=offline), self.events.append, **flags)
+        return prove_folder(folder, self.supply(offline=offline), self.events.append, **flags)
 
     def said(self, code: str) -> list[str]:
         return [event.message for event in self.events if getattr(event, "code", "") == code]

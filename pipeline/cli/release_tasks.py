@@ -202,9 +202,9 @@ def _verify_folder(run: Run, model: str, folder: str, *, repair: bool, offline: 
     from pipeline.cli.fetch_orders import absolute, fixed_connections
     from pipeline.cli.fetch_summaries import folder_summary
     from pipeline.release import Release
-    from pipeline.verify_folder import verify_folder
+    from pipeline.verify_folder import prove_folder
 
-    verified = verify_folder(
+    verified = prove_folder(
         absolute(Path(folder)),
         run.supply(offline=offline),
         run.listen,

@@ -25,8 +25,10 @@ from pipeline.retry import Patience, Retry
 from pipeline.steps.landing import Landing
 from pipeline.steps.receive import Budget, Decoders, Receiver
 
-# How long a number of connections is watched before it is judged.
+# How long a number of connections is left to get going, and then watched, before it is judged: at least this, and so
+# many times what a first byte takes, for new connections on a long line find their speed over several round trips.
 SAMPLE_S = 0.1
+SAMPLE_FIRST_BYTES = 8
 # Wrong bytes may be a bad moment on the way: asked for again this often before they are an error.
 WRONG_BYTES = 3
 # A reader that does not notice that it was closed must not keep a person waiting.
@@ -75,6 +77,7 @@ class Assembly:
         self._decoders = Decoders(landing, self._budget, self._piece_done, self._fail)
         self._count = threading.Lock()
         self._arrived_bytes = 0
+        self._first_byte_s = 0.0
 
     @property
     def bytes(self) -> int:
@@ -88,15 +91,20 @@ class Assembly:
             ModelportError: what could not be fetched, after every retry and mirror.
             KeyboardInterrupt: passed on within two seconds; what came stays in the landing.
         """
+        whole = False
         try:
             self._run()
-        except BaseException:
-            self._end()
-            self._source.close()
-            deadline = time.monotonic() + STOP_S
-            for worker in self._workers:
-                worker.join(max(0.0, deadline - time.monotonic()))
-            raise
+            whole = True
+        finally:
+            if not whole:
+                self._give_up()
+
+    def _give_up(self) -> None:
+        self._end()
+        self._source.close()
+        deadline = time.monotonic() + STOP_S
+        for worker in self._workers:
+            worker.join(max(0.0, deadline - time.monotonic()))
 
     def _run(self) -> None:
         watched_at, watched_bytes, settling = time.monotonic(), 0, True
@@ -109,7 +117,7 @@ class Assembly:
                 self._start_workers()
                 self._changed.wait(SAMPLE_S)
             now = time.monotonic()
-            if self._fixed or now - watched_at < SAMPLE_S:
+            if self._fixed or now - watched_at < max(SAMPLE_S, SAMPLE_FIRST_BYTES * self._first_byte_s):
                 continue
             came = self._arrived_bytes
             # The first sample after a change still shows the connections before it.
@@ -159,6 +167,7 @@ class Assembly:
                 left, self._landing, self._budget, self._decoders, arrived=self._arrived, finished=self._piece_done
             )
             key = part_key(left.part)
+            receiver.asked_at = time.monotonic()
             try:
                 self._source.read_range(key, left.start, left.size, receiver.take, total=left.part_size)
             except DigestMismatch as error:
@@ -175,7 +184,15 @@ class Assembly:
                 self._retry.pause(error, failed=failed, what=key)
             finally:
                 receiver.abandon()
+            self._note_first_byte(receiver)
             left = rest_of(left, receiver.done)
+
+    def _note_first_byte(self, receiver: Receiver) -> None:
+        took = receiver.first_byte_s
+        if took is not None:
+            with self._count:
+                # The quickest: what is beyond it is a connection being made, or a busy server.
+                self._first_byte_s = min(took, self._first_byte_s or took)
 
     def _arrived(self, size: int) -> None:
         if self._stop.is_set():

@@ -27,7 +27,7 @@ from pipeline.steps.destination import Found
 from pipeline.steps.folders import disk_error, open_folder, opened_folder
 from pipeline.steps.holdings import Holder, Holdings, copy_held
 from pipeline.steps.landing import Landing, landing_at, remove_leftovers
-from pipeline.steps.proofread import proofread
+from pipeline.steps.proofread import read_proof
 
 # What directories and their entries may take besides.
 SPARE_BYTES = 4 << 20
@@ -107,7 +107,7 @@ class Arrival:
                 self._adopted = {index for index in whole if landing.adopt(index, folder_fd)}
         files = self._not_adopted(self._adopted)
         begun = landing.allocate(files, keep=sorted(self._adopted))
-        right = proofread(landing.fd, self.manifest, begun, sparse=True).right
+        right = read_proof(landing.fd, self.manifest, begun, sparse=True).right
         places = places_of(self.manifest, files)
         self._holdings = self._find(places, right, cache, installs)
         self._plan = plan_fetch(self.manifest, places, right, self._holdings.spots)

@@ -19,7 +19,7 @@ from pipeline.manifest import Manifest
 from pipeline.plan.fetching import Target, wanted_files
 from pipeline.sources.installed import InstallRecord, Installs
 from pipeline.steps.folders import disk_error, open_folder, walk_files
-from pipeline.steps.proofread import FOREIGN, Proof, extra_files, proofread
+from pipeline.steps.proofread import FOREIGN, Proof, extra_files, read_proof
 
 NAMED = 5
 
@@ -78,7 +78,7 @@ def look_at(
         if record is not None and record.manifest_sha256 == sha256:
             # What an earlier fetch of another selection brought stays.
             files = tuple(sorted({*files, *_selected(manifest, record)}))
-        proof = proofread(folder_fd, manifest, files, done=done)
+        proof = read_proof(folder_fd, manifest, files, done=done)
         extra = tuple(extra_files(folder_fd, {manifest.files[index].path for index in files}))
         if proof.whole:
             return Found(files, True, True, proof, record, tuple(path for path in extra if path not in _paths(manifest)))

@@ -16,7 +16,7 @@ import os
 import shutil
 import stat
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from typing_extensions import Buffer
@@ -205,10 +205,8 @@ class Landing:
             shutil.rmtree(self._name, dir_fd=self._parent_fd)
 
     def close(self) -> None:
-        """Let go of the folder and its lock; what is in it stays for the next run."""
+        """Let go of its files; what is in it stays for the next run."""
         self._files.close()
-        os.close(self.fd)
-        os.close(self._parent_fd)
 
     def _open(self, file: int) -> int:
         return open_file(self.fd, self._manifest.files[file].path, os.O_RDWR)
@@ -303,18 +301,15 @@ def landing_at(destination: Path, manifest: Manifest, key: str, *, waiting: Call
         UsageError: a link or a file stands in the way, or the folder is another user's.
         DiskError
     """
-    parent_fd = open_folder(destination.parent, make=True)
     name = f".{destination.name}.partial-{key[:16]}"
-    try:
+    with ExitStack() as stack:
+        parent_fd = open_folder(destination.parent, make=True)
+        stack.callback(os.close, parent_fd)
         fd = _locked_folder(parent_fd, name, destination, waiting)
-    except BaseException:
-        os.close(parent_fd)
-        raise
-    landing = Landing(destination, manifest, parent_fd, name, fd)
-    try:
+        stack.callback(os.close, fd)
+        landing = Landing(destination, manifest, parent_fd, name, fd)
+        stack.callback(landing.close)
         yield landing
-    finally:
-        landing.close()
 
 
 def remove_leftovers(destination: Path) -> None:
@@ -360,6 +355,7 @@ def _locked_folder(parent_fd: int, name: str, destination: Path, waiting: Callab
                 f"{destination.parent / name} belongs to another user, who is fetching the same release there",
                 hint="Wait until it is done, or choose another folder with --to.",
             )
+        held = False
         try:
             try:
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -369,12 +365,12 @@ def _locked_folder(parent_fd: int, name: str, destination: Path, waiting: Callab
             with suppress(FileNotFoundError):
                 found = os.stat(name, dir_fd=parent_fd, follow_symlinks=False)
                 # Whoever held it may have given it its final name meanwhile.
-                if os.path.samestat(found, os.fstat(fd)):
-                    return fd
-        except BaseException:
-            os.close(fd)
-            raise
-        os.close(fd)
+                held = os.path.samestat(found, os.fstat(fd))
+        finally:
+            if not held:
+                os.close(fd)
+        if held:
+            return fd
 
 
 def _sync_folders(folder_fd: int) -> None:

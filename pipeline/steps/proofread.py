@@ -52,7 +52,7 @@ class _Buffer(threading.local):
 _buffer = _Buffer()
 
 
-def proofread(
+def read_proof(
     folder_fd: int,
     manifest: Manifest,
     files: Sequence[int],

@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import queue
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -132,6 +133,9 @@ class Receiver:
     ) -> None:
         self.done = 0
         self.bytes = 0
+        # When the range was asked for, and how long its first byte took.
+        self.asked_at = 0.0
+        self.first_byte_s: float | None = None
         self._range = one
         self._landing = landing
         self._budget = budget
@@ -154,6 +158,8 @@ class Receiver:
                 f"part {self._range.part}: more came than the {self._range.size} bytes from {self._range.start}",
                 hint="The source is not what it should be: try another one.",
             )
+        if self.first_byte_s is None:
+            self.first_byte_s = time.monotonic() - self.asked_at
         self._arrived(len(block))
         self.bytes += len(block)
         at = 0
