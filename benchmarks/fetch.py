@@ -35,6 +35,7 @@ TARGETS = {
     ("line", "aria2c -x4 --checksum"): 2.3,
     ("20 MB/s a connection", "aria2c -x16"): 1.8,
 }
+PROGRAM = "from pipeline.cli.program import main; main()"
 MEMORY_MIB = 64
 NO_OP_REQUESTS = 3
 
@@ -66,21 +67,26 @@ def memory(field: str) -> int:
     return int(next(line for line in lines if line.startswith(f"{field}:")).split()[1])
 
 
+def nginx_conf(folder: Path, listens: list[str]) -> str:
+    """A configuration that serves ``folder`` at each of ``listens``, "address:port" and what else the server is told."""
+    work = folder / "nginx"
+    work.mkdir(exist_ok=True)
+    temporary = " ".join(f"{kind}_temp_path {work}/{kind};" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
+    servers = "".join(f"server {{ listen {listen}; root {folder}; }}\n" for listen in listens)
+    return (
+        f"daemon off; master_process off; pid {work}/pid; error_log {work}/error.log;\n"
+        "events { worker_connections 512; }\n"
+        f"http {{ access_log off; sendfile on; tcp_nopush on; keepalive_requests 100000; {temporary}\n{servers} }}\n"
+    )
+
+
 @contextlib.contextmanager
 def nginx(folder: Path) -> Iterator[tuple[str, str]]:
     """Serve ``folder``: (at full speed, at LIMIT a connection)."""
     ports = free_port(), free_port()
-    work = folder / "nginx"
-    work.mkdir()
-    temporary = " ".join(f"{kind}_temp_path {work}/{kind};" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
-    (work / "nginx.conf").write_text(
-        f"daemon off; master_process off; pid {work}/pid; error_log {work}/error.log;\n"
-        "events { worker_connections 512; }\n"
-        f"http {{ access_log off; sendfile on; tcp_nopush on; keepalive_requests 100000; {temporary}\n"
-        f"server {{ listen 127.0.0.1:{ports[0]}; root {folder}; }}\n"
-        f"server {{ listen 127.0.0.1:{ports[1]}; root {folder}; limit_rate {LIMIT}; }} }}\n"
-    )
-    server = subprocess.Popen(["nginx", "-e", "stderr", "-c", str(work / "nginx.conf")], stderr=subprocess.DEVNULL)
+    conf = folder / "nginx.conf"
+    conf.write_text(nginx_conf(folder, [f"127.0.0.1:{ports[0]}", f"127.0.0.1:{ports[1]}; limit_rate {LIMIT}"]))
+    server = subprocess.Popen(["nginx", "-e", "stderr", "-c", str(conf)], stderr=subprocess.DEVNULL)
     try:
         wait_for_port(ports[0])
         yield f"http://127.0.0.1:{ports[0]}", f"http://127.0.0.1:{ports[1]}"
@@ -112,6 +118,8 @@ class World:
         from benchmarks.inputs import tensors_for, write_model
 
         self.folder = folder
+        # What our commands are run with: another network namespace, for one.
+        self.before: list[str] = []
         self.environment = {
             **os.environ,
             "HOME": str(folder / "home"),
@@ -126,9 +134,7 @@ class World:
         self.sha256 = subprocess.run(["sha256sum", weights], check=True, stdout=subprocess.PIPE, text=True).stdout.split()[0]
 
     def modelport(self, *words: str) -> tuple[float, str]:
-        return timed(
-            [sys.executable, "-c", "from pipeline.cli.program import main; main()", *words, "--report", "plain"], self.environment
-        )
+        return timed([*self.before, sys.executable, "-c", PROGRAM, *words, "--report", "plain"], self.environment)
 
     def pin(self, url: str) -> None:
         root = subprocess.run(
@@ -139,7 +145,7 @@ class World:
     def ours(self, url: str, model: str, connections: int | None = None) -> dict[str, float]:
         flags = ["--connections", str(connections)] if connections else []
         here = ["--here", "--source", f"{url}/store", "--model", model, "--to", str(self.folder / "out"), *flags]
-        return json.loads(timed([sys.executable, __file__, *here], self.environment)[1])
+        return json.loads(timed([*self.before, sys.executable, __file__, *here], self.environment)[1])
 
     def process(self, url: str, model: str) -> float:
         flags = ["--source", f"{url}/store", "--model", model, "--to", str(self.folder / "out"), "--cache-limit", "0"]
