@@ -38,10 +38,11 @@ SAID_CHARS = 300
 
 
 class Start(NamedTuple):
-    """How to start our fetch: the words, and the environment it needs."""
+    """How to start a program: the words, the environment it needs, and where its settings lie; None is the folder it writes to."""
 
     words: Sequence[str]
     environ: Mapping[str, str]
+    folder: Path | None = None
 
 
 # (fingerprint of the root that is trusted, release, folder to make, connections) → how
@@ -178,7 +179,12 @@ def _run(start: Start, folder: Path) -> _Took:
     with tempfile.TemporaryFile(dir=folder) as said:
         begun = time.monotonic()
         child = subprocess.Popen(
-            list(start.words), cwd=folder, env=dict(start.environ), stdin=subprocess.DEVNULL, stdout=said, stderr=said
+            list(start.words),
+            cwd=start.folder or folder,
+            env=dict(start.environ),
+            stdin=subprocess.DEVNULL,
+            stdout=said,
+            stderr=said,
         )
         try:
             _, status, used = os.wait4(child.pid, 0)

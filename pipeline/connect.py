@@ -178,7 +178,7 @@ def open_reader(settings: Settings, source: Mapping[str, Any]) -> TreeReader:
                 source.get("auth", {}), settings.source_variables, urlsplit(url).hostname or "", where=f"{where}: auth"
             ),
             proxies=Proxies(network.https_proxy, network.http_proxy, network.no_proxy),
-            ca_file=network.ca_file or None,
+            ca_file=_authorities(settings),
         )
     if scheme in {"", "file"}:
         from pipeline.sources.objects import FolderReader
@@ -252,7 +252,7 @@ def pick_store(settings: Settings) -> ObjectStore:
             endpoint=settings.endpoint or None,
             region=settings.region or None,
             connections=settings.connections,
-            ca_file=settings.network.ca_file or None,
+            ca_file=_authorities(settings),
         )
     if scheme == "oss":
         from pipeline.stores.oss import OssStore
@@ -265,12 +265,25 @@ def pick_store(settings: Settings) -> ObjectStore:
             region=settings.region or settings.oss.region,
             credentials=settings.oss,
             connections=settings.connections,
-            ca_file=settings.network.ca_file or None,
+            ca_file=_authorities(settings),
         )
     raise SettingsError(
         f"{where}: the store {settings.store!r} has the unknown scheme {scheme!r}; {nearest(scheme, SCHEMES)}",
         hint="Use a path, file:///path, s3://bucket/prefix or oss://bucket/prefix.",
     )
+
+
+def _authorities(settings: Settings) -> str | None:
+    """The file of certificate authorities to trust, None for the system's.
+
+    Raises:
+        SettingsError: there is no such file; a vendor's SDK would say so in its own words, or too late.
+    """
+    path = settings.network.ca_file
+    if path and not Path(path).is_file():
+        where = settings.origins["ca_bundle"] if settings.ca_bundle else "SSL_CERT_FILE"
+        raise SettingsError(f"{where}: there is no file {path}", hint="Name a file of PEM certificates.")
+    return path or None
 
 
 def _bucket_of(url: str, where: str) -> tuple[str, str]:

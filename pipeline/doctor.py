@@ -8,6 +8,7 @@ next: ``pipeline.bench``
 from __future__ import annotations
 
 import socket
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -72,8 +73,9 @@ def diagnose(
         return read_view(KnownTree(reader, supply.state, supply.cache), supply.state, now=supply.now)
 
     listen(StepStarted(STEP, len(readers)))
+    begun = time.monotonic()
     found = [examine_source(reader, view_of, now=supply.now) for reader in readers]
-    listen(StepFinished(STEP, len(readers), sum(one.sample_bytes for one in found)))
+    listen(StepFinished(STEP, len(readers), sum(one.sample_bytes for one in found), time.monotonic() - begun))
     return Diagnosis(
         sources=found,
         working=sum(one.works for one in found),

@@ -29,9 +29,7 @@ from pipeline.steps.assemble import STEP
 from pipeline.steps.bring import Arrival, check_space
 from pipeline.steps.destination import look_at
 from pipeline.supply import Supply
-from pipeline.trust.facts import check_agreement
 from pipeline.trust.view import ReleaseTarget, View
-from pipeline.wire import decode_manifest
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,14 +218,7 @@ def read_signed(view: View, target: ReleaseTarget) -> Signed:
         InvalidDocument, DigestMismatch, ObjectMissing
     """
     data = view.manifest_bytes(target.release)
-    manifest = decode_manifest(data, what=f"the manifest of {target.release}")
-    if manifest.release != target.release:
-        raise InvalidDocument(
-            f"the manifest of {target.release} says it is {manifest.release}",
-            hint="The tree was not written by modelport, or it was altered: try another source.",
-        )
-    check_agreement(target.facts, manifest)
-    return Signed(target, data, manifest)
+    return Signed(target, data, view.manifest(target.release, data))
 
 
 def _arrival(order: FetchOrder, supply: Supply, signed: Signed, listen: Listener, *, main: bool) -> Arrival:

@@ -20,7 +20,7 @@ from pipeline.place import Heard
 from pipeline.ports import ObjectStore
 from pipeline.retry import Retry
 from pipeline.sources.mirrors import SourceUse
-from pipeline.steps.lease import held_lease, remove_stale
+from pipeline.steps.lease import held_lease
 from pipeline.steps.probe import probe_store
 from pipeline.steps.replicate import check_poisoned, copy_objects, find_missing
 from pipeline.steps.sweep import Swept, plan_sweep, sweep_store
@@ -126,7 +126,6 @@ def mirror_tree(
             written = write_metadata(store, tree, repair=order.repair)
             announced, moved = announce_copy(store, tree)
             heard.listen(StepFinished(STEP, len(missing.objects), missing.bytes, time.monotonic() - begun))
-        remove_stale(store, STEP)
         if announced > tree.timestamp.version:
             heard.listen(
                 Warned("mirror-newer", f"{store.url} announces snapshot {announced} by now, the source {tree.timestamp.version}")

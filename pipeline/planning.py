@@ -28,6 +28,7 @@ from pipeline.trust.view import View
 from pipeline.wire import decode_document, encode_document
 
 PLAN_BYTES = 64 << 20
+_AGAIN = "Make it again: invoke plan"
 
 
 def plan_release(order: PublishOrder, place: Place, listen: Listener) -> ReleasePlan:
@@ -87,11 +88,15 @@ def decode_plan(data: bytes, what: str) -> ReleasePlan:
     Raises:
         InvalidDocument
     """
-    plan = decode_document(data, ReleasePlan, what=what, cap=PLAN_BYTES)
+    try:
+        plan = decode_document(data, ReleasePlan, what=what, cap=PLAN_BYTES)
+    except InvalidDocument as error:
+        # It is a file of this machine: no other source has it.
+        raise InvalidDocument(str(error), hint=_AGAIN) from None
     if plan.format != PLAN_FORMAT or plan.format_version != 1:
         raise InvalidDocument(
             f"{what} is not a plan of this modelport: {plan.format!r} version {plan.format_version}",
-            hint="Make it again: invoke plan",
+            hint=_AGAIN,
         )
     return plan
 

@@ -110,6 +110,10 @@ def _path(value: Value, where: str, folder: Path) -> Path:
     return folder / Path(text).expanduser()
 
 
+def _file_or_none(value: Value, where: str, folder: Path) -> Path | None:
+    return _path(value, where, folder) if value != "" else None
+
+
 def _count(low: int, high: int) -> Check:
     def check(value: Value, where: str, folder: Path) -> int:
         del folder
@@ -205,6 +209,12 @@ KEYS: Mapping[str, Key] = {
     ),
     "endpoint": Key(_url, "", "URL of an S3-compatible or OSS endpoint; empty is the vendor's own.", {"type": "string"}),
     "region": Key(_text, "", "Region of the bucket; empty leaves it to the vendor's own chain.", {"type": "string"}),
+    "ca_bundle": Key(
+        _file_or_none,
+        "",
+        "File of certificate authorities (PEM) to trust for https; empty is `SSL_CERT_FILE`, else the system's.",
+        {"type": "string"},
+    ),
     "models_dir": Key(_path, "models", "Folder that holds one folder per release.", {"type": "string", "minLength": 1}),
     "source": Key(
         _source,

@@ -65,6 +65,7 @@ class Settings:
     store: str
     endpoint: str
     region: str
+    ca_bundle: Path | None
     models_dir: Path
     source: tuple[Mapping[str, Any], ...]
     cdn: Mapping[str, Any]
@@ -117,7 +118,7 @@ def load_settings(flags: Mapping[str, str], environ: Mapping[str, str], folder: 
         **values,
         folder=home,
         places=read_places(environ),
-        network=read_network(environ),
+        network=read_network(environ, values["ca_bundle"]),
         oss=read_oss(environ),
         key_variables=read_key_variables(values["keys"], environ),
         source_variables=read_source_variables(values["source"], environ),
@@ -179,13 +180,15 @@ def read_places(environ: Mapping[str, str]) -> Places:
     )
 
 
-def read_network(environ: Mapping[str, str]) -> Network:
-    """Read the proxy variables, either spelling, and ``SSL_CERT_FILE``."""
+def read_network(environ: Mapping[str, str], ca_bundle: Path | None = None) -> Network:
+    """Read the proxy variables, either spelling, and ``SSL_CERT_FILE``, for which a set ``ca_bundle`` stands in."""
 
     def first(name: str) -> str:
         return environ.get(name.lower()) or environ.get(name) or ""
 
-    return Network(first("HTTPS_PROXY"), first("HTTP_PROXY"), first("NO_PROXY"), environ.get("SSL_CERT_FILE", ""))
+    return Network(
+        first("HTTPS_PROXY"), first("HTTP_PROXY"), first("NO_PROXY"), str(ca_bundle or environ.get("SSL_CERT_FILE", ""))
+    )
 
 
 def read_oss(environ: Mapping[str, str]) -> OssCredentials:

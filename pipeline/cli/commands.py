@@ -47,11 +47,14 @@ SETTING_HELP = {
     "endpoint": "URL of an S3-compatible or OSS endpoint. Default: the vendor's own.",
     "region": "Region of the bucket. Default: the vendor's own chain.",
     "models_dir": "Folder that holds one folder per release. Default models.",
-    "source": "Where to fetch from: URLs with spaces between (http, https, file, s3, oss) or a path. Default: the store.",
+    "source": "Where to fetch from: a URL (http, https, file, s3, oss) or a path; repeat it for mirrors. Default: the store.",
+    "ca_bundle": "File of certificate authorities to trust. Default: SSL_CERT_FILE, else the system's.",
     "cache_limit": "Most bytes that the fetch cache keeps, such as 20GiB; 0 keeps nothing. Default 20GiB.",
-    "connections": "Transfers at the same time. Default 8.",
+    "connections": "Transfers at the same time, 1 to 64. Default 8; a fetch without it finds out what the line takes.",
     "part_size": "Largest part, such as 64MiB. Default: 64, 128 or 256 MiB by the release's size and the prefetch quota.",
 }
+# The settings whose flags are repeated.
+REPEATED = ("source",)
 UNSAFE_HELP = "Sign in a store without conditional writes: only if nobody else does. Default: refused."
 _REPORT_HELP = "How to report: auto (bars on a terminal, else plain), plain, json (one document on stdout). Default auto."
 
@@ -154,14 +157,14 @@ def command(
             [
                 Parameter("context", Parameter.POSITIONAL_OR_KEYWORD),
                 *(_keyword(flag.name, None if flag.default in (Parameter.empty, ()) else flag.default) for flag in flags),
-                *(_keyword(key, "") for key in settings),
+                *(_keyword(key, None if key in REPEATED else "") for key in settings),
                 _keyword("report", "auto"),
             ]
         )
         made: Task[Any] = task(
             name=body.__name__,
             positional=[],
-            iterable=[flag.name for flag in flags if flag.default == ()],
+            iterable=[*(flag.name for flag in flags if flag.default == ()), *(key for key in settings if key in REPEATED)],
             # Short flags are dealt out in order of the signature and would move when it grows.
             auto_shortflags=False,
             help={**help, **{key: SETTING_HELP[key] for key in settings}, "report": _REPORT_HELP},
@@ -188,7 +191,7 @@ def run_command(
     mask = Mask(secrets_in(os.environ))
     mask_logs(mask)
     reporter = open_report("plain", mask)
-    places = {key: str(given[key]) for key in settings if given[key]}
+    places = {key: given[key] for key in settings if given[key]}
     spell = partial(make_typable, program=program_name(), takes=TAKES, given=places)
     code = 0
     try:
@@ -198,7 +201,7 @@ def run_command(
         missing = [flag for flag in required if not given[flag]]
         if missing:
             raise UsageError(f"--{missing[0].replace('_', '-')} is needed", hint=f"invoke --help {name} shows an example.")
-        setting_flags = {key: given.pop(key) for key in settings}
+        setting_flags = {key: _one_text(given.pop(key)) for key in settings}
         with stop_on_sigterm():
             answer = body(Run(reporter, {key: text for key, text in setting_flags.items() if text}, dry=dry), **given)
         reporter.close()
@@ -216,6 +219,11 @@ def run_command(
         end_at_once(code)
     if code:
         raise Exit(code=code)
+
+
+def _one_text(value: str | Sequence[str]) -> str:
+    """A setting flag as its variable would be written: values of a repeated one with spaces between."""
+    return value if isinstance(value, str) else " ".join(value)
 
 
 def program_name() -> str:

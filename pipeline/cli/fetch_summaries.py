@@ -8,19 +8,26 @@ next: ``fetch_tasks``
 from __future__ import annotations
 
 from pipeline.cli.report import spell_size
+from pipeline.cli.typable import flag_words
 from pipeline.fetch import Fetched
 from pipeline.sources.cachefolder import Removed
 from pipeline.verify_folder import FolderVerified
 
 
-def fetch_summary(done: Fetched) -> str:
-    """After ``fetch``."""
-    verb = "already there" if done.already_there else "fetched"
+def fetch_summary(done: Fetched, *, dry: bool = False) -> str:
+    """After ``fetch``; ``dry`` when it only said what would come."""
+    to_come = dry and not done.already_there
+    verb = "already there" if done.already_there else "would fetch" if dry else "fetched"
+    network = (
+        f"{spell_size(done.bytes_fetched)} to come"
+        if to_come
+        else f"{spell_size(done.bytes_fetched)} in {done.requests} requests"
+    )
     lines = [
         f"{verb}: {done.release}",
         f"  folder     {done.folder}",
-        f"  files      {done.files}, {spell_size(done.bytes)}, every byte verified",
-        f"  network    {spell_size(done.bytes_fetched)} in {done.requests} requests; {spell_size(done.bytes_reused)} were here",
+        f"  files      {done.files}, {spell_size(done.bytes)}" + ("" if to_come else ", every byte verified"),
+        f"  network    {network}; {spell_size(done.bytes_reused)} were here",
     ]
     lines += [f"  needs      {one.release} in {one.folder}" for one in done.dependencies]
     lines += [
@@ -28,7 +35,8 @@ def fetch_summary(done: Fetched) -> str:
         + (f"; dropped: {one.dropped}" if one.dropped else "")
         for one in done.sources
     ]
-    lines.append(f"  took       {done.seconds:.1f} s\nnext: invoke verify --folder {done.folder}")
+    verify = f"invoke verify{flag_words(folder=done.folder)}"
+    lines.append(f"  took       {done.seconds:.1f} s\nnext: {'the same without --dry' if to_come else verify}")
     return "\n".join(lines)
 
 

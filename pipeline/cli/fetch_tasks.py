@@ -10,7 +10,7 @@ from __future__ import annotations
 from pipeline.cli.commands import STORE, Answer, Run, command
 
 # The flags of a task that reads from sources.
-SOURCES = ("source", *STORE)
+SOURCES = ("source", "ca_bundle", *STORE)
 
 
 @command(
@@ -52,7 +52,7 @@ def fetch(
         run.settings, model=model, to=to, include=include, exclude=exclude, deps=not no_deps, allow_yanked=allow_yanked
     )
     fetched = fetch_release(order, run.supply(offline=offline), run.listen, dry=run.dry)
-    return Answer(fetched, fetch_summary(fetched))
+    return Answer(fetched, fetch_summary(fetched, dry=run.dry))
 
 
 @command(

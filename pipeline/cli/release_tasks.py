@@ -154,7 +154,7 @@ def publish(
 
 
 @command(
-    settings=("source", *STORE, "connections"),
+    settings=("source", "ca_bundle", *STORE, "connections"),
     help={
         "model": "The release to prove, as in bert-v2.1.0. With --folder: what it should hold. Default: what was fetched there.",
         "folder": "Prove an installed folder instead of the store; asks no source for what a fetch put there.",

@@ -34,13 +34,13 @@ MOST_CONNECTIONS = 64
 
 def setting_rows(settings: Settings) -> list[Setting]:
     """Every setting with its origin, and what is read beside them; no row can hold a credential."""
-    rows = [Setting(name=name, value=_text(getattr(settings, name)), origin=settings.origins[name]) for name in KEYS]
+    rows = [Setting(name=name, value=_text(getattr(settings, name), name), origin=settings.origins[name]) for name in KEYS]
     network = settings.network
     beside = {
         "HTTPS_PROXY": _bare(network.https_proxy),
         "HTTP_PROXY": _bare(network.http_proxy),
         "NO_PROXY": network.no_proxy,
-        "SSL_CERT_FILE": network.ca_file,
+        "SSL_CERT_FILE": "" if settings.ca_bundle else network.ca_file,
     }
     rows += [Setting(name=name, value=value, origin="environment") for name, value in beside.items() if value]
     places = {"cache": settings.places.cache, "state": settings.places.state, "data": settings.places.data}
@@ -48,9 +48,9 @@ def setting_rows(settings: Settings) -> list[Setting]:
     return rows
 
 
-def _text(value: Any) -> str:
+def _text(value: Any, name: str = "") -> str:
     if value is None:
-        return "auto"
+        return "auto" if name == "part_size" else ""
     if isinstance(value, Mapping):
         return "{" + ", ".join(f"{key}: {_text(item)}" for key, item in value.items()) + "}"
     if isinstance(value, Sequence) and not isinstance(value, str):
@@ -128,10 +128,11 @@ def ours_for(settings: Settings, url: str) -> Iterator[Ours]:
 
         def start(fingerprint: str, release: str, folder: Path, connections: int) -> Start:
             TrustState(Path(home, trust_folder(url.rstrip("/")))).pin(fingerprint)
-            # A named source keeps its own settings, such as its credentials; the served folder has none.
-            source = [] if settings.source else ["--source", url]
+            # Only its own settings hold a source's credentials; all others are named, so that no mirror of it helps.
+            source = [] if settings.source and settings.source[0].get("auth") else ["--source", url]
+            source += ["--ca-bundle", str(settings.ca_bundle)] if settings.ca_bundle else []
             words = [sys.executable, "-c", "from pipeline.cli.program import main; main()", "fetch", "--model", release]
             words += ["--to", str(folder), "--no-deps", "--cache-limit", "0", "--connections", str(connections), *source]
-            return Start([*words, "--report", "json"], {**os.environ, "XDG_STATE_HOME": home, "XDG_CACHE_HOME": home})
+            return Start([*words, "--report", "json"], {**os.environ, "XDG_STATE_HOME": home, "XDG_CACHE_HOME": home}, Path.cwd())
 
         yield start

@@ -39,7 +39,7 @@ def init(run: Run, *, allow_unsafe_store: bool = False) -> Answer:
     return _shown(begin_trust(run.place, run.listen, allow_unsafe=allow_unsafe_store))
 
 
-@trust_command(settings=("source", *STORE), help={})
+@trust_command(settings=("source", "ca_bundle", *STORE), help={})
 def show(run: Run) -> Answer:
     """Show the newest root's fingerprint, who signs which role until when, and what this machine pins.
 
@@ -58,7 +58,7 @@ def show(run: Run) -> Answer:
 
 
 @trust_command(
-    settings=("source", *STORE),
+    settings=("source", "ca_bundle", *STORE),
     help={"fingerprint": "sha256 of any root of the tree, 64 hex digits, from the people who publish it."},
 )
 def pin(run: Run, *, fingerprint: str) -> Answer:

@@ -13,7 +13,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 
 # Without these another task would look elsewhere, or make other parts; the rest only decides how fast it goes.
-CARRIED = ("store", "endpoint", "region", "models_dir", "part_size")
+CARRIED = ("store", "source", "ca_bundle", "endpoint", "region", "models_dir", "part_size")
 
 _COMMAND = re.compile(r"\binvoke (--help )?([a-z]+(?:\.[a-z]+)?)((?: --[a-z-]+(?: (?!--)(?:'[^']*'|[^\s`,;]+))?)*)")
 
@@ -24,14 +24,17 @@ def flag_words(**flags: str | Sequence[str]) -> str:
     return "".join(f" --{name.replace('_', '-')} {shlex.quote(text)}" for name, text in given if text)
 
 
-def make_typable(text: str, *, program: str, takes: Mapping[str, Sequence[str]], given: Mapping[str, str]) -> str:
+def make_typable(text: str, *, program: str, takes: Mapping[str, Sequence[str]], given: Mapping[str, str | Sequence[str]]) -> str:
     """Complete each command in ``text``. ``takes`` has the settings that each task takes as flags, ``given`` those of this run."""
 
     def complete(found: re.Match[str]) -> str:
         asks, task, rest = found.groups()
         if task not in takes:
             return found[0]
-        places: dict[str, str] = {} if asks else {name: given[name] for name in CARRIED if name in given and name in takes[task]}
+        places: dict[str, str | Sequence[str]] = {}
+        if not asks:
+            said = [name for name in CARRIED if name in given and f"--{name.replace('_', '-')} " not in f"{rest} "]
+            places = {name: given[name] for name in said if name in takes[task]}
         return f"{program} {asks or ''}{task}{rest}{flag_words(**places)}"
 
     return _COMMAND.sub(complete, text)

@@ -80,22 +80,28 @@ def refusal(head: Head, told: str, *, signed: str = "", at: datetime | None = No
 
 def date_of(head: Head) -> datetime | None:
     """The Date of an answer (RFC 9110 §6.6.1), UTC, or None."""
-    try:
-        return parsedate_to_datetime(head.first("date")).astimezone(UTC)
-    except ValueError:
-        return None
+    return read_date(head.first("date"))
 
 
 def retry_after_s(head: Head) -> float | None:
-    """Seconds that Retry-After asks for (RFC 9110 §10.2.3), in either of its forms, or None."""
-    text = head.first("retry-after")
-    if re.fullmatch(r"[0-9]{1,6}", text):
-        return float(text)
+    """Seconds that an answer asks to wait, or None."""
+    return read_retry_after(head.first("retry-after"), date_of(head))
+
+
+def read_date(text: str) -> datetime | None:
+    """Read an HTTP date (RFC 9110 §5.6.7) as UTC; None where it is none."""
     try:
-        until = parsedate_to_datetime(text).astimezone(UTC)
+        return parsedate_to_datetime(text).astimezone(UTC)
     except ValueError:
         return None
-    return max(0.0, (until - (date_of(head) or datetime.now(UTC))).total_seconds())
+
+
+def read_retry_after(text: str, date: datetime | None) -> float | None:
+    """Seconds that Retry-After asks for (RFC 9110 §10.2.3), in either of its forms, counted from the answer's ``date``, or None."""
+    if re.fullmatch(r"[0-9]{1,6}", text):
+        return float(text)
+    until = read_date(text)
+    return None if until is None else max(0.0, (until - (date or datetime.now(UTC))).total_seconds())
 
 
 def plain(text: str, limit: int = 100) -> str:

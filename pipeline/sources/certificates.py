@@ -11,13 +11,23 @@ import socket
 import ssl
 from collections.abc import Callable
 
-from pipeline.errors import ModelportError
+from pipeline.errors import ModelportError, SettingsError
 from pipeline.sources.answers import plain
 
 
 def trust(ca_file: str | None) -> ssl.SSLContext:
-    """Make what verifies servers: the authorities of ``ca_file``, or the system's."""
-    context = ssl.create_default_context(cafile=ca_file or None)
+    """Make what verifies servers: the authorities of ``ca_file``, or the system's.
+
+    Raises:
+        SettingsError: the file cannot be read, or holds no certificates.
+    """
+    try:
+        context = ssl.create_default_context(cafile=ca_file or None)
+    except OSError as error:
+        raise SettingsError(
+            f"{ca_file or 'the system'}: no certificate authorities can be read there: {error.strerror or error}",
+            hint="Name a file of PEM certificates with --ca-bundle or SSL_CERT_FILE.",
+        ) from error
     context.set_alpn_protocols(["http/1.1"])
     return context
 

@@ -15,7 +15,6 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from email.utils import parsedate_to_datetime
 
 from pipeline.digest import Sha256, is_hex64
 from pipeline.errors import (
@@ -31,6 +30,7 @@ from pipeline.errors import (
     UnsafeStore,
     WrongStore,
 )
+from pipeline.sources.answers import read_date, read_retry_after
 
 # Both vendors refuse a request whose time is off by more (S3 "RequestTimeTooSkewed", OSS the same).
 SKEW = timedelta(minutes=15)
@@ -210,22 +210,12 @@ def _about_service(answer: Answer, told: str, said: str) -> ModelportError:
 
 def date_of(headers: Mapping[str, str]) -> datetime | None:
     """The Date of an answer (RFC 9110 §6.6.1), UTC, or None."""
-    try:
-        return parsedate_to_datetime(headers["date"]).astimezone(UTC)
-    except (KeyError, ValueError):
-        return None
+    return read_date(headers.get("date", ""))
 
 
 def retry_after_s(headers: Mapping[str, str]) -> float | None:
-    """Seconds that Retry-After asks for (RFC 9110 §10.2.3), in either of its forms, or None."""
-    text = headers.get("retry-after", "").strip()
-    if re.fullmatch(r"[0-9]{1,6}", text):
-        return float(text)
-    try:
-        until = parsedate_to_datetime(text).astimezone(UTC)
-    except ValueError:
-        return None
-    return max(0.0, (until - (date_of(headers) or datetime.now(UTC))).total_seconds())
+    """Seconds that an answer asks to wait, or None."""
+    return read_retry_after(headers.get("retry-after", "").strip(), date_of(headers))
 
 
 def require(told: str, answer: Mapping[str, object], *names: str) -> None:

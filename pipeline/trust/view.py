@@ -140,6 +140,12 @@ class View:
         """
         path = channel_target(model, channel)
         if path not in self.model(model).signed.targets:
+            if not self.channels(model):
+                releases = [str(target.release) for target in self.releases(model)]
+                raise UnknownName(
+                    f"{model} in {self.source.url} has no channel yet, so no {channel}",
+                    hint=f"Name a release: --model {releases[-1]}" if releases else "It has no releases either.",
+                )
             raise _unknown("channel", channel, self.channels(model), f"{model} in {self.source.url}")
         return channel_from_bytes(self.target(model, path), model=model, channel=channel)
 
@@ -162,15 +168,15 @@ class View:
         """The manifest of a release, verified, not yet decoded."""
         return self.target(release.model, manifest_target(release))
 
-    def manifest(self, release: Release) -> Manifest:
-        """The manifest of a release, decoded, and held against what is signed of it.
+    def manifest(self, release: Release, data: bytes | None = None) -> Manifest:
+        """The manifest of a release, decoded, and held against what is signed of it; ``data`` where its bytes were read before.
 
         Raises:
             UnknownName, ObjectMissing, DigestMismatch
             InvalidDocument: also where it is another release's, or disagrees with its signed facts.
         """
         facts = self.release(release).facts
-        manifest = decode_manifest(self.manifest_bytes(release), what=f"the manifest of {release}")
+        manifest = decode_manifest(data or self.manifest_bytes(release), what=f"the manifest of {release}")
         if manifest.release != release:
             raise InvalidDocument(f"the manifest of {release} says that it is of {manifest.release}", hint=_HINT)
         check_agreement(facts, manifest)
@@ -293,5 +299,5 @@ def channels_in(role: Targets, model: ModelName) -> tuple[Channel, ...]:
 def _unknown(kind: str, name: str, known: Iterable[str], where: str) -> ModelportError:
     names = list(known)
     near = difflib.get_close_matches(name, names, 1, 0.4)
-    hint = f"Did you mean {near[0]}?" if near else f"There is: {', '.join(names[:10])}" if names else "It is empty."
+    hint = f"Did you mean {near[0]}?" if near else f"There is: {', '.join(names[:10])}" if names else "It has none."
     return UnknownName(f"there is no {kind} {name} in {where}", hint=hint)

@@ -18,10 +18,8 @@ from pipeline.errors import InvalidDocument
 from pipeline.layout import channel_target, part_key, role_key, target_key
 from pipeline.release import ModelName, Release
 from pipeline.trust.chain import read_root
-from pipeline.trust.facts import check_agreement
 from pipeline.trust.sealed import Sealed, check_signed
 from pipeline.trust.view import ReleaseTarget, View, target_sha256
-from pipeline.wire import decode_manifest
 
 Name = ModelName | Release
 
@@ -119,9 +117,7 @@ def _left_out(wanted: Sequence[ReleaseTarget]) -> tuple[str, ...]:
 
 
 def _parts(view: View, target: ReleaseTarget) -> Iterator[Named]:
-    manifest = decode_manifest(view.manifest_bytes(target.release), what=f"the manifest of {target.release}")
-    check_agreement(target.facts, manifest)
-    for part in manifest.parts:
+    for part in view.manifest(target.release).parts:
         yield Named(part_key(part.blake3), part.size, part.sha256)
 
 

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.loopback import loopback_of
+
 MODELPORT = Path(sys.executable).with_name("modelport")
 
 
@@ -128,3 +130,65 @@ def test_export_without_an_address_says_what_is_missing(place):
     assert (shown.returncode, shown.stdout) == (2, "")
     assert "--url https://" in shown.stderr
     assert not (place.folder / "o2").exists()
+
+
+@pytest.fixture
+def served(place):
+    """The tree of ``place`` over http, its root trusted there."""
+    shown = answer(place("trust.show", "--report", "json"))
+    with loopback_of(place.folder / ".modelport" / "store") as url:
+        assert place("trust.pin", "--source", url, "--fingerprint", shown["fingerprint"]).returncode == 0
+        yield url
+
+
+@pytest.mark.parametrize("by", ["flag", "file"])
+def test_bench_measures_the_source_that_was_named(place, served, by):
+    if by == "file":
+        (place.folder / "modelport.yaml").write_text(f"source: {served}\n")
+    words = ["--source", served] if by == "flag" else []
+    try:
+        done = answer(place("bench", "--repeat", "1", "--at", "2", *words, "--report", "json"))
+    finally:
+        (place.folder / "modelport.yaml").unlink(missing_ok=True)
+    assert done["url"] == served
+    assert done["rows"][0]["bytes"] == 300_000
+
+
+def test_source_is_repeated_for_mirrors_and_a_dead_one_is_named(place, served):
+    dead = "http://127.0.0.1:9/tree"
+    words = ["fetch", "--model", "bert", "--to", "mirrored", "--cache-limit", "0", "--report", "json"]
+    done = answer(place(*words, "--source", served, "--source", dead))
+    assert [use["url"] for use in done["sources"]] == [served, dead]
+    other = place(*words, "--source", dead, "--source", served, XDG_STATE_HOME=str(place.folder / "nowhere"))
+    assert other.returncode == 4
+    # What to type next pins what was asked, not the store.
+    assert f"--source {dead} --source {served}" in other.stderr
+
+
+def test_dry_fetch_claims_nothing_that_was_not_done(place, served):
+    shown = place("--dry", "fetch", "--model", "bert", "--source", served, "--to", "never", "--cache-limit", "0")
+    assert shown.returncode == 0, shown.stderr
+    assert "would fetch: bert-v1.0.0" in shown.stdout
+    assert "verified" not in shown.stdout
+    assert not (place.folder / "never").exists()
+
+
+def test_model_without_channels_leads_to_a_release(place):
+    (place.folder / "models" / "tok-v1.0.0").mkdir(parents=True)
+    (place.folder / "models" / "tok-v1.0.0" / "t.json").write_text("{}")
+    assert place("publish", "--model", "tok-v1.0.0").returncode == 0
+    shown = place("fetch", "--model", "tok")
+    assert shown.returncode == 2
+    assert "--model tok-v1.0.0" in shown.stderr
+
+
+@pytest.mark.parametrize("content", [None, "no certificate"])
+def test_authorities_that_cannot_be_read_are_one_clear_line(place, content):
+    path = place.folder / "own.pem"
+    path.unlink(missing_ok=True)
+    if content:
+        path.write_text(content)
+    shown = place("fetch", "--model", "bert", "--source", "https://127.0.0.1:9/tree", "--ca-bundle", "own.pem")
+    assert (shown.returncode, shown.stdout) == (2, "")
+    assert str(path) in shown.stderr
+    assert "Traceback" not in shown.stderr

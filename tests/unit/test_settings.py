@@ -185,3 +185,10 @@ def test_every_default_is_what_its_own_check_takes(tmp_path):
     settings = load(tmp_path)
     for key in KEYS:
         assert hasattr(settings, key)
+
+
+def test_ca_bundle_stands_in_for_the_variable(written, tmp_path):
+    environ = {"SSL_CERT_FILE": "/etc/all.pem"}
+    assert load(written(""), environ=environ).network.ca_file == "/etc/all.pem"
+    found = load(written("ca_bundle: own.pem\n"), environ=environ)
+    assert (found.ca_bundle, found.network.ca_file) == (found.folder / "own.pem", str(found.folder / "own.pem"))

@@ -32,6 +32,15 @@ def test_command_carries_the_places_that_were_given_and_its_task_takes(text, exp
     assert make_typable(text, program="invoke", takes=TAKES, given=given) == expected
 
 
+def test_sources_are_repeated_and_a_flag_that_stands_there_is_not_given_twice():
+    takes = {"trust.pin": ("source", "ca_bundle", "store"), "verify": ("source", "store")}
+    given = {"source": ["https://a", "https://b"], "ca_bundle": "own.pem"}
+    shown = make_typable("invoke trust.pin --fingerprint ab", program="invoke", takes=takes, given=given)
+    assert shown == "invoke trust.pin --fingerprint ab --source https://a --source https://b --ca-bundle own.pem"
+    shown = make_typable("invoke verify --source https://c", program="invoke", takes=takes, given=given)
+    assert shown == "invoke verify --source https://c"
+
+
 def test_program_without_a_checkout_names_itself():
     shown = make_typable("Run: invoke trust.init\n`invoke --help publish`", program="modelport", takes=TAKES, given={})
     assert shown == "Run: modelport trust.init\n`modelport --help publish`"
