@@ -17,6 +17,7 @@ import traceback
 from pathlib import Path
 
 import msgspec
+import tuf.api.serialization.json  # noqa: F401 (as above)
 
 from pipeline.errors import ModelportError
 from pipeline.retry import Patience
