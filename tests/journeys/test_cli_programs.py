@@ -64,7 +64,7 @@ def test_invoke_keeps_its_own_words_and_code_for_what_it_cannot_parse(run):
         (["sample", "--models-dir"], "needed value"),
         (["--help", "smaple"], "'sample'"),
         (["--lsit"], "'--list'"),
-        (["sample", "extra"], "--help"),
+        (["sample", "qqqq"], "--help"),
     ],
 )
 def test_modelport_answers_what_it_cannot_parse_with_2_and_the_nearest(run, words, said):
