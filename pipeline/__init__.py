@@ -7,10 +7,10 @@ before it (``lint-imports`` holds that):
 * ``digest`` → ``release`` → ``manifest``: the nouns. Names and digests are text that was checked.
 * ``layout``, ``wire``, ``yamlfile``: where an object lies in the tree; how a noun becomes bytes; what people write.
 * ``ports``: the doors to everything outside.
-* ``plan/``: pure decisions: where to cut, how to pack, what to reuse, what it will cost.
+* ``plan/``: pure decisions: where to cut, how to pack, what to reuse, what it will cost, what must be fetched.
 * ``workers``, ``retry``: bounded threads; full-jitter repetition of what is retryable.
 * ``planes``, ``formats/``, ``encoding``: where tensors lie in a file; how a chunk becomes small.
-* ``sources/``: model folders.
+* ``sources/``: model folders; web servers, mirrors and caches that serve a tree.
 * ``trust/``: keys, signed metadata, the commit.
 * ``steps/``: the verbs of a walk, each returning what the next one takes.
 * ``order``, ``place``: what a person asks for, and where: a store, what is trusted there, whose keys sign.
@@ -19,6 +19,7 @@ before it (``lint-imports`` holds that):
 * ``mirroring``, ``export``, ``doctor``, ``bench``, ``loopback``: walks around sources: copy, hand out, examine, measure.
 * ``stores/``, ``cdns/``, ``setting_keys`` → ``settings`` → ``connect`` → ``cli/``: the world, and who picks from it.
 
-To follow one part from folder to store, read ``sources.folder``, ``formats``, ``plan.cut``,
+To follow one chunk to a user's folder, read ``steps.known_tree``, ``plan.fetching``, ``sources.mirrors``, ``steps.receive``,
+``steps.landing``, in that order. To follow one part from folder to store, read ``sources.folder``, ``formats``, ``plan.cut``,
 ``encoding``, ``plan.pack``, ``steps.upload``, ``steps.prove``, ``steps.commit``, in that order.
 """

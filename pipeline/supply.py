@@ -65,6 +65,11 @@ class Supply:
         """Where bytes come from; under --offline every request is refused."""
         return self.sources or _Nobody()
 
+    def close(self) -> None:
+        """Let go of every connection."""
+        if self.sources is not None:
+            self.sources.close()
+
     def read(self, look: Callable[[View], T], listen: Listener) -> T:
         """Give what ``look`` finds in the verified tree of the first source that stands up to it.
 

@@ -15,6 +15,7 @@ from pipeline.fetch import Fetched, FetchOrder, fetch_release
 from pipeline.plan.wants import read_want
 from pipeline.retry import Patience
 from pipeline.sources.cachefolder import CacheFolder
+from pipeline.sources.http import HttpReader
 from pipeline.sources.installed import Installs
 from pipeline.sources.mirrors import Mirrors
 from pipeline.sources.objects import FolderReader
@@ -101,7 +102,12 @@ class Fetcher:
 
     def fetch(self, want: str, *, offline: bool = False, dry: bool = False, **order) -> Fetched:
         made = FetchOrder(read_want(want), self.models, **{"connections": 2, **order})
-        return fetch_release(made, self.supply(offline=offline), self.events.append, dry=dry)
+        try:
+            return fetch_release(made, self.supply(offline=offline), self.events.append, dry=dry)
+        finally:
+            for reader in self.readers:
+                if isinstance(reader, HttpReader):
+                    reader.close()
 
     def verify(self, folder: Path, *, offline: bool = False, **flags) -> FolderVerified:
         return prove_folder(folder, self.supply(offline=offline), self.events.append, **flags)

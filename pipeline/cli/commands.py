@@ -15,7 +15,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from functools import cached_property, partial
 from inspect import Parameter, Signature, signature
 from pathlib import Path
@@ -78,6 +78,7 @@ class Run:
         self.dry = dry
         self._reporter = reporter
         self._setting_flags = setting_flags
+        self._closing = ExitStack()
 
     @cached_property
     def settings(self) -> Settings:
@@ -110,7 +111,13 @@ class Run:
         """The sources with what is trusted there, the cache and what is installed; ``offline`` asks nobody."""
         from pipeline.connect import open_supply
 
-        return open_supply(self.settings, offline=offline, listen=self.listen)
+        supply = open_supply(self.settings, offline=offline, listen=self.listen)
+        self._closing.callback(supply.close)
+        return supply
+
+    def close(self) -> None:
+        """Let go of what was opened for this run."""
+        self._closing.close()
 
     @property
     def store(self) -> ObjectStore:
@@ -202,8 +209,9 @@ def run_command(
         if missing:
             raise UsageError(f"--{missing[0].replace('_', '-')} is needed", hint=f"invoke --help {name} shows an example.")
         setting_flags = {key: _one_text(given.pop(key)) for key in settings}
-        with stop_on_sigterm():
-            answer = body(Run(reporter, {key: text for key, text in setting_flags.items() if text}, dry=dry), **given)
+        run = Run(reporter, {key: text for key, text in setting_flags.items() if text}, dry=dry)
+        with stop_on_sigterm(), closing(run):
+            answer = body(run, **given)
         reporter.close()
         reporter.answer(Answer(answer.document, spell(answer.summary)))
         if answer.left is not None:

@@ -102,6 +102,7 @@ class Assembly:
     def _give_up(self) -> None:
         self._end()
         self._source.close()
+        self._decoders.end()
         deadline = time.monotonic() + STOP_S
         for worker in self._workers:
             worker.join(max(0.0, deadline - time.monotonic()))

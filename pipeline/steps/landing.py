@@ -206,7 +206,7 @@ class Landing:
 
     def close(self) -> None:
         """Let go of its files; what is in it stays for the next run."""
-        self._files.close()
+        self._files.close(for_good=True)
 
     def _open(self, file: int) -> int:
         return open_file(self.fd, self._manifest.files[file].path, os.O_RDWR)

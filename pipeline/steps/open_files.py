@@ -7,6 +7,7 @@ next: ``steps.landing``
 
 from __future__ import annotations
 
+import errno
 import os
 import threading
 from collections import OrderedDict
@@ -23,11 +24,15 @@ class OpenFiles:
         self._open = open_one
         self._lock = threading.Lock()
         self._found: OrderedDict[int, list[int]] = OrderedDict()
+        self._shut = False
 
     @contextmanager
     def using(self, file: int) -> Iterator[int]:
         """The descriptor of a file, open for the length of the block."""
         with self._lock:
+            if self._shut:
+                # A thread that was given up on must not open anything in what may be another folder by now.
+                raise OSError(errno.EBADF, os.strerror(errno.EBADF))
             entry = self._found.get(file)
             if entry is None:
                 entry = self._found[file] = [self._open(file), 0]
@@ -40,9 +45,10 @@ class OpenFiles:
             with self._lock:
                 entry[1] -= 1
 
-    def close(self) -> None:
-        """Close what nobody uses."""
+    def close(self, *, for_good: bool = False) -> None:
+        """Close what nobody uses; ``for_good``: nothing is opened any more."""
         with self._lock:
+            self._shut = for_good
             for file in [file for file, (_, users) in self._found.items() if users == 0]:
                 os.close(self._found.pop(file)[0])
 

@@ -83,10 +83,14 @@ class Decoders:
                 thread.start()
         self._jobs.put((piece, stored))
 
-    def finish(self) -> None:
-        """Wait until everything is decoded."""
+    def end(self) -> None:
+        """Let the threads end behind what they were given."""
         for _ in self._threads:
             self._jobs.put(None)
+
+    def finish(self) -> None:
+        """Wait until everything is decoded."""
+        self.end()
         for thread in self._threads:
             thread.join()
 
