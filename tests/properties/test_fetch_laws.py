@@ -30,7 +30,7 @@ def test_every_place_has_exactly_one_origin(names, data):
     assert plan.fetch_bytes == sum(piece.chunk.stored for piece in pieces)
     assert plan.kept + plan.copy_bytes + sum(piece.chunk.plain * len(piece.targets) for piece in pieces) == manifest.plain_bytes
     assert all(one.size <= RANGE_BYTES for one in plan.ranges)
-    assert all(0 <= one.start and one.start + one.size <= one.part_size for one in plan.ranges)
+    assert all(one.start >= 0 and one.start + one.size <= one.part_size for one in plan.ranges)
 
 
 @settings(deadline=None)
