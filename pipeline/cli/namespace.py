@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable
+from copy import copy
 from typing import Any
 
 from invoke.collection import Collection
@@ -33,7 +34,10 @@ def build_namespace() -> Collection:
     for group, tasks in GROUPS.items():
         inner = root if not group else Collection(group)
         for task in tasks:
-            inner.add_task(task)
+            # A copy: invoke takes the help out of the task that it parses a command line for.
+            own = copy(task)
+            own.help = dict(task.help)
+            inner.add_task(own)
         if group:
             root.add_collection(inner)
     return root

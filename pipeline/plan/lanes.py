@@ -11,10 +11,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 LEAST = 2
-FIRST = 4
+FIRST = 2
 MOST = 64
 # Twice the connections must bring at least this much, or the line (or this machine) is what limits.
 WORTH = 1.15
+# Where twice the connections brought nearly twice as much, each one is limited, and the next step is longer.
+LIMITED = 1.7
 # A sample at the best number that falls below this share means that the line has changed: seek anew.
 FALLEN = 0.5
 # Samples to stay before more connections are tried again.
@@ -23,7 +25,7 @@ REST_SAMPLES = 20
 
 @dataclass(slots=True)
 class Lanes:
-    """A hill climb: double while that pays, step back once when it does not, and look again from time to time."""
+    """A hill climb: double (or more) while that pays, step back once when it does not, and look again from time to time."""
 
     count: int = FIRST
     most: int = MOST
@@ -44,9 +46,10 @@ class Lanes:
 
     def _climb(self, rate: float) -> None:
         if rate > self._best_rate * (WORTH if self._best else 0):
+            step = 4 if self._best and rate > self._best_rate * LIMITED else 2
             self._best, self._best_rate = self.count, rate
             if self.count < self.most:
-                self.count = min(self.most, self.count * 2)
+                self.count = min(self.most, self.count * step)
                 return
         self.count = max(LEAST, self._best)
         self._climbing = False

@@ -165,6 +165,11 @@ def test_more_are_tried_again_when_the_line_changed():
     assert lanes.count > FIRST
 
 
+def test_a_limited_line_is_climbed_in_few_steps():
+    lanes = Lanes()
+    assert [lanes.sample(20e6 * lanes.count) for _ in range(4)] == [4, 16, 64, 64]
+
+
 def test_it_looks_again_from_time_to_time():
     lanes = Lanes()
     counts = [lanes.sample(1e9) for _ in range(3 * REST_SAMPLES)]
