@@ -44,7 +44,7 @@ def fetch_here(arguments: argparse.Namespace) -> None:
     """What the child does: import, note the memory, fetch, print what it took."""
     # Everything that the fetch will import.
     import pipeline.encoding
-    import pipeline.sources.http  # noqa: F401
+    import pipeline.sources.http  # noqa: F401 (read before the memory is noted)
     from pipeline.connect import open_supply
     from pipeline.events import ignore
     from pipeline.fetch import FetchOrder, fetch_release

@@ -221,6 +221,7 @@ class Mirrors:
             try:
                 reading.take(block)
             except BaseException as error:
+                # Kept to tell it from what the source raises: it is the taker's own, and goes on up as it is.
                 reading.taker = error
                 raise
             reading.done += len(block)

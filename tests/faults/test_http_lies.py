@@ -172,12 +172,16 @@ def test_dead_or_dripping_source_is_given_up_in_time(server, reader, lie, words)
 
 
 def test_slow_taker_is_not_the_sources_fault(server, reader):
+    came = []
+
     def take(block):
+        came.append(bytes(block))
         # Longer than any limit on the source, in all.
         time.sleep(0.25)
 
     reader.read_range(PART, 0, 1000, take)
     reader.read_range(PART, 0, len(BODY), take)
+    assert b"".join(came) == BODY[:1000] + BODY
 
 
 @pytest.mark.parametrize(
