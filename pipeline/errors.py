@@ -30,7 +30,11 @@ The exit codes are a contract (docs/reference/exit-codes.md)::
     │   ├── AccessDenied
     │   ├── WrongStore                 no such bucket, other region
     │   ├── RedirectRefused            downgraded, endless, or to where it must not lead
-    │   └── StoreUnavailable           retryable
+    │   ├── StoreUnavailable           retryable
+    │   ├── CdnUnavailable             retryable: throttled, or an error that surely changed nothing
+    │   ├── CallUnanswered             a call went out and no clear answer came: ask before sending it again
+    │   ├── CallRefused                the CDN will not do this; ``urls`` are those it names
+    │   └── QuotaUsedUp                nothing more today; ``resets_at`` where it is known
     ├── DiskError                  6
     ├── LeftInLedger               7   done, but work is left
     ├── ConflictError              8
@@ -47,6 +51,8 @@ exit code 1, with its traceback.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from datetime import datetime
 from typing import ClassVar
 
 
@@ -188,6 +194,37 @@ class StoreUnavailable(UnavailableError):
         super().__init__(message, hint=hint)
         self.retry_after_s = retry_after_s
         self.delivered = delivered
+
+
+class CdnUnavailable(UnavailableError):
+    """A CDN's control plane is throttled, unreachable or failing, and this call surely changed nothing."""
+
+    retryable = True
+
+    def __init__(self, message: str, *, hint: str = "", retry_after_s: float | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.retry_after_s = retry_after_s
+
+
+class CallUnanswered(UnavailableError):
+    """A call to a CDN's control plane may have been carried out: its answer was lost, cut or meaningless."""
+
+
+class CallRefused(UnavailableError):
+    """A CDN's control plane understood the call and will not do it; ``urls`` are those it names, empty for the whole call."""
+
+    def __init__(self, message: str, *, hint: str = "", code: str = "", urls: Sequence[str] = ()) -> None:
+        super().__init__(message, hint=hint)
+        self.code = code
+        self.urls = tuple(urls)
+
+
+class QuotaUsedUp(UnavailableError):
+    """The CDN's quota of the day is used up; ``resets_at`` is when it begins anew, where that is known."""
+
+    def __init__(self, message: str, *, hint: str = "", resets_at: datetime | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.resets_at = resets_at
 
 
 class DiskError(ModelportError):
