@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 from typing_extensions import Buffer
 
@@ -305,7 +305,8 @@ class Cdn(Protocol):
         Raises:
             CdnUnavailable: it may be sent again.
             CallUnanswered: it may have been carried out.
-            CallRefused, QuotaUsedUp, AccessDenied
+            QuotaUsedUp, CallRefused
+            AccessDenied, ClockSkew, RedirectRefused, UnavailableError: nothing was done, and no repetition will help.
         """
         ...
 
@@ -313,7 +314,7 @@ class Cdn(Protocol):
         """Tell the state of each task by its id, in as many requests as the vendor needs.
 
         Raises:
-            CdnUnavailable, CallRefused, AccessDenied
+            CdnUnavailable, CallRefused, AccessDenied, ClockSkew, RedirectRefused, UnavailableError
         """
         ...
 
@@ -321,7 +322,7 @@ class Cdn(Protocol):
         """Tell what is left today, None where the vendor has no such call.
 
         Raises:
-            CdnUnavailable, CallRefused, AccessDenied
+            CdnUnavailable, CallRefused, AccessDenied, ClockSkew, RedirectRefused, UnavailableError
         """
         ...
 
@@ -329,8 +330,64 @@ class Cdn(Protocol):
         """Look for tasks of ``op`` on ``urls`` made at or after ``since``; None where the vendor cannot be asked.
 
         Raises:
-            CdnUnavailable, CallRefused, AccessDenied
+            CdnUnavailable, CallRefused, AccessDenied, ClockSkew, RedirectRefused, UnavailableError
         """
+        ...
+
+
+# Whether an edge had an object: its own copy, or one it fetched just now; not every edge tells.
+Cached = Literal["hit", "miss", "unknown"]
+
+
+@dataclass(frozen=True, slots=True)
+class EdgeAnswer:
+    """What an edge says when it is asked for one byte of an object.
+
+    ``ranged``: the byte came alone, not the whole object; ``cache_control`` is what it tells browsers and proxies.
+    """
+
+    ranged: bool
+    cache_control: str
+    cached: Cached
+
+
+class Edge(Protocol):
+    """A CDN's edge as users see it: read only, and nothing it says is believed.
+
+    * It is asked where it is and nowhere else: a redirect is refused.
+    * Methods may be called from several threads at once.
+    """
+
+    @property
+    def url(self) -> str:
+        """Where the tree is, without a slash at its end."""
+        ...
+
+    @property
+    def requests(self) -> int:
+        """How many requests were made so far."""
+        ...
+
+    def look(self, key: str, *, at: int, size: int | None) -> EdgeAnswer:
+        """Ask for the one byte at ``at`` of an object that must have ``size`` bytes; None where that is not known.
+
+        Raises:
+            ObjectMissing: HTTP 404 or 410, perhaps remembered from before the object was there.
+            SourceLied: another size, a range that was not asked for, an encoding, a web page.
+            RedirectRefused, AccessDenied, StoreUnavailable, UnavailableError
+        """
+        ...
+
+    def get(self, key: str) -> Iterator[bytes]:
+        """Yield all bytes of an object, in blocks.
+
+        Raises:
+            As ``look``.
+        """
+        ...
+
+    def close(self) -> None:
+        """Let go of every connection."""
         ...
 
 
