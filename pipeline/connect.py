@@ -16,6 +16,7 @@ import socket
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
@@ -23,7 +24,8 @@ from urllib.parse import unquote, urlsplit
 from pipeline.digest import sha256_of
 from pipeline.errors import SettingsError
 from pipeline.events import Listener, ignore
-from pipeline.ports import ObjectStore, TreeReader
+from pipeline.ports import Cdn, ObjectStore, TreeReader
+from pipeline.providers import PROVIDERS
 from pipeline.setting_keys import KEYS, nearest
 from pipeline.settings import Settings
 
@@ -125,6 +127,37 @@ def open_supply(settings: Settings, *, offline: bool = False, listen: Listener =
         installs=Installs(settings.places.state / "installed"),
         channel=named[0].get("channel", "stable"),
     )
+
+
+def open_cdns(settings: Settings) -> tuple[Cdn, ...]:
+    """Open the control planes of the CDNs that the settings name, in their order; nobody is called.
+
+    Raises:
+        SettingsError, AccessDenied: an adapter lacks a setting or a credential.
+    """
+    from pipeline.cdns.calling import Calling
+    from pipeline.cdns.configured import ConfiguredCdn
+    from pipeline.sources.proxies import Proxies
+
+    network = settings.network
+    calling = Calling(proxies=Proxies(network.https_proxy, network.http_proxy, network.no_proxy), ca_file=_authorities(settings))
+    found: list[Cdn] = []
+    for one, credentials in zip(settings.cdn, settings.cdn_credentials, strict=True):
+        if "provider" not in one:
+            continue
+        adapter = import_module(f"pipeline.cdns.{one['provider']}")
+        cdn: Cdn = adapter.open_cdn(
+            base_url=one["base_url"],
+            endpoint=one["endpoint"],
+            credentials=credentials,
+            options={key: one[key] for key in PROVIDERS[one["provider"]].options if key in one},
+            calling=calling,
+        )
+        changes = (one.get("prefetch_per_day"), one.get("urls_per_call"), one.get("calls_per_second"))
+        if any(change is not None for change in changes):
+            cdn = ConfiguredCdn(cdn, prefetch_per_day=changes[0], urls_per_call=changes[1], per_second=changes[2])
+        found.append(cdn)
+    return tuple(found)
 
 
 def open_target(

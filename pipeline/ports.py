@@ -225,7 +225,8 @@ class CallLimits:
     """How much one call of an operation may hold, and how often it may be made.
 
     ``body_bytes`` and ``hosts`` are None where the vendor names no limit; ``history`` is how long a task
-    can be asked for, None where it cannot.
+    can be asked for, None where it cannot. ``per_day`` is how many URLs a day takes, None where nobody counts;
+    the vendor's day begins ``day_ahead`` before that of UTC.
     """
 
     urls: int
@@ -234,6 +235,8 @@ class CallLimits:
     hosts: int | None = None
     per_second: float = 10.0
     history: timedelta | None = None
+    per_day: int | None = None
+    day_ahead: timedelta = timedelta(0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,6 +274,7 @@ class Cdn(Protocol):
 
     * One ``submit`` is one request: the driver gives it a legal chunk and retries what may be retried.
     * An operation that is missing from ``limits`` is one the vendor does not have.
+    * A URL of a ``submit`` that none of the tasks it gives names was not taken.
     * Methods may be called from several threads at once.
     """
 
