@@ -1,0 +1,140 @@
+"""Real edges before a store: nginx, which keeps slices and purges by name, and Varnish, which bans by prefix.
+
+Each acts on what a control plane was asked to do: a prefetch pulls the object through the edge, as vendors do, with
+``Accept-Encoding: gzip``; a refresh evicts it, slice by slice where the edge keeps slices.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import urllib3
+
+from pipeline.ports import Op
+from tests.servers.processes import free_port, program, running, scratch
+
+SLICE = 1 << 20
+# No test has larger objects; slices beyond an object's end are not there, which a purge does not mind.
+SLICES = 4
+
+NGINX = """
+load_module /usr/lib/nginx/modules/ngx_http_cache_purge_module.so;
+daemon off; master_process off; worker_processes 1;
+pid {folder}/nginx.pid; error_log stderr warn;
+events {{ worker_connections 512; }}
+http {{
+  client_body_temp_path {folder}/b; proxy_temp_path {folder}/p; fastcgi_temp_path {folder}/f;
+  uwsgi_temp_path {folder}/u; scgi_temp_path {folder}/s;
+  log_format e '$request_method $uri $status range=$http_range cache=$upstream_cache_status';
+  access_log {folder}/access.log e;
+  keepalive_requests 100000;
+  proxy_cache_path {folder}/cache levels=1:2 keys_zone=edge:16m max_size=1g inactive=7d use_temp_path=off;
+  upstream origin {{ server {origin}; keepalive 16; }}
+  server {{
+    listen 127.0.0.1:{port};
+    location = /__ready {{ return 204; }}
+    location ~ ^/__purge(?<pp>/.*)$ {{ allow 127.0.0.1; deny all; proxy_cache_purge edge "$pp$arg_s"; }}
+    {special}
+    location / {{
+      {slices}
+      proxy_cache edge;
+      proxy_cache_key "$uri{key}";
+      proxy_cache_valid 200 206 1h; proxy_cache_valid 404 {keeps_404};
+      proxy_cache_lock on;
+      proxy_set_header Host {origin}; proxy_set_header Connection ""; proxy_http_version 1.1;
+      proxy_hide_header x-amz-request-id; proxy_hide_header Seaweed-X-Amz-ETag; proxy_hide_header Seaweed-X-Amz-Owner;
+      proxy_ignore_headers Set-Cookie Vary{ignored};
+      proxy_pass http://origin{path}$request_uri;
+      add_header X-Cache $upstream_cache_status always;
+      {more}
+    }}
+  }}
+}}
+"""
+# What a badly set up edge does, as lines of its configuration.
+VICES = {
+    "gzip": {"more": "add_header Content-Encoding gzip always;"},
+    "ranges": {"slices": 'proxy_set_header Range ""; max_ranges 0;', "key": ""},
+    "rules": {"more": 'proxy_hide_header Cache-Control; add_header Cache-Control "max-age=60" always;'},
+    "stale timestamp": {"ignored": " Cache-Control", "keeps_404": "1s"},
+    "size": {"special": "location ~ ^/.*parts/ { default_type application/octet-stream; return 200 'short'; }"},
+    "login page": {"special": "location ~ ^/.*parts/ { default_type text/html; return 200 '<html>log in</html>'; }"},
+    "redirect": {"special": "location ~ ^/.*parts/ { return 302 http://other.example$request_uri; }"},
+}
+
+
+@dataclass
+class EdgeServer:
+    """A running edge. ``url`` is where users read; ``log`` holds one line a request."""
+
+    url: str
+    log: Path
+    pid: int = 0
+    acted: list[tuple[Op, str]] = field(default_factory=list)
+    _pool: urllib3.PoolManager = field(default_factory=lambda: urllib3.PoolManager(maxsize=8), repr=False)
+
+    def act(self, op: Op, urls: Sequence[str]) -> None:
+        """Do what a control plane was asked for."""
+        for url in urls:
+            self.acted.append((op, url))
+            if op is Op.PREFETCH:
+                self.get(url, {"Accept-Encoding": "gzip"})
+            elif op is Op.REFRESH:
+                self.evict(url)
+            else:
+                self.evict_prefix(url)
+
+    def get(self, url: str, headers: dict[str, str] | None = None) -> urllib3.BaseHTTPResponse:
+        """Ask the edge as a user does."""
+        return self._pool.request("GET", url, headers=headers or {}, retries=False, decode_content=False)
+
+    def evict(self, url: str) -> None:
+        """Let the edge forget an object."""
+        path = urlsplit(url).path
+        where = f"{url.removesuffix(path)}/__purge{path}"
+        for name in ("", *(f"?s=bytes={at * SLICE}-{(at + 1) * SLICE - 1}" for at in range(SLICES))):
+            answer = self.get(where + name)
+            assert answer.status in {200, 404}, answer.status
+
+    def evict_prefix(self, url: str) -> None:
+        """Let the edge forget all below a URL."""
+        raise NotImplementedError("nginx's purge module knows no prefixes")
+
+    def asked(self, pattern: str = "") -> list[str]:
+        """The lines of its log that match."""
+        return [line for line in self.log.read_text().splitlines() if re.search(pattern, line)]
+
+
+@contextmanager
+def run_nginx(origin: str, path: str, *, vice: str = "", keeps_404: str = "1h") -> Iterator[EdgeServer]:
+    """nginx before ``origin`` (scheme and host) whose tree begins at ``path``; ``vice`` is one of ``VICES``."""
+    with scratch("nginx-") as folder:
+        port = free_port()
+        words = {
+            "slices": "slice 1m; proxy_set_header Range $slice_range;",
+            "key": "$slice_range",
+            "ignored": "",
+            "more": "",
+            "special": "",
+            "keeps_404": keeps_404,
+            **VICES.get(vice, {}),
+        }
+        config = NGINX.format(folder=folder, port=port, origin=urlsplit(origin).netloc, path=path, **words)
+        (folder / "edge.conf").write_text(config)
+        url = f"http://127.0.0.1:{port}"
+
+        def ready() -> bool:
+            try:
+                return urllib3.request("GET", f"{url}/__ready", retries=False, timeout=2.0).status == 204
+            except urllib3.exceptions.HTTPError:
+                return False
+
+        arguments = [program("nginx"), "-e", "stderr", "-c", str(folder / "edge.conf"), "-p", str(folder)]
+        with running(arguments, folder=folder, ready=ready, environment=os.environ) as child:
+            yield EdgeServer(url, folder / "access.log", child.pid)
