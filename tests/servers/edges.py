@@ -138,3 +138,59 @@ def run_nginx(origin: str, path: str, *, vice: str = "", keeps_404: str = "1h") 
         arguments = [program("nginx"), "-e", "stderr", "-c", str(folder / "edge.conf"), "-p", str(folder)]
         with running(arguments, folder=folder, ready=ready, environment=os.environ) as child:
             yield EdgeServer(url, folder / "access.log", child.pid)
+
+
+VARNISH = """
+vcl 4.1;
+backend origin {{ .host = "127.0.0.1"; .port = "{port}"; }}
+acl here {{ "127.0.0.1"; }}
+sub vcl_recv {{
+  if (req.url == "/__ready") {{ return (synth(204)); }}
+  if (req.method == "PURGE" || req.method == "BAN") {{
+    if (client.ip !~ here) {{ return (synth(405)); }}
+    if (req.method == "PURGE") {{ return (purge); }}
+    ban("obj.http.x-path ~ ^" + req.url);
+    return (synth(200));
+  }}
+  return (hash);
+}}
+sub vcl_backend_fetch {{ set bereq.url = "{path}" + bereq.url; set bereq.http.Host = "127.0.0.1:{port}"; }}
+sub vcl_backend_response {{
+  set beresp.http.x-path = regsub(bereq.url, "^{path}", "");
+  if (beresp.http.Cache-Control ~ "no-cache") {{ set beresp.uncacheable = true; set beresp.ttl = 0s; return (deliver); }}
+  set beresp.ttl = 1h;
+}}
+sub vcl_deliver {{ unset resp.http.x-path; unset resp.http.Via; }}
+"""
+
+
+class VarnishServer(EdgeServer):
+    """Varnish: it keeps whole objects, purges by method, and bans what begins with a path."""
+
+    def evict(self, url: str) -> None:
+        assert self._pool.request("PURGE", url, retries=False).status == 200
+
+    def evict_prefix(self, url: str) -> None:
+        assert self._pool.request("BAN", url, retries=False).status == 200
+
+
+@contextmanager
+def run_varnish(origin: str, path: str) -> Iterator[VarnishServer]:
+    """Varnish before ``origin`` (scheme and host) whose tree begins at ``path``."""
+    with scratch("varnish-") as folder:
+        port = free_port()
+        (folder / "edge.vcl").write_text(VARNISH.format(port=urlsplit(origin).port, path=path))
+        url = f"http://127.0.0.1:{port}"
+
+        def ready() -> bool:
+            try:
+                return urllib3.request("GET", f"{url}/__ready", retries=False, timeout=2.0).status == 204
+            except urllib3.exceptions.HTTPError:
+                return False
+
+        arguments = [
+            program("varnishd"), "-j", "none", "-F", "-n", str(folder / "work"), "-a", f"127.0.0.1:{port}", "-f", str(folder / "edge.vcl"),
+            "-s", "malloc,256m", "-p", "thread_pools=1",
+        ]  # fmt: skip
+        with running(arguments, folder=folder, ready=ready, environment=os.environ) as child:
+            yield VarnishServer(url, folder / "log", child.pid)
