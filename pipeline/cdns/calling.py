@@ -13,7 +13,7 @@ import json
 import socket
 import ssl
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -90,6 +90,41 @@ class Reply:
     status: int
     headers: Mapping[str, str]
     document: Mapping[str, Any]
+
+    def text(self, *path: str) -> str:
+        """The text or number under ``path``, "" where there is none."""
+        found = self._at(path)
+        return str(found) if isinstance(found, str | int) and not isinstance(found, bool) else ""
+
+    def need(self, *path: str) -> str:
+        """As ``text``, of an answer that means nothing without it.
+
+        Raises:
+            CallUnanswered, CdnUnavailable: it is missing, as ``Call.lost``.
+        """
+        found = self.text(*path)
+        if not found:
+            raise self.call.lost(f"HTTP {self.status}, expected {'.'.join(path)} in the answer, found none")
+        return found
+
+    def rows(self, *path: str) -> list[Mapping[str, Any]]:
+        """The list of objects under ``path``, empty where there is none.
+
+        Raises:
+            CallUnanswered, CdnUnavailable: something else is there, as ``Call.lost``.
+        """
+        found = self._at(path)
+        if found is None:
+            return []
+        if not isinstance(found, list) or not all(isinstance(row, dict) for row in found):
+            raise self.call.lost(f"HTTP {self.status}, expected a list of objects at {'.'.join(path)} in the answer")
+        return found
+
+    def _at(self, path: Sequence[str]) -> Any:
+        found: Any = self.document
+        for name in path:
+            found = found.get(name) if isinstance(found, dict) else None
+        return found
 
     @property
     def date(self) -> datetime | None:
