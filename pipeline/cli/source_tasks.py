@@ -64,7 +64,7 @@ def mirror(
     order = MirrorOrder(names, delete, apply, repair, allow_unsafe_store, run.settings.connections, not no_deps)
     store = open_target(run.settings, to, endpoint=to_endpoint, region=to_region, dry=run.dry, listen=run.listen)
     done = mirror_tree(order, run.supply(), store, run.listen, by=whoami(), dry=run.dry)
-    return Answer(done, mirror_summary(done, applied=apply))
+    return Answer(done, mirror_summary(done, applied=apply, dry=run.dry))
 
 
 @command(settings=(*SOURCES, "connections", "cache_limit"), help={})
