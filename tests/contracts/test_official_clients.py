@@ -5,6 +5,7 @@ So the planes judge as the vendors do, and what they accept of our own clients i
 
 from __future__ import annotations
 
+import gc
 from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -16,12 +17,20 @@ from tests.servers.control_planes.door import run_plane
 from tests.servers.control_planes.plane import REFRESH_PREFIX
 
 SCHEMES = ("http", "https")
+# Some clients leave their sockets to the garbage collector, and one speaks TLS in an outdated way.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+    pytest.mark.filterwarnings(r"ignore:ssl\..* is deprecated:DeprecationWarning"),
+]
 
 
 @pytest.fixture(autouse=True)
 def trusted(monkeypatch, ca_file):
     # What requests trusts where a client leaves no other way.
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(ca_file))
+    yield
+    # Else they would be collected, and complain, in a test that did not open them.
+    gc.collect()
 
 
 @pytest.fixture(params=CLIENTS)
@@ -68,7 +77,7 @@ def test_changed_request_is_refused_where_the_vendor_signs_it(client, plane, ca_
     ((_, asked),) = plane.calls
     told, _ = plane.answer(changed(asked))
     # A bearer token, and Qiniu's older QBox, sign no body: there TLS alone protects it.
-    assert (told.status >= 400) == client.signs
+    assert plane.refuses(told) == client.signs
     assert (len(plane.jobs) == 1) == client.signs
 
 
@@ -83,7 +92,7 @@ def test_request_to_another_account_is_refused(client, plane, ca_file):
             asked, headers={name: value for name, value in asked.headers.items() if name not in {"authorization", "fastly-key"}}
         ),
     ):
-        assert plane.answer(other)[0].status >= 400
+        assert plane.refuses(plane.answer(other)[0])
     assert len(plane.jobs) == 1
 
 
@@ -91,4 +100,4 @@ def test_request_of_an_hour_ago_is_refused_where_its_time_is_signed(client, plan
     client.call(plane.http, str(ca_file), client.op, one_url(client.op))
     ((_, asked),) = plane.calls
     plane.advance(3600)
-    assert (plane.answer(asked)[0].status >= 400) == client.signs
+    assert plane.refuses(plane.answer(asked)[0]) == client.signs

@@ -199,6 +199,10 @@ class Plane:
         """The vendor's form of a refusal."""
         raise NotImplementedError
 
+    def refuses(self, told: Told) -> bool:
+        """Whether an answer is a refusal; some vendors refuse with HTTP 200."""
+        return told.status >= 400
+
     # What tests do.
 
     def spoil(self, how: How, name: str = "", **more: Any) -> Fault:
