@@ -19,6 +19,7 @@ from pipeline.steps import lease as lease_module
 from pipeline.steps import sweep as sweep_module
 from pipeline.steps.sweep import STEPS
 from pipeline.trust import commit
+from pipeline.trust.publisher import no_step
 from tests.collect_world import Garden, deleted_of
 
 OLD = ("bert-v1.0.0", "bert-v1.1.0")
@@ -80,16 +81,17 @@ class Watching(list):
 class Publishing(threading.Thread):
     """A publish of ``NEW`` on a thread of its own; ``settled`` once it waits for the collector or is done."""
 
-    def __init__(self, garden: Garden) -> None:
+    def __init__(self, garden: Garden, step: Callable[[str], None] = no_step) -> None:
         super().__init__()
         self.garden = garden
+        self.step = step
         self.settled = threading.Event()
         self.failure: BaseException | None = None
 
     def run(self) -> None:
         try:
             self.garden.machine.events = Watching(self.settled)
-            self.garden.publish(NEW, self.garden.source("gpt", 0))
+            self.garden.publish(NEW, self.garden.source("gpt", 0), place=self.garden.place(step=self.step))
         except BaseException as error:  # noqa: BLE001 - the test judges it
             self.failure = error
         finally:
@@ -180,6 +182,34 @@ def test_publisher_that_begins_at_any_step_of_a_collection_loses_nothing(ripe, t
     garden.collect(place=place)
     publisher.finish()
     garden.whole(*OLD, NEW)
+
+
+@pytest.mark.parametrize("stop", sorted({*publish_module.STEPS, *commit.STEPS} - {"commit.complete"}))
+def test_publisher_stopped_at_a_step_and_let_go_at_any_of_the_collectors_loses_nothing(ripe, tmp_path, stop):
+    """It had looked its parts up before the collector began, and is done before that deletes."""
+    for number, go_on in enumerate(STEPS):
+        garden = ripe.copy(tmp_path / f"{number}")
+        stopped, going = threading.Event(), threading.Event()
+
+        def at(name, stopped=stopped, going=going) -> None:
+            if name == stop and not stopped.is_set():
+                stopped.set()
+                assert going.wait(60)
+
+        publisher = Publishing(garden, at)
+        publisher.start()
+        assert stopped.wait(60)
+
+        def meanwhile(name, go_on=go_on, publisher=publisher, going=going) -> None:
+            if name == go_on and not going.is_set():
+                publisher.settled.clear()
+                going.set()
+                assert publisher.settled.wait(60)
+
+        garden.collect(place=garden.place(step=meanwhile))
+        going.set()
+        publisher.finish()
+        garden.whole(*OLD, NEW)
 
 
 @pytest.mark.parametrize("seed", range(12))
