@@ -31,6 +31,7 @@ from pipeline.settings import Settings
 
 if TYPE_CHECKING:
     from pipeline.place import Place
+    from pipeline.steps.prove_edge import Front
     from pipeline.supply import Supply
 
 SCHEMES = ("file", "s3", "oss", "memory")
@@ -79,6 +80,7 @@ def open_place(
     """
     from pipeline.place import Place
     from pipeline.steps.ready import KeyPlace
+    from pipeline.steps.serve import Delivery
     from pipeline.trust.keys import Keyring, KeySecrets
     from pipeline.trust.state import TrustState
 
@@ -99,6 +101,8 @@ def open_place(
         cache=settings.places.cache,
         by=whoami(),
         bytes_sent=opened.bytes_sent,
+        # A dry run calls nobody: not even a proof of names that it did not write.
+        delivery=Delivery(() if dry else open_fronts(settings)),
     )
 
 
@@ -158,6 +162,25 @@ def open_cdns(settings: Settings) -> tuple[Cdn, ...]:
             cdn = ConfiguredCdn(cdn, prefetch_per_day=changes[0], urls_per_call=changes[1], per_second=changes[2])
         found.append(cdn)
     return tuple(found)
+
+
+def open_fronts(settings: Settings) -> tuple[Front, ...]:
+    """Open the CDNs that the settings name, each with its edge as users see it; nobody is called.
+
+    Raises:
+        SettingsError, AccessDenied: as ``open_cdns``.
+    """
+    if not any("provider" in one for one in settings.cdn):
+        return ()
+    from pipeline.sources.edge import HttpEdge
+    from pipeline.sources.proxies import Proxies
+    from pipeline.steps.prove_edge import Front
+
+    network = settings.network
+    proxies = Proxies(network.https_proxy, network.http_proxy, network.no_proxy)
+    return tuple(
+        Front(cdn, HttpEdge(cdn.base_url, proxies=proxies, ca_file=_authorities(settings))) for cdn in open_cdns(settings)
+    )
 
 
 def open_target(
