@@ -9,9 +9,10 @@ next: ``steps.commit``
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
-from pipeline.errors import EdgeProofFailed, ModelportError, ObjectMissing, SourceLied
+from pipeline.errors import EdgeProofFailed, LeftInLedger, ModelportError, ObjectMissing, SourceLied, UnavailableError
 from pipeline.events import Listener, StepFinished, StepStarted, ignore
 from pipeline.layout import TIMESTAMP, role_version
 from pipeline.ports import Cdn, Edge, ObjectStore, read_object
@@ -58,10 +59,10 @@ def prove_names(
     for front in fronts:
         roots = [key for key in keys if (role_version(key) or ("", 0))[0] == "root"]
         if roots:
-            refresh(front.cdn, roots)
+            _forget(front.cdn, roots, refresh)
         wrong = _unlike(front.edge, bodies, keys, listen, waiting)
         if wrong:
-            refresh(front.cdn, list(wrong))
+            _forget(front.cdn, list(wrong), refresh)
             for _ in waiting.until():
                 wrong = _unlike(front.edge, bodies, list(wrong), listen, waiting)
                 if not wrong:
@@ -87,36 +88,49 @@ def show_timestamp(
 ) -> tuple[Stale, ...]:
     """Refresh ``timestamp.json`` at every CDN and see that each edge serves the store's; tell those that do not.
 
-    The store's is read anew at every look, for another publisher may have gone further.
+    The commit is done by now, so that a CDN which cannot be reached is told too, and nothing is raised for it. The
+    store's timestamp is read anew at every look, for another publisher may have gone further.
 
     Raises:
-        CallRefused, QuotaUsedUp, CdnUnavailable, CallUnanswered, AccessDenied, StoreUnavailable, UnavailableError
+        AccessDenied, StoreUnavailable, DiskError: of the store.
     """
     if not fronts:
         return ()
     waiting = waiting or Waiting()
     listen(StepStarted("refresh", len(fronts)))
-    for front in fronts:
-        refresh(front.cdn, [TIMESTAMP])
-    stale = tuple(filter(None, (_stale(front.edge, store, listen, waiting) for front in fronts)))
+    stale = tuple(filter(None, [_shown(front, store, refresh, listen, waiting) for front in fronts]))
     listen(StepFinished("refresh", len(fronts) - len(stale)))
     return stale
 
 
-def _stale(edge: Edge, store: ObjectStore, listen: Listener, waiting: Waiting) -> Stale | None:
-    found = _look(edge, store, listen, waiting)
+def _forget(cdn: Cdn, keys: Sequence[str], refresh: Refresh) -> None:
+    # What is left of it stands in the ledger; the edge shows whether it was needed.
+    with suppress(LeftInLedger):
+        refresh(cdn, keys)
+
+
+def _shown(front: Front, store: ObjectStore, refresh: Refresh, listen: Listener, waiting: Waiting) -> Stale | None:
+    try:
+        refresh(front.cdn, [TIMESTAMP])
+    except (UnavailableError, LeftInLedger) as error:
+        # Our edge may show the new one all the same; of the others nobody knows.
+        return Stale(front.edge.url, f"it was not asked to forget the old one: {error}")
+    found = _look(front.edge, store, listen, waiting)
     if not found:
         return None
     for _ in waiting.until():
-        found = _look(edge, store, listen, waiting)
+        found = _look(front.edge, store, listen, waiting)
         if not found:
             return None
-    return Stale(edge.url, found)
+    return Stale(front.edge.url, found)
 
 
 def _look(edge: Edge, store: ObjectStore, listen: Listener, waiting: Waiting) -> str:
     wanted = read_object(store, TIMESTAMP, cap=METADATA_BYTES)
-    return _unlike(edge, {TIMESTAMP: wanted}, [TIMESTAMP], listen, waiting).get(TIMESTAMP, "")
+    try:
+        return _unlike(edge, {TIMESTAMP: wanted}, [TIMESTAMP], listen, waiting).get(TIMESTAMP, "")
+    except UnavailableError as error:
+        return str(error)
 
 
 def _unlike(edge: Edge, bodies: dict[str, bytes], keys: Sequence[str], listen: Listener, waiting: Waiting) -> dict[str, str]:
