@@ -72,9 +72,7 @@ class Cloudflare:
         )
         if reply.status >= 300 or reply.document.get("success") is not True:
             raise self._failure(reply, urls)
-        result = reply.document.get("result")
-        found = str(result.get("id", "")) if isinstance(result, dict) else ""
-        return [CdnTask(id=found, op=op, urls=tuple(urls), request_id=reply.headers.get("cf-ray", ""))]
+        return [CdnTask(id=reply.text("result", "id"), op=op, urls=tuple(urls), request_id=reply.headers.get("cf-ray", ""))]
 
     def poll(self, tasks: Sequence[CdnTask]) -> Mapping[str, TaskStatus]:
         return {task.id: TaskStatus(TaskState.ACCEPTED) for task in tasks}

@@ -82,10 +82,7 @@ class Dragonfly:
         reply = self._send("preheat", "POST", "/oapi/v1/jobs", json.dumps(document).encode())
         if reply.status >= 300:
             raise self._failure(reply, urls)
-        job = reply.document.get("id")
-        if not isinstance(job, int):
-            raise reply.call.lost("the answer holds no job id")
-        return [CdnTask(id=str(job), op=op, urls=tuple(urls), request_id=str(reply.document.get("task_id", "")))]
+        return [CdnTask(id=reply.need("id"), op=op, urls=tuple(urls), request_id=reply.text("task_id"))]
 
     def poll(self, tasks: Sequence[CdnTask]) -> Mapping[str, TaskStatus]:
         return {task.id: self._status(task) for task in tasks}
@@ -120,8 +117,8 @@ class Dragonfly:
         )
 
     def _failure(self, reply: Reply, urls: Sequence[str]) -> ModelportError:
-        said = reply.document.get("errors") or reply.document.get("message") or ""
-        return failure(reply, {}, code="", message=str(said), now=self.calling.now(), urls=urls)
+        said = reply.text("errors") or reply.text("message")
+        return failure(reply, {}, code="", message=said, now=self.calling.now(), urls=urls)
 
 
 def open_cdn(

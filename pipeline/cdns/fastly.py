@@ -78,15 +78,15 @@ class Fastly:
                 reply,
                 {},
                 code="",
-                message=": ".join(str(said[part]) for part in ("msg", "detail", "status") if said.get(part)),
+                message=": ".join(filter(None, map(reply.text, ("msg", "detail", "status")))),
                 now=self.calling.now(),
                 request_id=reply.headers.get("x-request-id", ""),
                 urls=urls,
             )
         if op is Op.REFRESH_PREFIX:
             # {"a key": "the id of its purge", …}
-            return [CdnTask(id=str(said.get(surrogate_key_of(url), "")), op=op, urls=(url,)) for url in urls]
-        return [CdnTask(id=str(said.get("id", "")), op=op, urls=tuple(urls))]
+            return [CdnTask(id=reply.text(surrogate_key_of(url)), op=op, urls=(url,)) for url in urls]
+        return [CdnTask(id=reply.text("id"), op=op, urls=tuple(urls))]
 
     def poll(self, tasks: Sequence[CdnTask]) -> Mapping[str, TaskStatus]:
         return {task.id: TaskStatus(TaskState.ACCEPTED) for task in tasks}

@@ -120,15 +120,12 @@ class Qiniu:
             {"dirs" if op is Op.REFRESH_PREFIX else "urls": list(urls)},
             asks=False,
         )
-        code, refused = str(reply.document.get("code")), reply.document.get("invalidUrls") or []
-        if code == "200" and not refused and reply.document.get("requestId"):
-            return CdnTask(
-                id=str(reply.document["requestId"]), op=op, urls=tuple(urls), request_id=reply.headers.get("x-reqid", "")
-            )
+        code, invalid = reply.text("code"), reply.document.get("invalidUrls")
+        refused = [str(url) for url in invalid] if isinstance(invalid, list) else []
+        if code == "200" and not refused:
+            return CdnTask(id=reply.need("requestId"), op=op, urls=tuple(urls), request_id=reply.headers.get("x-reqid", ""))
         if code == UNDER_WAY:
             raise CallRefused(f"qiniu {op}: a URL is under way already", code=code)
-        if code == "200" and not refused:
-            raise reply.call.lost("the answer holds no requestId")
         if refused:
             named = tuple(url for url in urls if url in refused)
             raise CallRefused(
@@ -145,9 +142,9 @@ class Qiniu:
         page = 0
         while True:
             reply = self._send(f"qiniu {op} list", path, {**about, **more, "pageNo": page, "pageSize": PAGE}, asks=True)
-            if str(reply.document.get("code")) != "200":
+            if reply.text("code") != "200":
                 raise self._failure(reply, ())
-            items = [item for item in reply.document.get("items") or [] if isinstance(item, dict)]
+            items = reply.rows("items")
             yield from items
             page += 1
             if len(items) < PAGE:
@@ -169,8 +166,8 @@ class Qiniu:
         return failure(
             reply,
             VERDICTS,
-            code=str(reply.document.get("code", "")),
-            message=str(reply.document.get("error", "")),
+            code=reply.text("code"),
+            message=reply.text("error"),
             now=now,
             request_id=reply.headers.get("x-reqid", ""),
             urls=urls,
