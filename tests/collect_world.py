@@ -118,6 +118,19 @@ class Garden:
         for release in releases:
             verify_release(Release.parse(release), self.place(), self.machine.events.append, sample_percent=100)
 
+    def dangling(self) -> set[str]:
+        """What a snapshot or a manifest that stands there names and is missing: there must be none at any moment."""
+        there = self.tree()
+        named: set[str] = set()
+        for key in there:
+            data = b"" if key.startswith("parts/") else b"".join(self.store.get(key))
+            if key.endswith(".snapshot.json"):
+                meta = json.loads(data)["signed"]["meta"]
+                named |= {f"metadata/{one['version']}.{role}" for role, one in meta.items()}
+            elif key.endswith(".manifest.json"):
+                named |= {f"parts/{part['blake3'][:2]}/{part['blake3']}" for part in json.loads(data)["parts"]}
+        return named - there
+
     def reader(self):
         reader = self.site.reader()
         reader.store = self.store

@@ -66,6 +66,15 @@ class Garbage:
         return not self.held_by and self.due_at is not None and self.due_at <= now
 
 
+def in_time(marks: Iterable[Mark]) -> list[Mark]:
+    """Sort records, the oldest first. Of those that one second wrote only what all of them name counts: nobody knows their order."""
+    ordered = sorted(marks, key=lambda mark: (mark.at, mark.key))
+    agreed: dict[datetime, frozenset[str]] = {}
+    for mark in ordered:
+        agreed[mark.at] = agreed.get(mark.at, mark.unreachable) & mark.unreachable
+    return [replace(mark, unreachable=agreed[mark.at]) for mark in ordered]
+
+
 def is_collected(key: str) -> bool:
     """Tell whether a collection may ever touch ``key``.
 

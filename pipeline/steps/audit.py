@@ -16,7 +16,7 @@ import msgspec
 from pipeline.digest import sha256_of
 from pipeline.errors import InvalidDocument, ObjectMissing
 from pipeline.layout import AUDIT, audit_key
-from pipeline.plan.garbage import Mark
+from pipeline.plan.garbage import Mark, in_time
 from pipeline.ports import ObjectInfo, ObjectStore, read_object
 from pipeline.wire import decode_document, encode_document
 
@@ -56,7 +56,7 @@ def read_marks(store: ObjectStore, found: Iterable[ObjectInfo]) -> list[Mark]:
             continue
         unreachable = frozenset(known[key] for key in record.unreachable if key in known)
         marks.append(Mark(info.modified_at, unreachable, info.key, deletes=bool(record.deleted)))
-    return sorted(marks, key=lambda mark: (mark.at, mark.key))
+    return in_time(marks)
 
 
 def write_record(store: ObjectStore, record: AuditRecord) -> str:
