@@ -15,7 +15,7 @@ before it (``lint-imports`` holds that):
 * ``steps/``: the verbs of a walk, each returning what the next one takes.
 * ``order``, ``place``: what a person asks for, and where: a store, what is trusted there, whose keys sign, which CDNs deliver.
 * ``outcome``: what the edges showed, and what is left for another run.
-* ``sample``, ``planning``, ``publish``, ``verify``, ``show``, ``withdraw``, ``keeping``, ``collect``, ``custody``: the walks, as prose.
+* ``sample``, ``planning``, ``publish``, ``verify``, ``show``, ``promote``, ``withdraw``, ``keeping``, ``collect``, ``custody``: the walks, as prose.
 * ``supply`` → ``resolve`` → ``fetch``, ``verify_folder``: where releases come from, what goes with them, and how they arrive.
 * ``mirroring``, ``export``, ``doctor``, ``bench``, ``loopback``: walks around sources: copy, hand out, examine, measure.
 * ``stores/``, ``cdns/``, ``setting_keys`` → ``settings`` → ``connect`` → ``cli/``: the world, and who picks from it.

@@ -3,7 +3,7 @@
 Takes a place and perhaps a name, gives a ``Shown`` tree or a ``ShownRelease``; everything in it is
 verified.
 
-next: ``pipeline.withdraw``
+next: ``pipeline.promote``
 """
 
 from __future__ import annotations

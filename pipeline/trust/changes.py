@@ -107,7 +107,7 @@ class MoveChannel:
         found = draft.channel(self.to.model, self.channel)
         if found is not None and found.release == str(self.to) and found.manifest_sha256 == target.sha256:
             return
-        if target.facts.yanked is not None and not self.forced:
+        if target.facts.yanked is not None:
             why = f" ({target.facts.yanked.reason})" if target.facts.yanked.reason else ""
             raise ConflictError(
                 f"{self.to} is yanked{why}: {self.channel} would point to what fetch refuses",
