@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from pipeline.errors import AccessDenied
 from pipeline.release import Release
 from pipeline.steps import sweep as sweep_module
 from pipeline.steps.sweep import STEPS
@@ -111,3 +113,26 @@ def test_collection_that_is_really_killed_is_finished_by_the_next(children, quic
     assert garden.dangling() == set()
     assert garden.site.leases() == []
     garden.whole(*OLD, NEW)
+
+
+def test_folder_that_may_not_be_written_ends_it_with_one_line(children, quick_path):
+    """Another user, who may read the tree and write leases and records, and nothing else."""
+    nobody = 65534
+    quick_path.chmod(0o755)
+    store = quick_path / "store"
+    garden = Garden(quick_path, directory_shelf(store)).plant()
+    garden.collect()
+    age(store, 31)
+    before = garden.tree()
+    for folder in (store / ".tmp", store / "control", garden.machine.home):
+        for path in (folder, *folder.rglob("*")):
+            os.chown(path, nobody, nobody)
+    child = children.start("collect", replace(garden.machine, keys=""), uid=nobody)
+    assert child.wait() == AccessDenied.exit_code, child.answer()
+    said = child.answer()
+    assert "cannot be deleted" in said["error"]
+    assert "\n" not in said["error"]
+    assert "right to delete" in said["hint"]
+    assert garden.tree() == before
+    assert [record["deleted"] for record in garden.records()] == [[], []]
+    assert garden.site.leases() == []

@@ -207,12 +207,16 @@ def test_machine_with_a_wrong_clock_collects_by_the_stores(garden, monkeypatch, 
 
 def test_roots_the_timestamp_and_strange_names_are_never_taken(garden):
     strange = ["metadata/notes.txt", "parts/README", "targets/x", "parts/ab/short", "web/other/app.0123456789abcdef.js", "x.txt"]
-    for key in strange:
+    ours = ["control/ledger/job/00000001.json", "control/probes/0.json"]
+    for key in (*strange, *ours):
         plant(garden.store, key, b"x")
     garden.collect()
     garden.pass_days(1000)
     done = garden.collect()
     assert done.deleted
+    assert {info.key for info in garden.store.list("control/l")} | {info.key for info in garden.store.list("control/p")} == {
+        *ours
+    }
     assert garden.tree() >= {*strange, TIMESTAMP, "metadata/1.root.json"}
     assert all(role_version(key) is None or role_version(key)[0] != "root" for key in garbage_of(done))
 
