@@ -27,15 +27,17 @@ from pipeline.providers import Credentials
 VERSION = "2018-05-10"
 ALGORITHM = "ACS3-HMAC-SHA256"
 HISTORY = timedelta(days=3)
+# How long before that of UTC its day begins.
+DAY_AHEAD = timedelta(hours=8)
 IDS_PER_CALL = 10
 PAGE_ROWS = 100
 # Five thousand tasks since one submit are not ours; what is not found is sent again.
 PAGES = 50
 # https://www.alibabacloud.com/help/en/cdn/developer-reference/api-cdn-2018-05-10-refreshobjectcaches
 LIMITS: Mapping[Op, CallLimits] = {
-    Op.PREFETCH: CallLimits(urls=100, per_second=20.0, history=HISTORY),
-    Op.REFRESH: CallLimits(urls=1000, hosts=10, per_second=20.0, history=HISTORY),
-    Op.REFRESH_PREFIX: CallLimits(urls=100, hosts=10, per_second=20.0, history=HISTORY),
+    Op.PREFETCH: CallLimits(urls=100, per_second=20.0, history=HISTORY, per_day=1000, day_ahead=DAY_AHEAD),
+    Op.REFRESH: CallLimits(urls=1000, hosts=10, per_second=20.0, history=HISTORY, per_day=10_000, day_ahead=DAY_AHEAD),
+    Op.REFRESH_PREFIX: CallLimits(urls=100, hosts=10, per_second=20.0, history=HISTORY, per_day=100, day_ahead=DAY_AHEAD),
 }
 _TYPES = {Op.PREFETCH: "preload", Op.REFRESH: "file", Op.REFRESH_PREFIX: "directory"}
 _QUOTAS = {Op.PREFETCH: "Preload", Op.REFRESH: "Url", Op.REFRESH_PREFIX: "Dir"}

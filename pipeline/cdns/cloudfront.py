@@ -216,7 +216,7 @@ def open_cdn(
     *, base_url: str, endpoint: str, credentials: Credentials, options: Mapping[str, Any], calling: Calling
 ) -> CloudFront:
     """Open a distribution; nobody is called. Without keys in AWS_ACCESS_KEY_ID boto3 looks for them in its own places."""
-    return CloudFront(base_url, options["distribution"], endpoint, credentials, calling.ca_file)
+    return CloudFront(base_url, options["distribution"], endpoint, credentials, calling.ca_file, calling.answer_s)
 
 
 def path_of(url: str, op: Op) -> str:

@@ -29,12 +29,14 @@ ALGORITHM = "SDK-HMAC-SHA256"
 CONTENT = "/v1.0/cdn/content"
 TASKS = "/v1.0/cdn/historytasks"
 HISTORY = timedelta(days=7)
+# How long before that of UTC its day begins.
+DAY_AHEAD = timedelta(hours=8)
 PAGE_ROWS = 1000
 PAGES = 20
 LIMITS: Mapping[Op, CallLimits] = {
-    Op.PREFETCH: CallLimits(urls=1000, url_chars=4096, per_second=5.0, history=HISTORY),
-    Op.REFRESH: CallLimits(urls=1000, url_chars=4096, per_second=5.0, history=HISTORY),
-    Op.REFRESH_PREFIX: CallLimits(urls=100, url_chars=4096, per_second=5.0, history=HISTORY),
+    Op.PREFETCH: CallLimits(urls=1000, url_chars=4096, per_second=5.0, history=HISTORY, per_day=1000, day_ahead=DAY_AHEAD),
+    Op.REFRESH: CallLimits(urls=1000, url_chars=4096, per_second=5.0, history=HISTORY, per_day=2000, day_ahead=DAY_AHEAD),
+    Op.REFRESH_PREFIX: CallLimits(urls=100, url_chars=4096, per_second=5.0, history=HISTORY, per_day=100, day_ahead=DAY_AHEAD),
 }
 _QUOTAS = {"preheat": Op.PREFETCH, "file_refresh": Op.REFRESH, "dir_refresh": Op.REFRESH_PREFIX}
 _STATES = {

@@ -77,7 +77,7 @@ class Qiniu:
 
     @property
     def account(self) -> str:
-        return self.keys.access_key
+        return host_of(self.base_url)
 
     def submit(self, op: Op, urls: Sequence[str], *, key: str) -> Sequence[CdnTask]:
         del key
@@ -159,7 +159,9 @@ class Qiniu:
             "X-Qiniu-Date": dated,
             "Authorization": authorization(self.keys, url, dated=dated, body=body),
         }
-        return self.calling.send(Call(told, "POST", url, headers, body, asks=asks, secrets=(self.keys.secret_key,)))
+        return self.calling.send(
+            Call(told, "POST", url, headers, body, asks=asks, secrets=(self.keys.access_key, self.keys.secret_key))
+        )
 
     def _failure(self, reply: Reply, urls: Sequence[str]) -> ModelportError:
         now = self.calling.now()

@@ -28,14 +28,16 @@ ALGORITHM = "TC3-HMAC-SHA256"
 SERVICE = "cdn"
 CONTENT_TYPE = "application/json; charset=utf-8"
 HISTORY = timedelta(days=7)
+# How long before that of UTC its day begins.
+DAY_AHEAD = timedelta(hours=8)
 PAGE_ROWS = 100
 PAGES = 50
 # Times of this API are those of its home.
-HOME = timezone(timedelta(hours=8))
+HOME = timezone(DAY_AHEAD)
 LIMITS: Mapping[Op, CallLimits] = {
-    Op.PREFETCH: CallLimits(urls=500, per_second=15.0, history=HISTORY),
-    Op.REFRESH: CallLimits(urls=1000, per_second=15.0, history=HISTORY),
-    Op.REFRESH_PREFIX: CallLimits(urls=500, per_second=15.0, history=HISTORY),
+    Op.PREFETCH: CallLimits(urls=500, per_second=15.0, history=HISTORY, per_day=1000, day_ahead=DAY_AHEAD),
+    Op.REFRESH: CallLimits(urls=1000, per_second=15.0, history=HISTORY, per_day=10_000, day_ahead=DAY_AHEAD),
+    Op.REFRESH_PREFIX: CallLimits(urls=500, per_second=15.0, history=HISTORY, per_day=100, day_ahead=DAY_AHEAD),
 }
 _ACTIONS = {Op.PREFETCH: "PushUrlsCache", Op.REFRESH: "PurgeUrlsCache", Op.REFRESH_PREFIX: "PurgePathCache"}
 _PURGE_TYPES = {Op.REFRESH: "url", Op.REFRESH_PREFIX: "path"}

@@ -28,12 +28,14 @@ ALGORITHM = "HMAC-SHA256"
 SERVICE = "cdn"
 REGION = "cn-north-1"
 HISTORY = timedelta(days=7)
+# How long before that of UTC its day begins.
+DAY_AHEAD = timedelta(hours=8)
 PAGE_ROWS = 100
 PAGES = 50
 LIMITS: Mapping[Op, CallLimits] = {
-    Op.PREFETCH: CallLimits(urls=100, per_second=15.0, history=HISTORY),
-    Op.REFRESH: CallLimits(urls=100, per_second=15.0, history=HISTORY),
-    Op.REFRESH_PREFIX: CallLimits(urls=50, per_second=15.0, history=HISTORY),
+    Op.PREFETCH: CallLimits(urls=100, per_second=15.0, history=HISTORY, per_day=1000, day_ahead=DAY_AHEAD),
+    Op.REFRESH: CallLimits(urls=100, per_second=15.0, history=HISTORY, per_day=10_000, day_ahead=DAY_AHEAD),
+    Op.REFRESH_PREFIX: CallLimits(urls=50, per_second=15.0, history=HISTORY, per_day=50, day_ahead=DAY_AHEAD),
 }
 _TYPES = {Op.PREFETCH: "preload", Op.REFRESH: "refresh_file", Op.REFRESH_PREFIX: "refresh_dir"}
 # Op → the fields of DescribeContentQuota: a day's limit, what is left of it, the limit of a call.
