@@ -31,7 +31,7 @@ from pipeline.settings import Settings
 
 if TYPE_CHECKING:
     from pipeline.place import Place
-    from pipeline.steps.prove_edge import Front
+    from pipeline.steps.edge_proof import Front
     from pipeline.supply import Supply
 
 SCHEMES = ("file", "s3", "oss", "memory")
@@ -174,7 +174,7 @@ def open_fronts(settings: Settings) -> tuple[Front, ...]:
         return ()
     from pipeline.sources.edge import HttpEdge
     from pipeline.sources.proxies import Proxies
-    from pipeline.steps.prove_edge import Front
+    from pipeline.steps.edge_proof import Front
 
     network = settings.network
     proxies = Proxies(network.https_proxy, network.http_proxy, network.no_proxy)

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 import msgspec
 
 from pipeline.errors import LeftInLedger
-from pipeline.steps.prove_edge import EdgeProof
+from pipeline.steps.edge_proof import EdgeProof
 from pipeline.steps.serve import LeftAt
 from pipeline.steps.show_edge import Stale
 from pipeline.trust.facts import instant_text

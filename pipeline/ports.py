@@ -276,6 +276,8 @@ class Cdn(Protocol):
     * An operation that is missing from ``limits`` is one the vendor does not have.
     * A URL of a ``submit`` that none of the tasks it gives names was not taken.
     * Methods may be called from several threads at once.
+    * To ask (``poll``, ``quota``, ``find``) raises ``CdnUnavailable``, ``CallRefused``, ``AccessDenied``, ``ClockSkew``,
+      ``RedirectRefused`` or ``UnavailableError``.
     """
 
     @property
@@ -315,27 +317,15 @@ class Cdn(Protocol):
         ...
 
     def poll(self, tasks: Sequence[CdnTask]) -> Mapping[str, TaskStatus]:
-        """Tell the state of each task by its id, in as many requests as the vendor needs.
-
-        Raises:
-            CdnUnavailable, CallRefused, AccessDenied, ClockSkew, RedirectRefused, UnavailableError
-        """
+        """Tell the state of each task by its id, in as many requests as the vendor needs."""
         ...
 
     def quota(self) -> Mapping[Op, Quota] | None:
-        """Tell what is left today, None where the vendor has no such call.
-
-        Raises:
-            CdnUnavailable, CallRefused, AccessDenied, ClockSkew, RedirectRefused, UnavailableError
-        """
+        """Tell what is left today, None where the vendor has no such call."""
         ...
 
     def find(self, op: Op, urls: Sequence[str], *, since: datetime) -> Sequence[CdnTask] | None:
-        """Look for tasks of ``op`` on ``urls`` made at or after ``since``; None where the vendor cannot be asked.
-
-        Raises:
-            CdnUnavailable, CallRefused, AccessDenied, ClockSkew, RedirectRefused, UnavailableError
-        """
+        """Look for tasks of ``op`` on ``urls`` made at or after ``since``; None where the vendor cannot be asked."""
         ...
 
 
@@ -343,12 +333,8 @@ class Cdn(Protocol):
 Cached = Literal["hit", "miss", "unknown"]
 
 
-@dataclass(frozen=True, slots=True)
-class EdgeAnswer:
-    """What an edge says when it is asked for one byte of an object.
-
-    ``ranged``: the byte came alone, not the whole object; ``cache_control`` is what it tells browsers and proxies.
-    """
+class EdgeAnswer(NamedTuple):
+    """What an edge says to a request for one byte; ``ranged``: it came alone, not the whole object."""
 
     ranged: bool
     cache_control: str
@@ -356,11 +342,7 @@ class EdgeAnswer:
 
 
 class Edge(Protocol):
-    """A CDN's edge as users see it: read only, and nothing it says is believed.
-
-    * It is asked where it is and nowhere else: a redirect is refused.
-    * Methods may be called from several threads at once.
-    """
+    """A CDN's edge as users see it; a redirect is refused. Methods may be called from several threads at once."""
 
     @property
     def url(self) -> str:
@@ -383,11 +365,7 @@ class Edge(Protocol):
         ...
 
     def get(self, key: str) -> Iterator[bytes]:
-        """Yield all bytes of an object, in blocks.
-
-        Raises:
-            As ``look``.
-        """
+        """Yield all bytes of an object, in blocks; raises as ``look``."""
         ...
 
     def close(self) -> None:

@@ -23,11 +23,11 @@ from pipeline.plan.ledger import Promised
 from pipeline.plan.rollback import release_before
 from pipeline.release import Channel, ModelName, Release, check_channel
 from pipeline.steps.commit import shown_by
+from pipeline.steps.edge_proof import SAMPLE_PERCENT
 from pipeline.steps.lease import held_lease
-from pipeline.steps.place_manifest import placed_before
+from pipeline.steps.placed import placed_before
 from pipeline.steps.prefetch import Dispatch, warm_release
 from pipeline.steps.probe import probe_store
-from pipeline.steps.prove_edge import SAMPLE_PERCENT
 from pipeline.steps.ready import ready_to_sign
 from pipeline.steps.serve import LeftAt, Served, Warmed, left_at, prove_edges, settle, warmed_lately
 from pipeline.trust.changes import MoveChannel

@@ -37,7 +37,7 @@ from pipeline.steps.cut import cut_release
 from pipeline.steps.identify import check_identity, hash_files, identity_of, standing_release
 from pipeline.steps.index import Counts
 from pipeline.steps.lease import Lease, held_lease, list_leases, new_record, remove_stale, wait_for_collector
-from pipeline.steps.place_manifest import Placed, place_manifest, placed_before
+from pipeline.steps.placed import Placed, place_manifest, placed_before
 from pipeline.steps.probe import probe_store
 from pipeline.steps.prove import Proved, prove_origin, prove_parts
 from pipeline.steps.ready import Ready, ready_to_sign
@@ -124,6 +124,10 @@ def publish_release(order: PublishOrder, place: Place, listen: Listener, *, plan
             ``ChannelMoved``: the release is committed and only the channel stayed.
     """
     return _Publishing(order, place, listen, plan).run()
+
+
+class _Lapsed(Exception):
+    """The lease lapsed in the middle of a commit, as on a machine that slept."""
 
 
 class _Publishing:
@@ -227,15 +231,13 @@ class _Publishing:
             read_at_ns = time.time_ns()
             proved = self._stream(folder, ready.view, own)
             served = self._serve(proved, ready.view, lease)
-            while lease.lapsed():
+            while (done := self._commit(served, ready, lease)) is None:
                 # Others took this lease for stale, so parts may have been collected: begin again at the look-ups.
                 lease.renew()
                 wait_for_collector(place.store, self._listen)
                 proved = self._stream(folder, ready.view, own)
                 served = self._serve(proved, ready.view, lease)
             indexed = proved.uploaded.indexed
-            place.step("publish.commit")
-            done = commit_release(served, ready, channel=self._channel(served), by=place.by, forced=self._forced(served))
             over = True
             place.step("publish.committed")
             cache.remember(folder, indexed.digests, read_at_ns=read_at_ns)
@@ -253,6 +255,24 @@ class _Publishing:
             lease.drop() if over else lease.leave()
         result = self._result(folder, ready, indexed.manifest, indexed.sha256, done, proved=proved, served=served, stale=stale)
         return _unless_refused(done, result)
+
+    def _commit(self, served: Served, ready: Ready, lease: Lease) -> Committed | None:
+        """Commit what is served; None if the lease lapsed before anything named the release."""
+        place = self._place
+
+        def step(name: str) -> None:
+            place.step(name)
+            if name == "commit.snapshot" and lease.lapsed():
+                raise _Lapsed
+
+        place.step("publish.commit")
+        if lease.lapsed():
+            return None
+        guarded = replace(ready, publisher=replace(ready.publisher, step=step))
+        try:
+            return commit_release(served, guarded, channel=self._channel(served), by=place.by, forced=self._forced(served))
+        except _Lapsed:
+            return None
 
     def _stream(self, folder: Folder, view: View, inputs: Inputs) -> Proved:
         order, place = self._order, self._place

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pipeline.errors import ObjectMissing, RedirectRefused, SourceLied, StoreUnavailable
 from pipeline.layout import TIMESTAMP, headers_for
 from pipeline.ports import Cached, EdgeAnswer, ObjectStore, read_object
-from pipeline.steps.prove_edge import Waiting
+from pipeline.steps.edge_proof import Waiting
 
 
 @dataclass

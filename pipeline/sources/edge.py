@@ -2,7 +2,7 @@
 
 Takes the base URL that users read from, gives an ``Edge``. It reads as ``HttpReader`` does (connections are kept, TLS is
 verified, an answer is judged before it is believed), but follows no redirect: what users are sent away for is not there.
-Nothing is repeated here; ``steps.prove_edge`` decides that.
+Nothing is repeated here; ``steps.edge_proof`` decides that.
 
 next: ``sources.objects``
 """

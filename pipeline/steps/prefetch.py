@@ -3,7 +3,7 @@
 Takes the CDNs, the keys in the order of their importance, and a ``Dispatch``; gives a ``Driven`` that says what is done at
 each CDN, what waits for another day, and what will not be done. All CDNs are sent to first, then asked about together.
 
-next: ``steps.prove_edge``
+next: ``steps.edge_proof``
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from pipeline.events import Listener, StepFinished, StepStarted, Warned, ignore
 from pipeline.plan.ledger import CdnName, Finished, Job, KeyState, Lane, Ordered, Promised
 from pipeline.ports import Cdn, Op
 from pipeline.steps.driving import Driver, Tempo
+from pipeline.steps.edge_proof import Front
 from pipeline.steps.ledger import Ledger, Log, make
-from pipeline.steps.prove_edge import Front
 from pipeline.steps.reading_warm import WarmingReader
 from pipeline.trust.publisher import no_step
 

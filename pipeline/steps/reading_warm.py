@@ -17,8 +17,8 @@ from pipeline.events import Listener, Progress, Warned, ignore
 from pipeline.plan.ledger import Again, KeyState, Lane, Read
 from pipeline.retry import Retry
 from pipeline.steps.driving import Tempo
+from pipeline.steps.edge_proof import Front
 from pipeline.steps.ledger import Log, make
-from pipeline.steps.prove_edge import Front
 from pipeline.trust.publisher import no_step
 from pipeline.workers import in_order, threads
 

@@ -18,10 +18,10 @@ from pipeline.plan.ledger import Job, KeyState, Promised
 from pipeline.ports import Cdn
 from pipeline.release import Channel
 from pipeline.steps.driving import Tempo
+from pipeline.steps.edge_proof import SAMPLE_PERCENT, EdgeObject, EdgeProof, Front, Waiting, cold_at, edge_objects, prove_edge
 from pipeline.steps.ledger import make
-from pipeline.steps.place_manifest import Placed, proof_is_old, prove_again
+from pipeline.steps.placed import Placed, proof_is_old, prove_again
 from pipeline.steps.prefetch import Dispatch, Driven, finish_job, promise_move, refresh_keys, warm_release
-from pipeline.steps.prove_edge import SAMPLE_PERCENT, EdgeObject, EdgeProof, Front, Waiting, cold_at, edge_objects, prove_edge
 
 # What a CDN fetched within this time is not asked for again, though the edge that answers us may lack it: many CDNs
 # prefetch into their middle tier only.

@@ -17,7 +17,7 @@ from pipeline.events import Listener, StepFinished, StepStarted, ignore
 from pipeline.layout import TIMESTAMP, role_version
 from pipeline.ports import Cdn, Edge, ObjectStore, read_object
 from pipeline.retry import Retry
-from pipeline.steps.prove_edge import Front, Waiting
+from pipeline.steps.edge_proof import Front, Waiting
 
 # No metadata file is larger (trust.sealed holds each to its own cap when it is read).
 METADATA_BYTES = 64 << 20

@@ -7,7 +7,7 @@ from pipeline.errors import EdgeProofFailed, ObjectMissing, RedirectRefused, Sou
 from pipeline.layout import TIMESTAMP, part_key
 from pipeline.ports import Op
 from pipeline.sources.edge import HttpEdge
-from pipeline.steps.prove_edge import EdgeObject, cold_at, prove_edge
+from pipeline.steps.edge_proof import EdgeObject, cold_at, prove_edge
 from pipeline.steps.show_edge import show_timestamp
 from tests.edges import Clock
 from tests.servers.edges import VICES, run_nginx, run_varnish

@@ -3,7 +3,7 @@
 Takes a release whose parts are proved, gives ``Placed``: what an edge can be warmed with and what a commit will name. The
 manifest is written create-only under its own digest. A release that was committed before is placed already.
 
-next: ``steps.prove_edge``
+next: ``steps.edge_proof``
 """
 
 from __future__ import annotations

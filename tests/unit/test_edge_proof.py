@@ -5,7 +5,7 @@ import pytest
 from pipeline.digest import sha256_of
 from pipeline.errors import AccessDenied, EdgeProofFailed, StoreUnavailable
 from pipeline.layout import FOREVER, TIMESTAMP
-from pipeline.steps.prove_edge import EdgeObject, cache_rule_fault, cold_at, prove_edge
+from pipeline.steps.edge_proof import EdgeObject, cache_rule_fault, cold_at, prove_edge
 from pipeline.steps.show_edge import prove_names, show_timestamp
 from pipeline.stores.memory import MemoryStore
 from tests.edges import Clock, MemoryEdge
