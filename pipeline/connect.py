@@ -16,6 +16,7 @@ import socket
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,7 +26,7 @@ from pipeline.digest import sha256_of
 from pipeline.errors import SettingsError
 from pipeline.events import Listener, ignore
 from pipeline.ports import Cdn, ObjectStore, TreeReader
-from pipeline.providers import PROVIDERS
+from pipeline.providers import PROVIDERS, Credentials
 from pipeline.setting_keys import KEYS, nearest
 from pipeline.settings import Settings
 
@@ -134,41 +135,49 @@ def open_supply(settings: Settings, *, offline: bool = False, listen: Listener =
 
 
 def open_cdns(settings: Settings) -> tuple[Cdn, ...]:
-    """Open the control planes of the CDNs that the settings name, in their order; nobody is called.
+    """Open the control planes of the CDNs that the settings name, in their order.
 
-    Raises:
-        SettingsError, AccessDenied: an adapter lacks a setting or a credential.
+    Nobody is called, and an adapter is imported when it is first asked for something: credentials that it lacks are told then.
     """
-    from pipeline.cdns.calling import Calling
     from pipeline.cdns.configured import ConfiguredCdn
+
+    pairs = zip(settings.cdn, settings.cdn_credentials, strict=True)
+    return tuple(
+        ConfiguredCdn(
+            one["provider"],
+            one["base_url"],
+            partial(_open_adapter, settings, one, credentials),
+            prefetch_per_day=one.get("prefetch_per_day"),
+            urls_per_call=one.get("urls_per_call"),
+            per_second=one.get("calls_per_second"),
+        )
+        for one, credentials in pairs
+        if "provider" in one
+    )
+
+
+def _open_adapter(settings: Settings, one: Mapping[str, Any], credentials: Credentials) -> Cdn:
+    from pipeline.cdns.calling import Calling
     from pipeline.sources.proxies import Proxies
 
     network = settings.network
-    calling = Calling(proxies=Proxies(network.https_proxy, network.http_proxy, network.no_proxy), ca_file=_authorities(settings))
-    found: list[Cdn] = []
-    for one, credentials in zip(settings.cdn, settings.cdn_credentials, strict=True):
-        if "provider" not in one:
-            continue
-        adapter = import_module(f"pipeline.cdns.{one['provider']}")
-        cdn: Cdn = adapter.open_cdn(
-            base_url=one["base_url"],
-            endpoint=one["endpoint"],
-            credentials=credentials,
-            options={key: one[key] for key in PROVIDERS[one["provider"]].options if key in one},
-            calling=calling,
-        )
-        changes = (one.get("prefetch_per_day"), one.get("urls_per_call"), one.get("calls_per_second"))
-        if any(change is not None for change in changes):
-            cdn = ConfiguredCdn(cdn, prefetch_per_day=changes[0], urls_per_call=changes[1], per_second=changes[2])
-        found.append(cdn)
-    return tuple(found)
+    proxies = Proxies(network.https_proxy, network.http_proxy, network.no_proxy)
+    adapter = import_module(f"pipeline.cdns.{one['provider']}")
+    cdn: Cdn = adapter.open_cdn(
+        base_url=one["base_url"],
+        endpoint=one["endpoint"],
+        credentials=credentials,
+        options={key: one[key] for key in PROVIDERS[one["provider"]].options if key in one},
+        calling=Calling(proxies=proxies, ca_file=_authorities(settings)),
+    )
+    return cdn
 
 
 def open_fronts(settings: Settings) -> tuple[Front, ...]:
     """Open the CDNs that the settings name, each with its edge as users see it; nobody is called.
 
     Raises:
-        SettingsError, AccessDenied: as ``open_cdns``.
+        SettingsError: there is no such file of certificate authorities.
     """
     if not any("provider" in one for one in settings.cdn):
         return ()
