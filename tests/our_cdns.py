@@ -21,6 +21,7 @@ from tests.servers.control_planes import (
     qiniu,
     tencent,
     volcengine,
+    webhook,
 )
 from tests.servers.control_planes.plane import Plane
 
@@ -60,6 +61,7 @@ ACCOUNTS: Mapping[str, Account] = {
         akamai.AkamaiPlane, {"client_token": akamai.CLIENT, "client_secret": akamai.SECRET, "access_token": akamai.ACCESS}
     ),
     "dragonfly": Account(dragonfly.DragonflyPlane, {"token": dragonfly.TOKEN}),
+    "webhook": Account(webhook.WebhookPlane, {"token": webhook.TOKEN, "secret": webhook.SECRET}, webhook.OPTIONS),
 }
 
 
@@ -82,6 +84,6 @@ def open_ours(
         endpoint=endpoint or plane.http,
         credentials=Credentials({**account.credentials, **(credentials or {})}),
         options={**defaults, **account.options, **options},
-        calling=calling or Calling(ca_file=ca_file, answer_s=answer_s, now=lambda: plane.now),
+        calling=calling or Calling(ca_file=ca_file, answer_s=answer_s, now=lambda: plane.now, sleep=lambda _: None),
     )
     return cdn

@@ -20,7 +20,7 @@ from urllib.parse import quote
 
 from pipeline.cdns.calling import Call, Calling, Reply, host_of
 from pipeline.cdns.verdicts import Verdict, failure
-from pipeline.errors import CallRefused, SettingsError
+from pipeline.errors import SettingsError
 from pipeline.ports import CallLimits, CdnTask, Op, Quota, TaskState, TaskStatus
 from pipeline.providers import Credentials
 
@@ -28,6 +28,7 @@ LIMITS = CallLimits(urls=100, url_chars=4096, per_second=10.0)
 IDS = ("task_id", "id", "taskId")
 DONE = ("done", "success", "succeeded", "complete", "completed", "finished", "ok")
 FAILED = ("failed", "failure", "error", "canceled", "cancelled")
+GONE = frozenset({404, 410})
 # A webhook has no codes of its own: the HTTP status decides.
 VERDICTS: Mapping[str, Verdict] = {}
 
@@ -94,12 +95,9 @@ class Webhook:
 
     def _state(self, task: CdnTask) -> TaskStatus:
         where = self.contract.poll.replace("{id}", quote(task.id, safe=""))
-        try:
-            reply = self._send("webhook task", "GET", where, b"", urls=())
-        except CallRefused as error:
-            if error.code in {"HTTP 404", "HTTP 410"}:
-                return TaskStatus(TaskState.UNKNOWN, detail=str(error))
-            raise
+        reply = self._send("webhook task", "GET", where, b"", urls=())
+        if reply.status in GONE:
+            return TaskStatus(TaskState.UNKNOWN, detail=f"HTTP {reply.status}")
         document = reply.document
         word = str(_at(document, self.contract.state_field)).lower()
         percent = document.get("percent")
@@ -133,8 +131,10 @@ class Webhook:
             secrets=tuple(secret for secret in (self.token, self.secret) if secret),
         )
         reply = self.calling.send(call)
-        wrong = reply.document.get("error") if reply.document.get("success") is not False else "success is false"
-        if not 200 <= reply.status < 300 or (wrong and method != "GET"):
+        # A task's own error is told by its state.
+        wrong = method != "GET" and (bool(reply.document.get("error")) or reply.document.get("success") is False)
+        gone = method == "GET" and reply.status in GONE
+        if (not 200 <= reply.status < 300 and not gone) or wrong:
             message = str(reply.document.get("message") or reply.document.get("error") or "")
             code = str(reply.document.get("code") or f"HTTP {reply.status}")
             raise failure(reply, VERDICTS, code=code, message=message, now=now, urls=urls)

@@ -122,7 +122,9 @@ def refresh_keys(
     log = dispatch.ledger.open(name)
     if not able:
         return Driven(name, ())
-    _order(log, op, keys, able, dispatch, release="", more=False)
+    # What lies below a prefix ends with a slash, everywhere.
+    wanted = [f"{key.rstrip('/')}/" if key else "" for key in keys] if prefix else keys
+    _order(log, op, wanted, able, dispatch, release="", more=False)
     return _drive(log, able, {}, dispatch, wait=wait)
 
 

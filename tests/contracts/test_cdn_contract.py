@@ -23,22 +23,19 @@ from pipeline.errors import (
     RedirectRefused,
 )
 from pipeline.ports import CdnTask, Op, TaskState
+from pipeline.providers import PROVIDERS
 from tests.our_cdns import ACCOUNTS, BASE_URL, open_ours
 from tests.servers.control_planes.door import run_plane
 from tests.servers.control_planes.plane import BEGIN, PREFETCH
 from tests.servers.processes import free_port
 
 # Whose signature holds the time; a bearer token has none.
-DATED = ("aliyun", "tencent", "huawei", "volcengine", "qiniu", "akamai")
-# Whose calls hold paths without a host.
-HOSTLESS = ("cloudfront",)
+DATED = ("aliyun", "tencent", "huawei", "volcengine", "qiniu", "akamai", "webhook")
 # Whose API ends a day at a count; the others slow one down, or charge.
 COUNTED = ("aliyun", "tencent", "huawei", "volcengine", "qiniu")
 # Whose tasks can fail; an invalidation of CloudFront is done some day.
-FAILING = ("aliyun", "tencent", "huawei", "volcengine", "qiniu", "dragonfly")
+FAILING = ("aliyun", "tencent", "huawei", "volcengine", "qiniu", "dragonfly", "webhook")
 LOST = ("reset", "lost", "hang", "slow", "cut", "truncated", "html", "500")
-# botocore bounds a silence, not a whole answer.
-LOSING = [(name, how) for name in ACCOUNTS for how in LOST if (name, how) != ("cloudfront", "slow")]
 
 
 @pytest.fixture(params=ACCOUNTS)
@@ -224,7 +221,7 @@ def test_what_was_never_done_or_is_older_is_not_found(plane, cdn):
     assert not cdn.find(op, [f"{BASE_URL}/parts/zz/never"], since=plane.now - timedelta(hours=1))
 
 
-@pytest.mark.parametrize("name, how", LOSING, indirect=["name"])
+@pytest.mark.parametrize("how", LOST)
 def test_an_answer_that_is_lost_or_meaningless_may_have_been_carried_out(name, plane, how):
     cdn = open_ours(name, plane, answer_s=0.4)
     plane.spoil(how, times=9)
@@ -286,7 +283,7 @@ def test_a_wrong_credential_is_tried_once(name, plane):
 
 
 def test_a_missing_credential_is_named_before_anything_is_sent(name, plane):
-    needed = [credential for credential in ACCOUNTS[name].credentials if name != "cloudfront"]
+    needed = [credential.name for credential in PROVIDERS[name].credentials if credential.needed]
     for credential in needed:
         with pytest.raises(AccessDenied, match=credential):
             submit(open_ours(name, plane, credentials={credential: ""}))
@@ -314,7 +311,6 @@ def test_a_redirect_goes_nowhere(name, plane, cdn):
     assert len(plane.calls) == 1
 
 
-@pytest.mark.parametrize("name", [name for name in ACCOUNTS if name not in HOSTLESS], indirect=True)
 def test_a_foreign_host_is_refused(plane, cdn):
     op = first_op(cdn)
     with pytest.raises(CallRefused):
