@@ -19,7 +19,7 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 from pipeline.cdns.calling import Call, Calling, Reply, host_of
-from pipeline.cdns.progress import UrlState, field_of, percent_in, status_of, tasks_found
+from pipeline.cdns.progress import UrlState, count_in, field_of, percent_in, status_of, tasks_found
 from pipeline.cdns.verdicts import Verdict, failure, next_midnight
 from pipeline.ports import CallLimits, CdnTask, Op, Quota, TaskState, TaskStatus
 from pipeline.providers import Credentials
@@ -127,9 +127,9 @@ class Aliyun:
         found: dict[Op, Quota] = {}
         for op, name in _QUOTAS.items():
             # They are text here, and an older account lacks some.
-            limit, left = reply.text(f"{name}Quota"), reply.text(f"{name}Remain")
-            if limit.isdigit() and left.isdigit():
-                found[op] = Quota(int(limit), int(left), resets_at=ends_at)
+            limit, left = count_in(reply.text(f"{name}Quota")), count_in(reply.text(f"{name}Remain"))
+            if limit is not None and left is not None:
+                found[op] = Quota(limit, left, resets_at=ends_at)
         return found
 
     def find(self, op: Op, urls: Sequence[str], *, since: datetime) -> Sequence[CdnTask] | None:

@@ -13,6 +13,7 @@ import json
 import socket
 import ssl
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -21,7 +22,6 @@ from functools import cache
 from typing import Any
 from urllib.parse import urlsplit
 
-from urllib3 import BaseHTTPResponse
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import HTTPError
 
@@ -52,8 +52,9 @@ NOT_BEGUN = frozenset({408, 425, 429, 503})
 class Call:
     """One request, signed and ready.
 
-    ``told`` names it for people. ``asks``: it changes nothing over there, so that a lost answer costs nothing. ``may_be_empty``:
-    success needs no document. ``secrets`` are taken out of whatever the other side says.
+    ``told`` names it for people. ``asks``: it changes nothing over there, so that a lost answer costs nothing; such calls keep
+    to ``per_second``, because one look at many tasks may take many of them. ``may_be_empty``: success needs no document.
+    ``secrets`` are taken out of whatever the other side says.
     """
 
     told: str
@@ -62,6 +63,7 @@ class Call:
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     body: bytes = field(default=b"", repr=False)
     asks: bool = False
+    per_second: float = 10.0
     may_be_empty: bool = False
     secrets: tuple[str, ...] = field(default=(), repr=False)
 
@@ -137,9 +139,35 @@ class Reply:
         return read_retry_after(self.headers.get("retry-after", "").strip(), self.date)
 
 
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came back, whatever it is. Header names are lower case."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
 def host_of(url: str) -> str:
     """The Host field of a request to ``url``, as it is signed: without a port that its scheme has anyway."""
     return str(_origin(url, url)).partition("://")[2]
+
+
+class Turns:
+    """Gives the calls to each origin their turns, so far apart as a rate demands."""
+
+    def __init__(self, steady: Callable[[], float] = time.monotonic) -> None:
+        self._steady = steady
+        self._next: dict[Origin, float] = {}
+        self._lock = threading.Lock()
+
+    def wait_s(self, origin: Origin, per_second: float) -> float:
+        """Take the next turn, and say in how many seconds it comes."""
+        with self._lock:
+            now = self._steady()
+            turn = max(now, self._next.get(origin, now))
+            self._next[origin] = turn + 1.0 / per_second
+        return turn - now
 
 
 def _utc_now() -> datetime:
@@ -151,7 +179,7 @@ class Calling:
     """Sends calls. Methods may be called from several threads at once.
 
     ``ca_file``: authorities instead of the system's. ``connect_s`` bounds the connection, ``answer_s`` all that follows.
-    ``now`` is the clock that adapters sign with.
+    ``now`` is the clock that adapters sign with; ``sleep`` waits for a turn.
     """
 
     proxies: Proxies = field(default_factory=Proxies)
@@ -159,6 +187,8 @@ class Calling:
     connect_s: float = 10.0
     answer_s: float = 60.0
     now: Callable[[], datetime] = _utc_now
+    sleep: Callable[[float], None] = time.sleep
+    turns: Turns = field(default_factory=Turns, repr=False)
 
     def send(self, call: Call) -> Reply:
         """Send ``call`` once and give what was answered, whatever its status, if it is a JSON object.
@@ -170,8 +200,18 @@ class Calling:
             AccessDenied, CallRefused: HTTP 401, 403, 407, another 4xx without a document.
             UnavailableError: the certificate is not trusted.
         """
+        return _judge(call, self.exchange(call))
+
+    def exchange(self, call: Call) -> Answer:
+        """Send ``call`` once and give what was answered, for an adapter whose vendor does not speak JSON.
+
+        Raises:
+            CdnUnavailable, CallUnanswered, RedirectRefused, AccessDenied, UnavailableError: as ``send``, of what is not in the body.
+        """
         origin = _origin(call.url, call.told)
         proxy = self.proxies.pick(origin)
+        if call.asks and (wait_s := self.turns.wait_s(origin, call.per_second)) > 0:
+            self.sleep(wait_s)
         connection = self._connection(origin, proxy)
         try:
             self._connect(connection, call, origin, proxy)
@@ -181,12 +221,13 @@ class Calling:
             watch.daemon = True
             watch.start()
             try:
-                answer, body = _exchange(connection, call, origin, proxy)
+                answer = _exchange(connection, call, origin, proxy)
             finally:
                 watch.cancel()
         finally:
             connection.close()
-        return _judge(call, answer, body)
+        _stay_here(call, answer)
+        return answer
 
     def _connection(self, origin: Origin, proxy: Proxy | None) -> HTTPConnection:
         host, port = (origin.host, origin.port) if proxy is None else (proxy.host, proxy.port)
@@ -240,7 +281,7 @@ def _end(connected: socket.socket | None) -> None:
             connected.shutdown(socket.SHUT_RDWR)
 
 
-def _exchange(connection: HTTPConnection, call: Call, origin: Origin, proxy: Proxy | None) -> tuple[BaseHTTPResponse, bytes]:
+def _exchange(connection: HTTPConnection, call: Call, origin: Origin, proxy: Proxy | None) -> Answer:
     parts = urlsplit(call.url)
     target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     headers = {"User-Agent": "modelport", "Host": host_of(call.url), "Accept": "application/json", **call.headers}
@@ -261,19 +302,22 @@ def _exchange(connection: HTTPConnection, call: Call, origin: Origin, proxy: Pro
     except (OSError, HTTPError, http.client.HTTPException) as error:
         reason = call.shown(str(error)) or type(error).__name__
         raise call.lost(f"no whole answer came: {reason}") from None
-    return answer, bytes(body)
+    return Answer(answer.status, {name.lower(): value for name, value in answer.headers.items()}, bytes(body))
 
 
-def _judge(call: Call, answer: BaseHTTPResponse, body: bytes) -> Reply:
-    status = answer.status
-    headers = {name.lower(): value for name, value in answer.headers.items()}
-    if 300 <= status < 400:
+def _stay_here(call: Call, answer: Answer) -> None:
+    if 300 <= answer.status < 400:
+        to = shown(answer.headers.get("location", ""))
         raise RedirectRefused(
-            f"{call.told}: HTTP {status}, redirected to {shown(headers.get('location', ''))}; a signed call goes nowhere else",
+            f"{call.told}: HTTP {answer.status}, redirected to {to}; a signed call goes nowhere else",
             hint="Check cdn.endpoint, and whether the network wants a login.",
         )
-    if status == 407:
+    if answer.status == 407:
         raise _proxy_wants(call.told)
+
+
+def _judge(call: Call, answer: Answer) -> Reply:
+    status, headers, body = answer.status, answer.headers, answer.body
     if not body.strip() and call.may_be_empty and 200 <= status < 300:
         return Reply(call, status, headers, {})
     document = _object_in(body)

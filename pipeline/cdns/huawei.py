@@ -19,7 +19,7 @@ from typing import Any
 from urllib.parse import quote
 
 from pipeline.cdns.calling import Call, Calling, Reply, host_of
-from pipeline.cdns.progress import UrlState, field_of, status_of, tasks_found
+from pipeline.cdns.progress import UrlState, count_in, field_of, status_of, tasks_found
 from pipeline.cdns.verdicts import Verdict, failure, next_midnight
 from pipeline.errors import CallRefused
 from pipeline.ports import CallLimits, CdnTask, Op, Quota, TaskState, TaskStatus
@@ -115,8 +115,8 @@ class Huawei:
         ends_at = next_midnight(self.calling.now(), hours_east=8)
         found: dict[Op, Quota] = {}
         for row in self._call("GET", "/v1.0/cdn/quota").rows("quotas"):
-            op, limit, used = _QUOTAS.get(field_of(row, "type")), row.get("quota_limit"), row.get("used")
-            if op is not None and isinstance(limit, int) and isinstance(used, int):
+            op, limit, used = _QUOTAS.get(field_of(row, "type")), count_in(row.get("quota_limit")), count_in(row.get("used"))
+            if op is not None and limit is not None and used is not None:
                 found[op] = Quota(limit, max(0, limit - used), resets_at=ends_at)
         return found
 
@@ -134,7 +134,7 @@ class Huawei:
         for page in range(1, PAGES + 1):
             rows = self._call("GET", TASKS, query=query | {"page_number": str(page)}).rows("tasks")
             # The list has no URLs: a task of another size is not the call that was sent.
-            for task_id in [field_of(row, "id") for row in rows if row.get("total") in {None, len(urls)}]:
+            for task_id in [field_of(row, "id") for row in rows if count_in(row.get("total")) in {None, len(urls)}]:
                 held = [field_of(row, "url") for row in self._detail(task_id).rows("urls")]
                 told += [(task_id, url) for url in held]
                 missing -= set(held)
@@ -186,6 +186,8 @@ class Huawei:
                 headers,
                 body,
                 asks=method == "GET",
+                # The quota may be asked for five times a second; of the others the documentation says nothing.
+                per_second=5.0,
                 secrets=self.credentials.secrets,
             )
         )

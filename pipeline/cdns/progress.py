@@ -7,6 +7,7 @@ next: the adapters, ``cdns.aliyun`` …
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -57,8 +58,16 @@ def tasks_found(op: Op, urls: Sequence[str], told: Iterable[tuple[str, str]]) ->
 
 def percent_in(value: Any) -> int | None:
     """Read "97%", "97" or 97; None for anything else."""
-    text = str(value).strip().removesuffix("%")
-    return min(int(text), 100) if text.isascii() and text.isdigit() and len(text) < 4 else None
+    found = count_in(value.strip().removesuffix("%") if isinstance(value, str) else value)
+    return None if found is None else min(found, 100)
+
+
+def count_in(value: Any) -> int | None:
+    """Read a count, as a number or as text; None for anything else."""
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        return None
+    text = str(value).strip()
+    return int(text) if re.fullmatch(r"[0-9]{1,12}", text) else None
 
 
 def field_of(row: Mapping[str, Any], name: str) -> str:

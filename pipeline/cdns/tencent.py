@@ -18,7 +18,7 @@ from datetime import datetime, timedelta, timezone
 from typing import Any
 
 from pipeline.cdns.calling import Call, Calling, Reply, host_of
-from pipeline.cdns.progress import UrlState, field_of, percent_in, status_of, tasks_found
+from pipeline.cdns.progress import UrlState, count_in, field_of, percent_in, status_of, tasks_found
 from pipeline.cdns.verdicts import Verdict, failure, next_midnight
 from pipeline.ports import CallLimits, CdnTask, Op, Quota, TaskState, TaskStatus
 from pipeline.providers import Credentials
@@ -142,8 +142,8 @@ class Tencent:
             reply = self._call(action, {**asked, **purge, "Offset": page * PAGE_ROWS, "Limit": PAGE_ROWS}, asks=True)
             rows = reply.rows("Response", name)
             yield from rows
-            total = reply.text("Response", "TotalCount")
-            if not rows or (total.isdigit() and (page + 1) * PAGE_ROWS >= int(total)):
+            total = count_in(reply.text("Response", "TotalCount"))
+            if not rows or (total is not None and (page + 1) * PAGE_ROWS >= total):
                 return
 
     def _call(self, action: str, asked: Mapping[str, Any], *, asks: bool = False, urls: Sequence[str] = ()) -> Reply:
@@ -209,12 +209,8 @@ def _of_area(rows: Sequence[Mapping[str, Any]], area: str) -> list[Mapping[str, 
 
 
 def _quota(row: Mapping[str, Any], ends_at: datetime) -> Quota:
-    return Quota(_number(row, "Total"), _number(row, "Available"), _number(row, "Batch") or None, ends_at)
-
-
-def _number(row: Mapping[str, Any], name: str) -> int:
-    found = row.get(name)
-    return found if isinstance(found, int) and found >= 0 else 0
+    counts = [count_in(row.get(name)) or 0 for name in ("Total", "Available", "Batch")]
+    return Quota(counts[0], counts[1], counts[2] or None, ends_at)
 
 
 def _stamp(at: datetime) -> str:

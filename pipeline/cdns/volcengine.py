@@ -18,7 +18,7 @@ from typing import Any
 from urllib.parse import quote
 
 from pipeline.cdns.calling import Call, Calling, Reply, host_of
-from pipeline.cdns.progress import UrlState, field_of, percent_in, status_of, tasks_found
+from pipeline.cdns.progress import UrlState, count_in, field_of, percent_in, status_of, tasks_found
 from pipeline.cdns.verdicts import Verdict, failure, next_midnight
 from pipeline.ports import CallLimits, CdnTask, Op, Quota, TaskState, TaskStatus
 from pipeline.providers import Credentials
@@ -119,9 +119,9 @@ class Volcengine:
         ends_at = next_midnight(self.calling.now(), hours_east=8)
         found: dict[Op, Quota] = {}
         for op, names in _QUOTAS.items():
-            limit, left, batch = (reply.text("Result", name) for name in names)
-            if limit.isdigit() and left.isdigit():
-                found[op] = Quota(int(limit), int(left), int(batch) if batch.isdigit() and int(batch) else None, ends_at)
+            limit, left, batch = (count_in(reply.text("Result", name)) for name in names)
+            if limit is not None and left is not None:
+                found[op] = Quota(limit, left, batch or None, ends_at)
         return found
 
     def find(self, op: Op, urls: Sequence[str], *, since: datetime) -> Sequence[CdnTask] | None:
@@ -211,5 +211,5 @@ def authorization(query: str, headers: Mapping[str, str], *, region: str, key_id
 
 def _url_state(row: Mapping[str, Any]) -> UrlState:
     state = _STATES.get(field_of(row, "Status").lower(), TaskState.RUNNING)
-    reason = field_of(row, "Remark") or " ".join(("HTTP", field_of(row, "StatusCode"))).removesuffix(" ")
-    return UrlState(field_of(row, "Url"), state, percent_in(row.get("Process")), "" if reason == "HTTP" else reason)
+    reason = field_of(row, "Remark") or (f"HTTP {row['StatusCode']}" if row.get("StatusCode") else "")
+    return UrlState(field_of(row, "Url"), state, percent_in(row.get("Process")), reason)

@@ -31,7 +31,54 @@ WORDS = [
     "success",
 ]
 WORDS += ["result", "id", "msg", "detail", "title", "purgeId", "httpStatus", "job_states", "failure_tasks", "description"]
-VALUES = [200, "200", 400037, "ok", "FAILURE", "SUCCESS", "success", "failure", True, "2026-11-22 18:00:00", *URLS]
+# Of Aliyun, Tencent, Huawei and Volcengine.
+WORDS += [
+    "Code",
+    "PushTaskId",
+    "RefreshTaskId",
+    "Tasks",
+    "CDNTask",
+    "TaskId",
+    "ObjectPath",
+    "Status",
+    "Process",
+    "UrlRemain",
+    "UrlQuota",
+]
+WORDS += [
+    "Response",
+    "Error",
+    "PushLogs",
+    "PurgeLogs",
+    "TotalCount",
+    "UrlPush",
+    "UrlPurge",
+    "Total",
+    "Available",
+    "Area",
+    "Percent",
+]
+WORDS += ["preheating_task", "error_code", "tasks", "total", "urls", "quotas", "type", "quota_limit", "used"]
+WORDS += ["ResponseMetadata", "Result", "TaskID", "Data", "Url", "PreloadQuota", "PreloadRemain", "PreloadLimit", "StatusCode"]
+VALUES = [
+    200,
+    "200",
+    400037,
+    "ok",
+    "FAILURE",
+    "SUCCESS",
+    "success",
+    "failure",
+    True,
+    "2026-11-22 18:00:00",
+    "preheat",
+    "running",
+    "done",
+    "²",
+    "9" * 5000,
+    -1,
+    *URLS,
+]
 LEAVES = st.none() | st.booleans() | st.integers() | st.text(max_size=8) | st.sampled_from(VALUES)
 DOCUMENTS = st.dictionaries(
     st.sampled_from(WORDS),
