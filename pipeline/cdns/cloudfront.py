@@ -2,7 +2,8 @@
 
 Takes URLs below the edge's base URL, gives invalidations of their paths. CloudFront has no prefetch. An
 invalidation is idempotent: its CallerReference is the driver's key and its paths are sorted, so the same request sent
-twice, from any machine, is one invalidation.
+twice, from any machine, is one invalidation. botocore finds credentials, signs and parses; ``calling`` carries the request, so
+that it is bounded and judged as every other vendor's.
 API: https://docs.aws.amazon.com/cloudfront/latest/APIReference/API_CreateInvalidation.html
 
 next: ``cdns.cloudflare``
@@ -10,6 +11,7 @@ next: ``cdns.cloudflare``
 
 from __future__ import annotations
 
+import io
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,25 +19,24 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
+import urllib3
+from botocore.awsrequest import AWSResponse
+from botocore.compat import HTTPHeaders
 from botocore.config import Config
 from botocore.exceptions import (
     BotoCoreError,
     ClientError,
-    ConnectTimeoutError,
     CredentialRetrievalError,
-    EndpointConnectionError,
     NoCredentialsError,
     ParamValidationError,
     PartialCredentialsError,
     ProfileNotFound,
-    ProxyConnectionError,
-    SSLError,
     TokenRetrievalError,
 )
 from botocore.parsers import ResponseParserError
 from botocore.session import Session, get_session
 
-from pipeline.cdns.calling import Calling
+from pipeline.cdns.calling import Call, Calling
 from pipeline.cdns.verdicts import SKEW
 from pipeline.errors import (
     AccessDenied,
@@ -44,7 +45,6 @@ from pipeline.errors import (
     CdnUnavailable,
     ClockSkew,
     ModelportError,
-    RedirectRefused,
     SettingsError,
     UnavailableError,
 )
@@ -56,8 +56,6 @@ if TYPE_CHECKING:
     from mypy_boto3_cloudfront import CloudFrontClient
 
 T = TypeVar("T")
-CONNECT_S = 10.0
-READ_S = 60.0
 # https://docs.aws.amazon.com/AmazonCloudFront/latest/DeveloperGuide/invalidation-specifying-objects.html:
 # 3,000 paths in progress, of them 15 that end with *; a path has at most 4,000 characters.
 LIMITS = {
@@ -65,7 +63,6 @@ LIMITS = {
     Op.REFRESH_PREFIX: CallLimits(urls=15, url_chars=4000, per_second=5.0, history=timedelta(days=7)),
 }
 _NO_KEYS = (NoCredentialsError, PartialCredentialsError, CredentialRetrievalError, TokenRetrievalError, ProfileNotFound)
-_NEVER_SENT = (EndpointConnectionError, ConnectTimeoutError, ProxyConnectionError)
 _KEYS_HINT = "Give credentials in any way boto3 knows (AWS_ACCESS_KEY_ID, AWS_PROFILE, …) that may create invalidations."
 _AGAIN_HINT = "Run invoke cdn.resume when the API answers again."
 _ENDPOINT_HINT = "Check the settings endpoint and distribution of this CDN, and what stands between here and AWS."
@@ -103,14 +100,16 @@ _LATER = frozenset(
 
 @dataclass(slots=True)
 class CloudFront:
-    """A ``Cdn`` over one distribution. ``open_session`` is called at the first use, so that opening asks nobody."""
+    """A ``Cdn`` over one distribution.
+
+    ``open_session`` is called at the first use, so that opening asks nobody. Without ``credentials`` boto3 looks in its own places.
+    """
 
     base_url: str
     distribution: str
+    calling: Calling
     endpoint: str = ""
-    credentials: Credentials | None = None
-    ca_file: str | None = None
-    read_s: float = READ_S
+    credentials: Credentials = field(default_factory=lambda: Credentials({}))
     limits: Mapping[Op, CallLimits] = field(default_factory=lambda: LIMITS)
     open_session: Callable[[], Session] = field(default=get_session, repr=False)
     name: str = "cloudfront"
@@ -123,6 +122,14 @@ class CloudFront:
         return self.distribution
 
     def submit(self, op: Op, urls: Sequence[str], *, key: str) -> Sequence[CdnTask]:
+        # A path has no host: that of another one would be invalidated here.
+        foreign = tuple(url for url in urls if urlsplit(url).netloc != urlsplit(self.base_url).netloc)
+        if foreign:
+            raise CallRefused(
+                f"cloudfront {self.distribution}: {foreign[0]} is not at {self.base_url}",
+                hint="Check cdn.base_url.",
+                urls=foreign,
+            )
         paths = sorted({path_of(url, op) for url in urls})
         answer = self._call(
             "CreateInvalidation",
@@ -173,11 +180,35 @@ class CloudFront:
         try:
             return request(self._opened())
         except ClientError as error:
-            raise _refusal(error, told, changes=changes) from None
+            raise _refusal(error, told, self._masked, changes=changes) from None
         except ResponseParserError:
             raise _meaningless(told, changes=changes) from None
         except BotoCoreError as error:
-            raise _fault(error, told, changes=changes) from None
+            raise _fault(error, told) from None
+
+    def _masked(self, text: str) -> str:
+        return Call("", "", "", secrets=self.credentials.secrets).shown(text)
+
+    def _carry(self, request: Any, event_name: str, **_: Any) -> AWSResponse:
+        # botocore writes some values as bytes, some as text.
+        headers = {
+            name: value.decode("latin-1") if isinstance(value, bytes) else str(value) for name, value in request.headers.items()
+        }
+        body = request.body or b""
+        call = event_name.rpartition(".")[2]
+        answer = self.calling.exchange(
+            Call(
+                f"cloudfront {call} {self.distribution}",
+                request.method,
+                request.url,
+                {"Accept": "text/xml", **headers},
+                body.encode() if isinstance(body, str) else bytes(body),
+                asks=call.startswith("Get"),
+                secrets=(*self.credentials.secrets, headers.get("X-Amz-Security-Token", "")),
+            )
+        )
+        raw = urllib3.HTTPResponse(io.BytesIO(answer.body), answer.headers, answer.status, preload_content=False)
+        return AWSResponse(request.url, answer.status, HTTPHeaders.from_dict(answer.headers), raw)
 
     def _opened(self) -> CloudFrontClient:
         with self._lock:
@@ -186,28 +217,26 @@ class CloudFront:
             return self._client
 
     def _open(self) -> CloudFrontClient:
-        session = self.open_session()
-        keys = self.credentials
-        own = keys is not None and keys.get("access_key_id") and keys.get("secret_access_key")
+        own: dict[str, Any] = {}
+        if self.credentials.get("access_key_id") and self.credentials.get("secret_access_key"):
+            own = {
+                "aws_access_key_id": self.credentials.get("access_key_id"),
+                "aws_secret_access_key": self.credentials.get("secret_access_key"),
+                "aws_session_token": self.credentials.get("session_token") or None,
+            }
         try:
-            client: Any = session.create_client(
+            client: Any = self.open_session().create_client(
                 "cloudfront",
                 # A global service, which signs for this region (AWS General Reference, CloudFront endpoints).
                 region_name="us-east-1",
                 endpoint_url=self.endpoint or None,
-                aws_access_key_id=keys.get("access_key_id") if keys is not None and own else None,
-                aws_secret_access_key=keys.get("secret_access_key") if keys is not None and own else None,
-                aws_session_token=(keys.get("session_token") or None) if keys is not None and own else None,
-                verify=self.ca_file or session.get_config_variable("ca_bundle"),
-                config=Config(
-                    connect_timeout=CONNECT_S,
-                    read_timeout=self.read_s,
-                    # Repetition is the driver's business; two of them would multiply.
-                    retries={"total_max_attempts": 1, "mode": "standard"},
-                ),
+                # Repetition is the driver's business; two of them would multiply.
+                config=Config(retries={"total_max_attempts": 1, "mode": "standard"}),
+                **own,
             )
         except ValueError as error:
             raise SettingsError(f"cdn: endpoint {self.endpoint!r} cannot be used: {error}", hint=_ENDPOINT_HINT) from None
+        client.meta.events.register("before-send.cloudfront", self._carry)
         opened: CloudFrontClient = client
         return opened
 
@@ -216,7 +245,7 @@ def open_cdn(
     *, base_url: str, endpoint: str, credentials: Credentials, options: Mapping[str, Any], calling: Calling
 ) -> CloudFront:
     """Open a distribution; nobody is called. Without keys in AWS_ACCESS_KEY_ID boto3 looks for them in its own places."""
-    return CloudFront(base_url, options["distribution"], endpoint, credentials, calling.ca_file, calling.answer_s)
+    return CloudFront(base_url, options["distribution"], calling, endpoint, credentials)
 
 
 def path_of(url: str, op: Op) -> str:
@@ -235,11 +264,11 @@ def _request_id(answer: Any) -> str:
     return str(answer.get("ResponseMetadata", {}).get("RequestId", ""))
 
 
-def _refusal(error: ClientError, told: str, *, changes: bool) -> ModelportError:
+def _refusal(error: ClientError, told: str, masked: Callable[[str], str], *, changes: bool) -> ModelportError:
     meta: Mapping[str, Any] = error.response.get("ResponseMetadata", {})
     status = int(meta.get("HTTPStatusCode", 0))
     code = str(error.response.get("Error", {}).get("Code", "")) or str(status)
-    text = " ".join(str(error.response.get("Error", {}).get("Message", "")).split())[:200]
+    text = masked(str(error.response.get("Error", {}).get("Message", "")))
     said = f"{told}: {status} {code}: {text} (request {meta.get('RequestId', 'unknown')})"
     headers: Mapping[str, str] = meta.get("HTTPHeaders", {})
     if code in _DENIED or status in {401, 403}:
@@ -253,8 +282,6 @@ def _refusal(error: ClientError, told: str, *, changes: bool) -> ModelportError:
     if code in _LATER or status in {429, 503}:
         after = read_retry_after(headers.get("retry-after", "").strip(), read_date(headers.get("date", "")))
         return CdnUnavailable(said, hint=_AGAIN_HINT, retry_after_s=after)
-    if 300 <= status < 400:
-        return RedirectRefused(f"{said}; a signed call goes nowhere else", hint=_ENDPOINT_HINT)
     if status >= 500:
         return CallUnanswered(said, hint=_AGAIN_HINT) if changes else CdnUnavailable(said, hint=_AGAIN_HINT)
     if code.isdigit():
@@ -268,14 +295,10 @@ def _meaningless(told: str, *, changes: bool) -> ModelportError:
     return CallUnanswered(said, hint=_ENDPOINT_HINT) if changes else CdnUnavailable(said, hint=_ENDPOINT_HINT)
 
 
-def _fault(error: BotoCoreError, told: str, *, changes: bool) -> ModelportError:
+def _fault(error: BotoCoreError, told: str) -> ModelportError:
     text = f"{told}: {' '.join(str(error).split())[:300]}"
     if isinstance(error, _NO_KEYS):
         return AccessDenied(text, hint=_KEYS_HINT)
     if isinstance(error, ParamValidationError):
         return CallRefused(text, hint=_ENDPOINT_HINT)
-    if isinstance(error, SSLError):
-        return UnavailableError(text, hint="Set ca_bundle to your network's authorities; verification is never switched off.")
-    if isinstance(error, _NEVER_SENT) or not changes:
-        return CdnUnavailable(text, hint=_AGAIN_HINT)
-    return CallUnanswered(text, hint=_AGAIN_HINT)
+    return UnavailableError(text, hint="Check the configuration of AWS.")
