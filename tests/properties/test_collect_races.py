@@ -212,6 +212,38 @@ def test_publisher_stopped_at_a_step_and_let_go_at_any_of_the_collectors_loses_n
         garden.whole(*OLD, NEW)
 
 
+@pytest.mark.parametrize(
+    "stop",
+    [
+        "publish.manifest",
+        "publish.commit",
+        "commit.survey",
+        "commit.documents",
+        "commit.roles",
+        "commit.snapshot",
+    ],
+)
+def test_publisher_that_slept_for_days_sends_again_what_was_collected(ripe, tmp_path, monkeypatch, stop):
+    """Its machine was asleep while collectors recorded what it had sent, then deleted it: just before its snapshot, too."""
+    garden = ripe.copy(tmp_path)
+    slept_s = [0.0]
+    awake_s = lease_module.elapsed_s
+    monkeypatch.setattr(lease_module.Lease.__init__, "__defaults__", (lambda: awake_s() + slept_s[0],))
+    collected = []
+
+    def at(name) -> None:
+        if name == stop and not collected:
+            for days in (0.1, 8):
+                garden.pass_days(days)
+                slept_s[0] += days * 86400
+                collected.append(garden.collect())
+
+    garden.publish(NEW, garden.source("gpt", 0), place=garden.place(step=at))
+    assert [key for done in collected for key in deleted_of(done) if key.startswith(PARTS)]
+    garden.whole(*OLD, NEW)
+    garden.reader().check(*map(Release.parse, (*OLD, NEW)))
+
+
 @pytest.mark.parametrize("seed", range(12))
 def test_publishers_and_collectors_at_full_speed_lose_nothing(ripe, tmp_path, seed):
     garden = ripe.copy(tmp_path)
