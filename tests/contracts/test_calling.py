@@ -10,7 +10,7 @@ from typing import ClassVar
 
 import pytest
 
-from pipeline.cdns.calling import Call, Calling, host_of
+from pipeline.cdns.calling import Call, Calling, Turns, host_of
 from pipeline.errors import (
     AccessDenied,
     CallRefused,
@@ -25,6 +25,7 @@ from tests.servers.control_planes.door import run_plane
 from tests.servers.control_planes.plane import Plane, Refused, Told
 from tests.servers.processes import free_port
 from tests.servers.relay import Rule, run_relay
+from tests.servers.tunnel import run_tunnel
 
 CANARY = "canary-of-the-calling-tests"
 
@@ -210,21 +211,37 @@ def test_a_proxy_is_used_with_its_credentials(plane):
     assert request.headers["host"] == "api.example"
 
 
-def test_a_tunnel_that_wants_credentials_says_so(ca_file):
-    with socket.create_server(("127.0.0.1", 0)) as server:
+def test_https_goes_through_a_tunnel_that_sees_no_secret_of_the_call(plane, ca_file):
+    with run_tunnel() as (proxy, heads):
+        calling = Calling(Proxies(https=f"http://me:pass@{proxy}"), ca_file=str(ca_file))
+        assert calling.send(push(plane.https)).status == 200
+    (head,) = heads
+    assert head.startswith(f"CONNECT {plane.https.removeprefix('https://')} HTTP/1.")
+    assert "Proxy-Authorization: Basic bWU6cGFzcw==" in head
+    assert CANARY not in head
+    ((_, asked),) = plane.calls
+    assert "proxy-authorization" not in asked.headers
+    assert asked.headers["host"] == plane.https.removeprefix("https://")
 
-        def refuse():
-            taken, _ = server.accept()
-            with taken:
-                taken.recv(4096)
-                taken.sendall(b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n")
 
-        thread = threading.Thread(target=refuse)
-        thread.start()
-        calling = Calling(Proxies(https=f"http://127.0.0.1:{server.getsockname()[1]}"), ca_file=str(ca_file))
+def test_a_tunnel_that_wants_credentials_says_so(plane, ca_file):
+    with run_tunnel(b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n") as (proxy, _):
+        calling = Calling(Proxies(https=f"http://{proxy}"), ca_file=str(ca_file))
         with pytest.raises(AccessDenied, match="407"):
-            calling.send(push("https://api.example"))
-        thread.join()
+            calling.send(push(plane.https))
+    assert plane.calls == []
+
+
+def test_questions_keep_to_a_rate_and_calls_that_change_something_wait_for_nobody(plane):
+    now, waits = [100.0], []
+    calling = Calling(sleep=waits.append, turns=Turns(lambda: now[0]))
+    for _ in range(3):
+        calling.send(push(plane.http, asks=True, per_second=4.0))
+    calling.send(push(plane.http))
+    assert waits == [0.25, 0.5]
+    now[0] = 200.0
+    calling.send(push(plane.http, asks=True, per_second=4.0))
+    assert waits == [0.25, 0.5]
 
 
 def test_a_proxy_s_407_is_not_the_vendor_s(plane):
