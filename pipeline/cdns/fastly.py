@@ -57,6 +57,12 @@ class Fastly:
     def submit(self, op: Op, urls: Sequence[str], *, key: str) -> Sequence[CdnTask]:
         del key
         if op is Op.REFRESH_PREFIX:
+            if nameless := tuple(url for url in urls if not surrogate_key_of(url)):
+                raise CallRefused(
+                    f"fastly purge: {nameless[0]} is the whole host, which no surrogate key names",
+                    hint="Name a folder, or purge all in Fastly's own interface.",
+                    urls=nameless,
+                )
             target = f"/service/{quote(self.service, safe='')}/purge"
             body = json.dumps({"surrogate_keys": [surrogate_key_of(url) for url in urls]}).encode()
         else:

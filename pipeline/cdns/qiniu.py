@@ -34,7 +34,8 @@ LIMITS = {
     Op.REFRESH_PREFIX: replace(_PREFETCH, urls=5, per_day=10),
 }
 UNDER_WAY = "400037"
-PAGE = 100
+# A list is read in pages, and not for ever.
+PAGE, PAGES = 100, 100
 VERDICTS = {
     "401": Verdict.DENIED,
     "400031": Verdict.REFUSED,
@@ -139,14 +140,12 @@ class Qiniu:
     def _listed(self, op: Op, about: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
         path = "/v2/tune/prefetch/list" if op is Op.PREFETCH else "/v2/tune/refresh/list"
         more = {} if op is Op.PREFETCH else {"isDir": "yes" if op is Op.REFRESH_PREFIX else "no"}
-        page = 0
-        while True:
+        for page in range(PAGES):
             reply = self._send(f"qiniu {op} list", path, {**about, **more, "pageNo": page, "pageSize": PAGE}, asks=True)
             if reply.text("code") != "200":
                 raise self._failure(reply, ())
             items = reply.rows("items")
             yield from items
-            page += 1
             if len(items) < PAGE:
                 return
 

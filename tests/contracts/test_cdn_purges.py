@@ -138,6 +138,13 @@ def test_fastly_purges_prefixes_by_surrogate_keys(fastly):
     assert len({task.id for task in tasks}) == 2
 
 
+def test_fastly_has_no_key_for_the_whole_host(fastly):
+    with pytest.raises(CallRefused, match="whole host") as caught:
+        open_ours("fastly", fastly).submit(Op.REFRESH_PREFIX, [*FOLDERS, f"{BASE_URL}/"], key="k")
+    assert caught.value.urls == (f"{BASE_URL}/",)
+    assert fastly.calls == []
+
+
 def test_fastly_without_a_service_has_no_prefixes(fastly):
     cdn = open_ours("fastly", fastly, service="")
     assert set(cdn.limits) == {Op.REFRESH}
