@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from pipeline.collect import Collected, CollectOrder, collect_garbage
-from pipeline.layout import AUDIT
+from pipeline.layout import AUDIT, part_key
 from pipeline.ports import ObjectInfo, ObjectStore
 from pipeline.publish import Published
 from pipeline.release import Release
@@ -117,6 +117,11 @@ class Garden:
         """Read every object of these releases, to the last byte."""
         for release in releases:
             verify_release(Release.parse(release), self.place(), self.machine.events.append, sample_percent=100)
+
+    def objects(self, release: str) -> set[str]:
+        """The manifest of a release that is there, and its parts."""
+        view, named = self.place().view(), Release.parse(release)
+        return {view.release(named).key, *(part_key(part.blake3) for part in view.manifest(named).parts)}
 
     def dangling(self) -> set[str]:
         """What a snapshot or a manifest that stands there names and is missing: there must be none at any moment."""

@@ -52,7 +52,7 @@ class Mark:
 class Garbage:
     """An object that nothing needs; ``since`` is the oldest record in a row that says so, None if there is none yet.
 
-    ``due_at`` is None until it was recorded once. ``held_by`` is a manifest that stays yet and names it.
+    ``due_at`` is None until it was recorded once. ``held_by`` is a manifest or role that stays yet and names it.
     """
 
     key: str
@@ -109,9 +109,19 @@ def recorded(garbage: Iterable[Garbage], at: datetime, rules: Rules) -> tuple[Ga
     return tuple(one if one.since is not None else replace(one, since=at, due_at=at + rules.grace_of(one.key)) for one in garbage)
 
 
-def hold_named(garbage: Iterable[Garbage], named: Mapping[str, str]) -> tuple[Garbage, ...]:
-    """Let what ``named`` holds (key → the manifest that stays and names it) wait for its manifest."""
-    return tuple(replace(one, held_by=named[one.key]) if one.key in named else one for one in garbage)
+def witnesses(garbage: Iterable[Garbage], now: datetime, rules: Rules) -> Iterator[Garbage]:
+    """Roles of models that were not recorded for a grace yet: what they name was still needed until short of that."""
+    for one in garbage:
+        role = role_version(one.key)
+        if role is None or role[0] in {"root", "targets", "snapshot"}:
+            continue
+        if one.due_at is None or one.due_at - rules.metadata_grace + rules.grace > now:
+            yield one
+
+
+def hold_named(garbage: Iterable[Garbage], named: Mapping[str, str], now: datetime) -> tuple[Garbage, ...]:
+    """Let what is due, but stands in ``named`` (key → what stays and names it), wait for that."""
+    return tuple(replace(one, held_by=named[one.key]) if one.key in named and one.is_due(now) else one for one in garbage)
 
 
 def batches(due: Sequence[Garbage], size: int) -> Iterator[list[Garbage]]:

@@ -8,21 +8,19 @@ next: ``pipeline.collect``
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from pipeline.digest import is_hex64, sha256_of
-from pipeline.errors import AccessDenied, InvalidDocument, ObjectMissing
+from pipeline.errors import AccessDenied
 from pipeline.events import Listener, Warned
-from pipeline.layout import PARTS, part_key
-from pipeline.manifest import MANIFEST_BYTES
-from pipeline.plan.garbage import DEFAULT, Garbage, Rules, batches, find_garbage, hold_named, recorded, superseded
-from pipeline.ports import ObjectInfo, ObjectStore, read_object
+from pipeline.layout import PARTS, TARGETS
+from pipeline.plan.garbage import DEFAULT, Garbage, Rules, batches, find_garbage, hold_named, recorded, superseded, witnesses
+from pipeline.ports import ObjectInfo, ObjectStore
 from pipeline.steps.audit import AuditRecord, read_marks, write_record
 from pipeline.steps.lease import COLLECTOR, Lease, list_leases, new_record, remove_stale
+from pipeline.steps.references import MANIFEST, parts_of, targets_of
 from pipeline.trust.publisher import no_step
-from pipeline.wire import decode_manifest
 from pipeline.workers import in_order, threads
 
 # The steps of a collection: ``Sweep.step`` is called just before each; "gc.again" to "gc.delete" come for every batch.
@@ -42,7 +40,6 @@ BATCH = 500
 DELETES_AT_ONCE = 8
 # Deleting on with an older lease than this could meet a publisher who no longer sees us.
 RENEWED_WITHIN_S = 600.0
-MANIFEST = ".manifest.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,10 +124,13 @@ class _Look:
         self.marks = read_marks(store, found)
         self.now = store.now()
         garbage = find_garbage(found, live, self.marks, sweep.rules)
-        staying = [one for one in garbage if one.key.endswith(MANIFEST) and not one.is_due(self.now)]
-        parts = any(one.key.startswith(PARTS) and one.is_due(self.now) for one in garbage)
-        named = {part: one.key for one in staying for part in _parts_of(store, one)} if parts else {}
-        self.garbage = hold_named(garbage, named)
+        if any(one.key.startswith(TARGETS) and one.is_due(self.now) for one in garbage):
+            # Records see a store at moments only. Roles tell what was needed in between.
+            garbage = hold_named(garbage, _named(store, witnesses(garbage, self.now, sweep.rules), targets_of), self.now)
+        if any(one.key.startswith(PARTS) and one.is_due(self.now) for one in garbage):
+            staying = (one for one in garbage if one.key.endswith(MANIFEST) and not one.is_due(self.now))
+            garbage = hold_named(garbage, _named(store, staying, parts_of), self.now)
+        self.garbage = garbage
 
 
 class _Sweeping:
@@ -222,16 +222,10 @@ class _Sweeping:
         write_record(self._store, record)
 
 
-def _parts_of(store: ObjectStore, manifest: Garbage) -> Sequence[str]:
-    """The parts that a manifest names; none where it is not what its name says, for then nobody can follow it."""
-    try:
-        data = read_object(store, manifest.key, cap=MANIFEST_BYTES)
-        digest = manifest.key.rpartition("/")[2].removesuffix(MANIFEST)
-        if not is_hex64(digest) or sha256_of(data) != digest:
-            return ()
-        return [part_key(part.blake3) for part in decode_manifest(data, what=manifest.key).parts]
-    except (ObjectMissing, InvalidDocument):
-        return ()
+def _named(
+    store: ObjectStore, staying: Iterable[Garbage], names_of: Callable[[ObjectStore, str], Iterable[str]]
+) -> dict[str, str]:
+    return {key: one.key for one in staying for key in names_of(store, one.key)}
 
 
 def _other(store: ObjectStore, own: str) -> str:

@@ -177,6 +177,39 @@ def test_parts_wait_for_a_manifest_that_stays_and_names_them(garden):
     assert parts(deleted_of(garden.collect())) == set(held)
 
 
+def test_manifest_that_a_role_named_since_it_was_recorded_waits_anew(garden):
+    """Left by a killed publisher and recorded; then published, and retired a week later. Nobody looked in between."""
+
+    def killing(name):
+        if name == "publish.commit":
+            raise Killed
+
+    with pytest.raises(Killed):
+        garden.publish("app-v1.0.0", garden.source("app", 1), place=garden.place(step=killing))
+    for info in list(garden.store.list(LEASES)):
+        garden.store.delete(info.key)
+    assert of_model(garbage_of(garden.collect()), "app")
+    garden.publish("app-v1.0.0", garden.source("app", 1))
+    garden.pass_days(8)
+    garden.retire("app-v1.0.0")
+    done = garden.collect()
+    held = {one.key: one.held_by for one in done.garbage if one.held_by}
+    assert of_model(held, "app")
+    assert parts(held)
+    assert not of_model(deleted_of(done), "app")
+    garden.pass_days(7)
+    done = garden.collect()
+    assert of_model(deleted_of(done), "app")
+    assert parts(held) <= deleted_of(done)
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b'{"signed":{"targets":{"x":{"hashes":{}}}}}', b'{"signed":{"targets":[]}}'])
+def test_role_that_cannot_be_read_holds_nothing(ripe, body):
+    for number in (98, 99):
+        plant(ripe.store, f"metadata/{number}.gpt.json", body)
+    assert of_model(deleted_of(ripe.collect()), "gpt")
+
+
 def test_young_object_waits_for_its_own_age(garden):
     plant(garden.store, ORPHAN, b"first")
     garden.collect()
