@@ -52,9 +52,13 @@ def plane(name, acts):
 @pytest.fixture
 def drive(name, plane):
     cdn = open_ours(name, plane, answer_s=2)
+
+    def elapsed_s():
+        return plane.now.timestamp()
+
     tempo = Tempo(
         now=lambda: plane.now,
-        elapsed_s=lambda: plane.now.timestamp(),
+        elapsed_s=elapsed_s,
         sleep=plane.advance,
         rng=random.Random(4),
     )

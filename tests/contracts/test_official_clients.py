@@ -12,6 +12,7 @@ from importlib.metadata import version
 
 import pytest
 
+from pipeline.providers import PROVIDERS
 from tests.official_clients import CLIENTS, HOST, WRONG
 from tests.servers.control_planes.door import run_plane
 from tests.servers.control_planes.plane import REFRESH_PREFIX
@@ -101,3 +102,8 @@ def test_request_of_an_hour_ago_is_refused_where_its_time_is_signed(client, plan
     ((_, asked),) = plane.calls
     plane.advance(3600)
     assert plane.refuses(plane.answer(asked)[0]) == client.signs
+
+
+def test_every_vendor_has_a_client_that_judges_its_plane():
+    # The webhook and the one in memory are ours.
+    assert {name.split()[0] for name in CLIENTS} == set(PROVIDERS) - {"webhook", "memory"}
