@@ -34,7 +34,7 @@ from pipeline.sources.ranges import Accepted, Asked, judge, range_field
 from pipeline.sources.redirects import Origin, next_hop, origin_of, shown
 
 # Read at once: what a socket holds, so that a range costs few calls and no copy.
-BLOCK = 256 << 10
+BLOCK = 512 << 10
 # Left over of a body: less is read to keep the connection, more is cheaper to cut off.
 DRAIN_BYTES = 64 << 10
 KEY_BYTES = 1000
