@@ -31,7 +31,7 @@ events {{ worker_connections 512; }}
 http {{
   client_body_temp_path {folder}/b; proxy_temp_path {folder}/p; fastcgi_temp_path {folder}/f;
   uwsgi_temp_path {folder}/u; scgi_temp_path {folder}/s;
-  log_format e '$request_method $uri $status range=$http_range cache=$upstream_cache_status';
+  log_format e '$request_method $uri $status range=$http_range cache=$upstream_cache_status by=$http_user_agent';
   access_log {folder}/access.log e;
   keepalive_requests 100000;
   proxy_cache_path {folder}/cache levels=1:2 keys_zone=edge:16m max_size=1g inactive=7d use_temp_path=off;
@@ -84,7 +84,7 @@ class EdgeServer:
         for url in urls:
             self.acted.append((op, url))
             if op is Op.PREFETCH:
-                self.get(url, {"Accept-Encoding": "gzip"})
+                self.get(url, {"Accept-Encoding": "gzip", "User-Agent": "prefetch"})
             elif op is Op.REFRESH:
                 self.evict(url)
             else:
