@@ -1,7 +1,7 @@
 """A CDN in memory: for tests, dry runs and people who try things out.
 
 Takes calls, keeps what was asked. It counts URLs against a quota of the day, finishes a task when it was polled often
-enough, and does a request whose key it knows only once, as the best real one does.
+enough, and, unless told otherwise, does a request whose key it knows only once, as the best real one does.
 
 next: ``cdns.webhook``
 """
@@ -41,7 +41,7 @@ def _utc_now() -> datetime:
 class MemoryCdn:
     """A ``Cdn`` that forgets everything when it is dropped. ``act(op, urls)`` is what it does to its edge.
 
-    ``failing`` are URLs whose tasks fail, with the reason; ``refused`` those that no call may hold.
+    ``failing`` are URLs whose tasks fail, with the reason; ``refused`` those that no call may hold, named if ``names_refused``.
     """
 
     name = "memory"
@@ -55,6 +55,8 @@ class MemoryCdn:
         can_poll: bool = True,
         polls: int = 1,
         tells_quota: bool = True,
+        knows_keys: bool = True,
+        names_refused: bool = True,
         now: Callable[[], datetime] = _utc_now,
         act: Callable[[Op, Sequence[str]], None] | None = None,
     ) -> None:
@@ -64,6 +66,8 @@ class MemoryCdn:
         self.can_poll = can_poll
         self.polls = polls
         self.tells_quota = tells_quota
+        self.knows_keys = knows_keys
+        self.names_refused = names_refused
         self.failing: dict[str, str] = {}
         self.refused: set[str] = set()
         self.kept: dict[str, KeptTask] = {}
@@ -75,11 +79,12 @@ class MemoryCdn:
     def submit(self, op: Op, urls: Sequence[str], *, key: str) -> Sequence[CdnTask]:
         with self._lock:
             known = [kept.task for kept in self.kept.values() if kept.key == key]
-            if known:
+            if known and self.knows_keys:
                 return known
             malformed = sorted(self.refused.intersection(urls))
+            named = malformed if self.names_refused else ()
             if malformed or len(urls) > self.limits[op].urls:
-                raise CallRefused(f"{self.base_url}: {op} refused", hint="Check the URLs.", code="refused", urls=malformed)
+                raise CallRefused(f"{self.base_url}: {op} refused", hint="Check the URLs.", code="refused", urls=named)
             left = self._left(op)
             if left.remaining < len(urls):
                 raise QuotaUsedUp(

@@ -217,7 +217,7 @@ class Driver:
         left, batch, resets_at = self._allowance()
         now = planned if left is None else planned[: max(0, left)]
         for urls in chunk_urls(self._urls(now), self.limits, batch=batch):
-            if self._spent is None:
+            if self._spent is None and self._still_planned(urls):
                 self._submit(urls)
         if self.lane.keys_in(KeyState.PLANNED):
             spent_until = self._spent.resets_at if self._spent is not None else None
@@ -237,8 +237,10 @@ class Driver:
                 refusals += 1
                 rest = self._still_planned(some)
                 if len(rest) == len(some) and is_hopeless(refusals, len(urls)) and not accepted:
-                    for chunk in (some, *waiting):
-                        self._write(Refused, chunk="", keys=dict.fromkeys((self._keys[url] for url in chunk), str(refused)))
+                    left = [self._keys[url] for chunk in (some, *waiting) for url in chunk]
+                    # Where nothing was taken at all, it is not this chunk that is at fault.
+                    hopeless = left if self.sent_urls else self.lane.keys_in(KeyState.PLANNED)
+                    self._write(Refused, chunk="", keys=dict.fromkeys(hopeless, str(refused)))
                     return
                 if len(rest) == len(some):
                     waiting.extendleft(reversed(halves(some)))
