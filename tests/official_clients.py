@@ -238,7 +238,10 @@ def call_volcengine(endpoint: str, ca_file: str, op: str, urls: Sequence[str], *
 
 @dataclass(frozen=True)
 class Client:
-    """A client of a vendor. ``package`` is the distribution it comes from; ``signs``: a changed body is noticed, ``signs_host``: another host, too."""
+    """A client of a vendor. ``package`` is the distribution it comes from.
+
+    ``signs``: a changed body is noticed; ``signs_host``: another host, too; ``once``: a request cannot be sent twice.
+    """
 
     package: str
     plane: Callable[..., Plane]
@@ -246,11 +249,14 @@ class Client:
     op: str = REFRESH
     signs: bool = False
     signs_host: bool = True
+    once: bool = False
 
 
 CLIENTS: Mapping[str, Client] = {
-    "aliyun": Client("alibabacloud-cdn20180510", aliyun.AliyunPlane, call_aliyun, PREFETCH, signs=True),
-    "aliyun rpc": Client("aliyun-python-sdk-cdn", aliyun.AliyunPlane, call_aliyun_rpc, PREFETCH, signs=True, signs_host=False),
+    "aliyun": Client("alibabacloud-cdn20180510", aliyun.AliyunPlane, call_aliyun, PREFETCH, signs=True, once=True),
+    "aliyun rpc": Client(
+        "aliyun-python-sdk-cdn", aliyun.AliyunPlane, call_aliyun_rpc, PREFETCH, signs=True, signs_host=False, once=True
+    ),
     "tencent": Client("tencentcloud-sdk-python-cdn", tencent.TencentPlane, call_tencent, PREFETCH, signs=True),
     "huawei": Client("huaweicloudsdkcdn", huawei.HuaweiPlane, call_huawei, PREFETCH, signs=True),
     "volcengine": Client("volcengine", volcengine.VolcenginePlane, call_volcengine, PREFETCH, signs=True),
@@ -259,6 +265,6 @@ CLIENTS: Mapping[str, Client] = {
     "cloudfront": Client("boto3", cloudfront.CloudFrontPlane, call_cloudfront, signs=True),
     "cloudflare": Client("cloudflare", cloudflare.CloudflarePlane, call_cloudflare),
     "fastly": Client("fastly", fastly.FastlyPlane, call_fastly),
-    "akamai": Client("edgegrid-python", akamai.AkamaiPlane, call_akamai, signs=True),
+    "akamai": Client("edgegrid-python", akamai.AkamaiPlane, call_akamai, signs=True, once=True),
     "dragonfly": Client("requests", dragonfly.DragonflyPlane, call_dragonfly, PREFETCH),
 }

@@ -5,15 +5,19 @@ So the planes judge as the vendors do, and what they accept of our own clients i
 
 from __future__ import annotations
 
+import ast
 import gc
 from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import version
+from pathlib import Path
 
 import pytest
 
 from pipeline.providers import PROVIDERS
 from tests.official_clients import CLIENTS, HOST, WRONG
+from tests.our_cdns import ACCOUNTS
+from tests.servers import control_planes
 from tests.servers.control_planes.door import run_plane
 from tests.servers.control_planes.plane import REFRESH_PREFIX
 
@@ -107,3 +111,41 @@ def test_request_of_an_hour_ago_is_refused_where_its_time_is_signed(client, plan
 def test_every_vendor_has_a_client_that_judges_its_plane():
     # The webhook and the one in memory are ours.
     assert {name.split()[0] for name in CLIENTS} == set(PROVIDERS) - {"webhook", "memory"}
+
+
+def test_request_sent_twice_is_refused_where_it_has_a_nonce(client, plane, ca_file):
+    client.call(plane.http, str(ca_file), client.op, one_url(client.op))
+    ((_, asked),) = plane.calls
+    again = plane.answer(asked)[0]
+    assert plane.refuses(again) == client.once
+
+
+def test_every_provider_has_a_plane_that_takes_its_adapter():
+    assert set(ACCOUNTS) == set(PROVIDERS) - {"memory"}
+
+
+def test_planes_share_no_code_with_the_adapters():
+    folder = Path(control_planes.__path__[0])
+    modules = sorted(folder.glob("*.py"))
+    assert {module.stem for module in modules} >= set(ACCOUNTS)
+    for module in modules:
+        names = {
+            name
+            for node in ast.walk(ast.parse(module.read_text(encoding="utf-8")))
+            for name in ([node.module or ""] if isinstance(node, ast.ImportFrom) else [])
+            + ([alias.name for alias in node.names] if isinstance(node, ast.Import) else [])
+        }
+        # The edge is told what to do by the port's own word.
+        assert {name for name in names if name.startswith("pipeline")} <= {"pipeline.ports"}
+        clients = (
+            "aliyunsdk",
+            "alibabacloud",
+            "tencentcloud",
+            "huaweicloud",
+            "volcengine",
+            "qiniu",
+            "akamai",
+            "cloudflare",
+            "boto",
+        )
+        assert not [name for name in names if name.startswith(clients)]
