@@ -19,9 +19,8 @@ from pipeline.errors import EdgeProofFailed, UsageError
 from pipeline.events import Listener
 from pipeline.outcome import EdgeResult, LeftResult, edge_results, left_results
 from pipeline.place import Heard, Place
-from pipeline.plan.ledger import Promised
 from pipeline.plan.rollback import release_before
-from pipeline.release import Channel, ModelName, Release, check_channel
+from pipeline.release import Channel, ModelName, Release
 from pipeline.steps.commit import shown_by
 from pipeline.steps.edge_proof import SAMPLE_PERCENT
 from pipeline.steps.lease import held_lease
@@ -105,20 +104,6 @@ def rollback_channel(
     return moving.run(to or _before(place.view(), model, channel))
 
 
-def keep_promise(promise: Promised, place: Place, listen: Listener, *, allow_unsafe: bool = False) -> Moved:
-    """Make the move that waited in the ledger until the edge was warm, if the channel still points where it did.
-
-    The job in which it waits is the caller's to finish.
-
-    Raises:
-        ChannelMoved: it does not.
-        As ``promote_release``.
-    """
-    release, channel = Release.parse(promise.release), check_channel(promise.channel)
-    moving = _Moving(channel, place, listen, cold=False, percent=SAMPLE_PERCENT, allow_unsafe=allow_unsafe, settles=False)
-    return moving.run(release, seen=promise.expected)
-
-
 class _Moving:
     """One move under way."""
 
@@ -132,7 +117,6 @@ class _Moving:
         percent: float,
         allow_unsafe: bool,
         warms: bool = False,
-        settles: bool = True,
     ) -> None:
         self._channel = channel
         self._place = place
@@ -141,19 +125,17 @@ class _Moving:
         self._cold = cold
         self._percent = percent
         self._warms = warms
-        self._settles = settles
         self._probe = partial(probe_store, place.store, allow_unsafe=allow_unsafe)
         self._started_s = time.monotonic()
 
-    def run(self, release: Release, *, seen: str | None = None) -> Moved:
-        """Move the channel. ``seen`` is where it must point; without, where it is found at the beginning."""
+    def run(self, release: Release) -> Moved:
+        """Move the channel, if it still points there at the end where it does at the beginning."""
         place, listen = self._place, self._listen
         place.view().release(release)
         place.step("promote.ready")
         ready = ready_to_sign(place.publisher(listen), place.keys, release, probe=self._probe)
         view, target = ready.view, ready.view.release(release)
         found = shown_by(view, release, self._channel)
-        expected = found if seen is None else (Release.parse(seen) if seen else None)
         self._probe()
         with held_lease(place.store, str(release), listen) as lease:
             place.step("promote.origin")
@@ -163,13 +145,13 @@ class _Moving:
             served = prove_edges(Warmed(placed, ()), place.delivery, dispatch, sample_percent=self._percent)
             lacking = self._lacking(release, served, dispatch)
             place.step("promote.commit")
-            move = MoveChannel(self._channel, release, place.by, expected=expected, forced=bool(lacking))
+            move = MoveChannel(self._channel, release, place.by, expected=found, forced=bool(lacking))
             committed = commit_changes(ready.publisher, [move])
             place.step("promote.show")
             stale = place.show(listen)
             place.step("promote.warm")
             left = self._warm(release, lacking, dispatch) if lacking and self._warms else ()
-            if self._settles and not committed.refused and not lacking:
+            if not committed.refused and not lacking:
                 settle(served, place.delivery, dispatch)
             place.step("promote.drop")
         if committed.refused:

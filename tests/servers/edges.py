@@ -6,11 +6,14 @@ Each acts on what a control plane was asked to do: a prefetch pulls the object t
 
 from __future__ import annotations
 
+import json
 import os
 import re
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -194,3 +197,36 @@ def run_varnish(origin: str, path: str) -> Iterator[VarnishServer]:
         ]  # fmt: skip
         with running(arguments, folder=folder, ready=ready, environment=os.environ) as child:
             yield VarnishServer(url, folder / "log", child.pid)
+
+
+class _Hook(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    edge: EdgeServer
+
+    def do_POST(self):
+        urls = json.loads(self.rfile.read(int(self.headers["Content-Length"])))["urls"]
+        self.edge.act(Op(self.path.strip("/")), urls)
+        self.send_response(204)
+        self.end_headers()
+
+    def log_message(self, *arguments):
+        pass
+
+
+@contextmanager
+def run_hook(edge: EdgeServer) -> Iterator[str]:
+    """The plainest control plane there is: ``POST /<operation> {"urls": […]}``, done when it answers."""
+
+    class Hook(_Hook):
+        pass
+
+    Hook.edge = edge
+    with ThreadingHTTPServer(("127.0.0.1", 0), Hook) as server:
+        server.daemon_threads = True
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_address[1]}"
+        finally:
+            server.shutdown()
+            thread.join()
