@@ -72,7 +72,9 @@ class Life(RuleBasedStateMachine):
     @precondition(lambda self: self.there)
     @rule(data=st.data())
     def retire(self, data) -> None:
-        name = data.draw(st.sampled_from(sorted(self.there)))
+        self._retire(data.draw(st.sampled_from(sorted(self.there))))
+
+    def _retire(self, name: str) -> None:
         objects = self.garden.objects(name)
         try:
             self.garden.retire(name)
@@ -80,6 +82,13 @@ class Life(RuleBasedStateMachine):
             return
         self.there.discard(name)
         self.retired[name] = (self.day, objects)
+
+    @rule(source=st.sampled_from(SOURCES), days=st.sampled_from([0, 3, 8]))
+    def publish_for_a_while(self, source, days) -> None:
+        """No collection sees it."""
+        self.publish(source, None)
+        self.wait(days)
+        self._retire(f"app-v1.{self.count}.0")
 
     @precondition(lambda self: self.there)
     @rule(data=st.data(), days=st.sampled_from([1, 9]))
