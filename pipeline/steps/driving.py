@@ -15,6 +15,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import partial
 from typing import TypeVar
 
 from pipeline.errors import CallRefused, CallUnanswered, CdnUnavailable, ModelportError, QuotaUsedUp
@@ -74,24 +75,19 @@ class _EndedError(Exception):
 
 
 class Bucket:
-    """A token bucket: at most ``per_second`` calls on average, one second's worth of them at once."""
+    """A token bucket that holds one token: ``per_second`` calls on average, and no two at once, which vendors count as too many."""
 
     def __init__(self, per_second: float, tempo: Tempo) -> None:
         self._rate = per_second
         self._tempo = tempo
-        self._tokens = max(1.0, per_second)
-        self._at_s = tempo.elapsed_s()
+        self._free_at_s = tempo.elapsed_s()
 
-    def take(self) -> None:
-        """Wait until a call may be made."""
-        now_s = self._tempo.elapsed_s()
-        self._tokens = min(max(1.0, self._rate), self._tokens + (now_s - self._at_s) * self._rate)
-        self._at_s = now_s
-        if self._tokens < 1.0:
-            wait_s = (1.0 - self._tokens) / self._rate
+    def take(self, calls: int = 1) -> None:
+        """Wait until ``calls`` may be made, which an adapter makes one after the other."""
+        wait_s = self._free_at_s - self._tempo.elapsed_s()
+        if wait_s > 0:
             self._tempo.sleep(wait_s)
-            self._tokens, self._at_s = 1.0, self._at_s + wait_s
-        self._tokens -= 1.0
+        self._free_at_s = self._tempo.elapsed_s() + calls / self._rate
 
 
 class Driver:
@@ -169,8 +165,13 @@ class Driver:
         for task in open_tasks:
             keys[task.id] = (*keys.get(task.id, ()), *task.keys)
         asked = [CdnTask(task_id, self._op, self._urls(some)) for task_id, some in keys.items()]
+        # Some adapters ask once a task: no more of them at a time than half a second's worth.
+        few = max(1, int(self.limits.per_second / 2))
+        found: dict[str, TaskStatus] = {}
         try:
-            found = self._asking("the state of its tasks", lambda: self._cdn.poll(asked))
+            for at in range(0, len(asked), few):
+                some = asked[at : at + few]
+                found |= self._asking("the state of its tasks", partial(self._cdn.poll, some), calls=len(some))
         except _EndedError as ended:
             self.error = ended.error
             return
@@ -362,9 +363,9 @@ class Driver:
             )
         )
 
-    def _asking(self, what: str, ask: Callable[[], T]) -> T:
+    def _asking(self, what: str, ask: Callable[[], T], *, calls: int = 1) -> T:
         def make_call() -> T:
-            self._buckets[self._op].take()
+            self._buckets[self._op].take(calls)
             return ask()
 
         try:

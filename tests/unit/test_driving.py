@@ -300,7 +300,8 @@ def test_polls_come_ever_less_often():
     world = World()
     world.cdns = [world.cdn(polls=12)]
     warm(world, 10)
-    assert world.clock.slept[:3] == [5.0, 7.5, 11.25]
+    polls = [wait for wait in world.clock.slept if wait > 1]
+    assert polls[:3] == [5.0, 7.5, 11.25]
     assert max(world.clock.slept) == 60.0
 
 
@@ -390,19 +391,19 @@ def test_calls_keep_the_vendors_pace():
     assert 9.0 <= world.clock.elapsed <= 10.5
 
 
-def test_bucket_gives_a_second_of_calls_at_once_then_the_rate():
+def test_bucket_gives_calls_at_the_rate_and_never_two_at_once():
     clock = ManualClock()
     bucket = Bucket(4.0, clock.tempo())
-    for _ in range(4):
+    times = []
+    for _ in range(9):
         bucket.take()
-    assert clock.elapsed == 0
-    for _ in range(8):
-        bucket.take()
-    assert clock.elapsed == pytest.approx(2.0)
+        times.append(clock.elapsed)
+    assert times == pytest.approx([number / 4 for number in range(9)])
     clock.elapsed += 100
-    for _ in range(4):
-        bucket.take()
+    bucket.take()
     assert clock.elapsed == pytest.approx(102.0)
+    bucket.take()
+    assert clock.elapsed == pytest.approx(102.25)
 
 
 def test_order_of_more_keeps_what_was_wanted():
@@ -473,7 +474,7 @@ def test_refresh_that_is_not_waited_for_goes_on_in_the_ledger():
     world = World()
     driven = refresh_keys(world.cdns, ["metadata/timestamp.json"], world.dispatch(), wait=False)
     assert driven.shares[0].running
-    assert world.clock.elapsed == 0
+    assert world.clock.elapsed < 1
 
 
 class Pages:
