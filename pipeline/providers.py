@@ -78,6 +78,11 @@ class Credentials:
         return found
 
     @property
+    def places(self) -> tuple[str, ...]:
+        """The variables of those that are set, for hints."""
+        return tuple(" or ".join(self.variables[name]) for name, value in self.values.items() if value and name in self.variables)
+
+    @property
     def secrets(self) -> tuple[str, ...]:
         """All values, for masks."""
         return tuple(value for value in self.values.values() if value)

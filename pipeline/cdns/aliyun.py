@@ -19,7 +19,7 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 from pipeline.cdns.calling import Call, Calling, Reply, host_of
-from pipeline.cdns.progress import UrlState, count_in, field_of, percent_in, status_of, tasks_found
+from pipeline.cdns.progress import Search, UrlState, count_in, field_of, percent_in, status_of
 from pipeline.cdns.verdicts import Verdict, failure, next_midnight
 from pipeline.ports import CallLimits, CdnTask, Op, Quota, TaskState, TaskStatus
 from pipeline.providers import Credentials
@@ -140,18 +140,16 @@ class Aliyun:
             "EndTime": _stamp(now + timedelta(minutes=5)),
             "PageSize": str(PAGE_ROWS),
         }
-        if len(urls) == 1:
-            fields["ObjectPath"] = urls[0]
-        told: list[tuple[str, str]] = []
-        missing = set(urls)
+        fields |= {"ObjectPath": urls[0]} if len(urls) == 1 else {"DomainName": self.account}
+        search = Search(op, urls)
         for page in range(1, PAGES + 1):
             # Not the shape of DescribeRefreshTaskById: one object deeper.
             rows = self._call("DescribeRefreshTasks", fields | {"PageNumber": str(page)}, asks=True).rows("Tasks", "CDNTask")
-            told += [(field_of(row, "TaskId"), field_of(row, "ObjectPath")) for row in rows]
-            missing -= {url for _, url in told}
-            if not missing or len(rows) < PAGE_ROWS:
+            for row in rows:
+                search.look(field_of(row, "TaskId"), field_of(row, "ObjectPath"))
+            if search.over or len(rows) < PAGE_ROWS:
                 break
-        return tasks_found(op, urls, told)
+        return search.tasks()
 
     def _call(self, action: str, fields: Mapping[str, str], *, asks: bool = False, urls: Sequence[str] = ()) -> Reply:
         now = self.calling.now()
@@ -179,6 +177,7 @@ class Aliyun:
                 body,
                 asks=asks,
                 secrets=self.credentials.secrets,
+                variables=self.credentials.places,
             )
         )
         code = reply.text("Code")

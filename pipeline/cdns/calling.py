@@ -54,7 +54,7 @@ class Call:
 
     ``told`` names it for people. ``asks``: it changes nothing over there, so that a lost answer costs nothing; such calls keep
     to ``per_second``, because one look at many tasks may take many of them. ``may_be_empty``: success needs no document.
-    ``secrets`` are taken out of whatever the other side says.
+    ``secrets`` are taken out of whatever the other side says; ``variables`` are those that hold them.
     """
 
     told: str
@@ -66,6 +66,7 @@ class Call:
     per_second: float = 10.0
     may_be_empty: bool = False
     secrets: tuple[str, ...] = field(default=(), repr=False)
+    variables: tuple[str, ...] = ()
 
     def shown(self, text: str) -> str:
         """Make text of the other side fit for a message: one line, short, without what this call keeps secret."""
@@ -197,7 +198,7 @@ class Calling:
             CdnUnavailable: it was never sent; or its answer was lost, and it only asks; or HTTP 429 or 503 without a document.
             CallUnanswered: its answer was lost, cut, too long or no JSON.
             RedirectRefused: it was sent elsewhere.
-            AccessDenied, CallRefused: HTTP 401, 403, 407, another 4xx without a document.
+            AccessDenied, CallRefused: HTTP 401, 403, 407, another 4xx without a document; a credential that no header takes.
             UnavailableError: the certificate is not trusted.
         """
         return _judge(call, self.exchange(call))
@@ -209,6 +210,7 @@ class Calling:
             CdnUnavailable, CallUnanswered, RedirectRefused, AccessDenied, UnavailableError: as ``send``, of what is not in the body.
         """
         origin = _origin(call.url, call.told)
+        _check_headers(call)
         proxy = self.proxies.pick(origin)
         if call.asks and (wait_s := self.turns.wait_s(origin, call.per_second)) > 0:
             self.sleep(wait_s)
@@ -273,6 +275,16 @@ def _origin(url: str, told: str) -> Origin:
     if found is None:
         raise SettingsError(f"{told}: the endpoint {shown(url)} is no http or https URL", hint="Check cdn.endpoint.")
     return found
+
+
+def _check_headers(call: Call) -> None:
+    # The library's own words for it would repeat the value.
+    for name, value in call.headers.items():
+        if not (value.isascii() and value.isprintable()):
+            raise AccessDenied(
+                f"{call.told}: what goes into {name} holds characters that no header takes; nothing was sent",
+                hint=f"Look for a line break or a stray character in {' and '.join(call.variables) or 'the credentials'}.",
+            )
 
 
 def _end(connected: socket.socket | None) -> None:

@@ -12,14 +12,15 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from itertools import islice
 from typing import Any
 from urllib.parse import quote
 
 from pipeline.cdns.calling import Call, Calling, Reply, host_of
-from pipeline.cdns.progress import UrlState, count_in, field_of, status_of, tasks_found
+from pipeline.cdns.progress import Search, UrlState, count_in, field_of, status_of
 from pipeline.cdns.verdicts import Verdict, failure, next_midnight
 from pipeline.errors import CallRefused
 from pipeline.ports import CallLimits, CdnTask, Op, Quota, TaskState, TaskStatus
@@ -33,6 +34,8 @@ HISTORY = timedelta(days=7)
 DAY_AHEAD = timedelta(hours=8)
 PAGE_ROWS = 1000
 PAGES = 20
+# Tasks of the same size whose URLs are looked at; what is not found is sent again.
+LOOKS = 50
 LIMITS: Mapping[Op, CallLimits] = {
     Op.PREFETCH: CallLimits(urls=1000, url_chars=4096, per_second=5.0, history=HISTORY, per_day=1000, day_ahead=DAY_AHEAD),
     Op.REFRESH: CallLimits(urls=1000, url_chars=4096, per_second=5.0, history=HISTORY, per_day=2000, day_ahead=DAY_AHEAD),
@@ -129,20 +132,21 @@ class Huawei:
             "file_type": "directory" if op is Op.REFRESH_PREFIX else "file",
             "page_size": str(PAGE_ROWS),
         }
-        told: list[tuple[str, str]] = []
-        missing = set(urls)
-        for page in range(1, PAGES + 1):
-            rows = self._call("GET", TASKS, query=query | {"page_number": str(page)}).rows("tasks")
-            # The list has no URLs: a task of another size is not the call that was sent.
-            for task_id in [field_of(row, "id") for row in rows if count_in(row.get("total")) in {None, len(urls)}]:
-                held = [field_of(row, "url") for row in self._detail(task_id).rows("urls")]
-                told += [(task_id, url) for url in held]
-                missing -= set(held)
-                if not missing:
-                    return tasks_found(op, urls, told)
-            if len(rows) < PAGE_ROWS:
+        search = Search(op, urls)
+        for task_id in islice(self._candidates(query, len(urls)), LOOKS):
+            for row in self._detail(task_id).rows("urls"):
+                search.look(task_id, field_of(row, "url"))
+            if search.over:
                 break
-        return tasks_found(op, urls, told)
+        return search.tasks()
+
+    def _candidates(self, query: Mapping[str, str], count: int) -> Iterator[str]:
+        """The list has no URLs: a task of another size is not the call that was sent."""
+        for page in range(1, PAGES + 1):
+            rows = self._call("GET", TASKS, query={**query, "page_number": str(page)}).rows("tasks")
+            yield from (field_of(row, "id") for row in rows if count_in(row.get("total")) in {None, count})
+            if len(rows) < PAGE_ROWS:
+                return
 
     def _status(self, task: CdnTask) -> TaskStatus:
         try:
@@ -189,6 +193,7 @@ class Huawei:
                 # The quota may be asked for five times a second; of the others the documentation says nothing.
                 per_second=5.0,
                 secrets=self.credentials.secrets,
+                variables=self.credentials.places,
             )
         )
         code = reply.text("error", "error_code") or reply.text("error_code")

@@ -26,15 +26,25 @@ class UrlState:
     reason: str = ""
 
 
+def seen_as(url: str) -> str:
+    """What two spellings of a URL have in common: a vendor may leave out the scheme, or the slash of a directory."""
+    return url.partition("://")[2].rstrip("/") or url.rstrip("/")
+
+
 def status_of(task: CdnTask, found: Iterable[UrlState]) -> TaskStatus:
-    """Sum up what is told of a task: done only if all of it is, failed only when nothing runs any more, unknown if nothing is told."""
+    """Sum up what is told of a task: done only if all of it is, failed only when nothing runs any more, unknown if nothing is told.
+
+    URLs that are not told of are no reason to wait for ever: whether the edge has them is proved there.
+    """
     every = list(found)
-    wanted = set(task.urls)
-    # A vendor may merge tasks, or spell a directory otherwise than it was asked.
-    own = [one for one in every if one.url in wanted] or every
+    asked = {seen_as(url): url for url in task.urls}
+    # A vendor may merge tasks, or tell of the whole alone.
+    own = [one for one in every if seen_as(one.url) in asked] or every
     if not own:
         return TaskStatus(TaskState.UNKNOWN, detail="the CDN does not know this task (any more)")
-    failed = {one.url: plain(one.reason, 200) or "failed" for one in own if one.state is TaskState.FAILED}
+    failed = {
+        asked.get(seen_as(one.url), one.url): plain(one.reason, 200) or "failed" for one in own if one.state is TaskState.FAILED
+    }
     done = [100 if one.state in {TaskState.DONE, TaskState.FAILED} else one.percent or 0 for one in own]
     percent = sum(done) // len(done)
     if any(one.state is TaskState.RUNNING for one in own):
@@ -42,18 +52,33 @@ def status_of(task: CdnTask, found: Iterable[UrlState]) -> TaskStatus:
     return TaskStatus(TaskState.FAILED if failed else TaskState.DONE, percent, failed)
 
 
-def tasks_found(op: Op, urls: Sequence[str], told: Iterable[tuple[str, str]]) -> list[CdnTask]:
-    """Make tasks of (task id, URL) pairs, newest first, each of ``urls`` in the newest task that holds it."""
-    wanted = set(urls)
-    owner: dict[str, str] = {}
-    for task_id, url in told:
-        if url in wanted and task_id:
-            owner.setdefault(url, task_id)
-    grouped: dict[str, list[str]] = {}
-    for url in urls:
-        if url in owner and url not in grouped.setdefault(owner[url], []):
-            grouped[owner[url]].append(url)
-    return [CdnTask(task_id, op, tuple(held)) for task_id, held in grouped.items()]
+class Search:
+    """Looks for the tasks that hold ``urls`` in what a vendor lists, newest first."""
+
+    def __init__(self, op: Op, urls: Sequence[str]) -> None:
+        self._op = op
+        self._urls = list(dict.fromkeys(urls))
+        self._missing = {seen_as(url) for url in self._urls}
+        self._owner: dict[str, str] = {}
+
+    def look(self, task_id: str, url: str) -> None:
+        """Take one row of the list: the newest task that holds a URL is its own."""
+        if task_id and seen_as(url) in self._missing:
+            self._missing.discard(seen_as(url))
+            self._owner[seen_as(url)] = task_id
+
+    @property
+    def over(self) -> bool:
+        """Whether every URL has its task."""
+        return not self._missing
+
+    def tasks(self) -> list[CdnTask]:
+        """The tasks that were found, each with those of the URLs that it holds."""
+        held: dict[str, list[str]] = {}
+        for url in self._urls:
+            if seen_as(url) in self._owner:
+                held.setdefault(self._owner[seen_as(url)], []).append(url)
+        return [CdnTask(task_id, self._op, tuple(urls)) for task_id, urls in held.items()]
 
 
 def percent_in(value: Any) -> int | None:

@@ -18,7 +18,7 @@ from datetime import datetime, timedelta, timezone
 from typing import Any
 
 from pipeline.cdns.calling import Call, Calling, Reply, host_of
-from pipeline.cdns.progress import UrlState, count_in, field_of, percent_in, status_of, tasks_found
+from pipeline.cdns.progress import Search, UrlState, count_in, field_of, percent_in, status_of
 from pipeline.cdns.verdicts import Verdict, failure, next_midnight
 from pipeline.ports import CallLimits, CdnTask, Op, Quota, TaskState, TaskStatus
 from pipeline.providers import Credentials
@@ -125,15 +125,13 @@ class Tencent:
         start = max(since, now - HISTORY).replace(microsecond=0)
         asked: dict[str, Any] = {"StartTime": _stamp(start), "EndTime": _stamp(now + timedelta(minutes=5))}
         asked["Keyword"] = urls[0] if len(urls) == 1 else self.account
-        told: list[tuple[str, str]] = []
-        missing = set(urls)
+        search = Search(op, urls)
         for row in self._log(op, asked):
             if field_of(row, "CreateTime") >= _stamp(start):
-                told.append((field_of(row, "TaskId"), field_of(row, "Url")))
-                missing.discard(field_of(row, "Url"))
-            if not missing:
+                search.look(field_of(row, "TaskId"), field_of(row, "Url"))
+            if search.over:
                 break
-        return tasks_found(op, urls, told)
+        return search.tasks()
 
     def _log(self, op: Op, asked: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
         action, name = ("DescribePushTasks", "PushLogs") if op is Op.PREFETCH else ("DescribePurgeTasks", "PurgeLogs")
@@ -165,6 +163,7 @@ class Tencent:
                 body,
                 asks=asks,
                 secrets=self.credentials.secrets,
+                variables=self.credentials.places,
             )
         )
         code = reply.text("Response", "Error", "Code")

@@ -78,7 +78,8 @@ def failure(
             hint="Set this machine's clock.",
         )
     if verdict is Verdict.DENIED:
-        return AccessDenied(told, hint="Check the credentials in the vendor's variables and what they may do.")
+        where = " and ".join(call.variables) or "the vendor's variables"
+        return AccessDenied(told, hint=f"Check the credentials in {where}, and what they may do.")
     if verdict is Verdict.QUOTA:
         return QuotaUsedUp(told, hint="The rest waits for the next day: modelport cdn.resume.", resets_at=resets_at)
     if verdict is Verdict.AGAIN:

@@ -18,7 +18,7 @@ from typing import Any
 from urllib.parse import quote
 
 from pipeline.cdns.calling import Call, Calling, Reply, host_of
-from pipeline.cdns.progress import UrlState, count_in, field_of, percent_in, status_of, tasks_found
+from pipeline.cdns.progress import Search, UrlState, count_in, field_of, percent_in, status_of
 from pipeline.cdns.verdicts import Verdict, failure, next_midnight
 from pipeline.ports import CallLimits, CdnTask, Op, Quota, TaskState, TaskStatus
 from pipeline.providers import Credentials
@@ -129,14 +129,12 @@ class Volcengine:
         start = int(max(since, now - HISTORY).timestamp())
         asked: dict[str, Any] = {"StartTime": start, "EndTime": int(now.timestamp()) + 300}
         asked |= {"Url": urls[0]} if len(urls) == 1 else {"DomainName": self.account}
-        told: list[tuple[str, str]] = []
-        missing = set(urls)
+        search = Search(op, urls)
         for row in self._log(op, asked):
-            told.append((field_of(row, "TaskID"), field_of(row, "Url")))
-            missing.discard(field_of(row, "Url"))
-            if not missing:
+            search.look(field_of(row, "TaskID"), field_of(row, "Url"))
+            if search.over:
                 break
-        return tasks_found(op, urls, told)
+        return search.tasks()
 
     def _log(self, op: Op, asked: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
         for page in range(1, PAGES + 1):
@@ -174,6 +172,7 @@ class Volcengine:
                 body,
                 asks=asks,
                 secrets=self.credentials.secrets,
+                variables=self.credentials.places,
             )
         )
         code = reply.text("ResponseMetadata", "Error", "Code")

@@ -282,6 +282,15 @@ def test_a_wrong_credential_is_tried_once(name, plane):
     assert plane.jobs == {}
 
 
+@pytest.mark.parametrize("spoiled", ["a-canary-with-a-line-break\n", "a-canary-with-\u00fcml\u00e4uts", "a-canary\r\nX-More: b"])
+def test_a_credential_that_no_header_takes_is_refused_without_being_shown(name, plane, spoiled):
+    for credential in ACCOUNTS[name].credentials:
+        with pytest.raises(AccessDenied) as caught:
+            submit(open_ours(name, plane, credentials={credential: spoiled}))
+        assert "canary" not in f"{caught.value} {caught.value.hint} {caught.value.__cause__!r}"
+    assert plane.jobs == {}
+
+
 def test_a_missing_credential_is_named_before_anything_is_sent(name, plane):
     needed = [credential.name for credential in PROVIDERS[name].credentials if credential.needed]
     for credential in needed:

@@ -130,6 +130,7 @@ class AliyunPlane(Plane):
             for job in self.remembered()
             for row in self._rows_of(job.id)
             if given.get("ObjectType") in {None, row["ObjectType"]}
+            and given.get("DomainName", "") in row["ObjectPath"]
             and given.get("ObjectPath") in {None, row["ObjectPath"]}
             and given.get("StartTime", "") <= str(row["CreationTime"]) <= given.get("EndTime", "9")
         ]
