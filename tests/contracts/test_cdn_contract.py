@@ -43,10 +43,14 @@ def name(request):
     return request.param
 
 
-@pytest.fixture
-def plane(name, server_tls):
+def plane_of(name):
     account = ACCOUNTS[name]
-    with run_plane(account.plane(now=datetime.now(UTC) if account.real_clock else BEGIN), server_tls) as running:
+    return account.plane(now=datetime.now(UTC) if account.real_clock else BEGIN)
+
+
+@pytest.fixture
+def plane(name):
+    with run_plane(plane_of(name)) as running:
         yield running
 
 
@@ -77,15 +81,17 @@ def asked_urls(plane):
 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
-def test_each_operation_is_one_call_that_the_vendor_takes(name, plane, ca_file, scheme):
-    cdn = open_ours(name, plane, endpoint=getattr(plane, scheme), ca_file=str(ca_file))
-    for number, op in enumerate(cdn.limits, 1):
-        urls = some(cdn, op)
-        tasks = cdn.submit(op, urls, key=f"{number}" * 64)
-        assert len(plane.calls) == number
-        assert [url for task in tasks for url in task.urls] == urls
-        assert all(task.op is op for task in tasks)
-        assert all(task.id for task in tasks) or not cdn.can_poll
+def test_each_operation_is_one_call_that_the_vendor_takes(name, ca_file, server_tls, scheme):
+    with run_plane(plane_of(name), server_tls) as plane:
+        cdn = open_ours(name, plane, endpoint=getattr(plane, scheme), ca_file=str(ca_file))
+        for number, op in enumerate(cdn.limits, 1):
+            urls = some(cdn, op)
+            tasks = cdn.submit(op, urls, key=f"{number}" * 64)
+            assert len(plane.calls) == number
+            assert [url for task in tasks for url in task.urls] == urls
+            assert all(task.op is op for task in tasks)
+            assert all(task.id for task in tasks) or not cdn.can_poll
+            assert all(asked.secure == (scheme == "https") for _, asked in plane.calls)
     assert {job.op for job in plane.jobs.values()} == {str(op) for op in cdn.limits}
 
 

@@ -101,7 +101,7 @@ def run_plane(plane: Plane, context: ssl.SSLContext | None = None) -> Iterator[P
             door = type("Door", (_Door,), {"plane": plane, "context": tls})
             server = stack.enter_context(QueueingServer(("127.0.0.1", 0), door))
             server.handle_error = lambda *_: None
-            thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+            thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.005}, daemon=True)
             thread.start()
             stack.callback(thread.join)
             stack.callback(server.shutdown)
