@@ -9,11 +9,12 @@ next: ``steps.commit``
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
 
-from pipeline.errors import LeftInLedger
+from pipeline.errors import AnotherPublisher, LeftInLedger
 from pipeline.plan.ledger import Job, KeyState, Promised
 from pipeline.ports import Cdn
 from pipeline.release import Channel
@@ -129,14 +130,16 @@ def settle(served: Served, delivery: Delivery, dispatch: Dispatch) -> None:
     """Close the release's job once its channel has moved; a promise that waited in it is kept by then.
 
     Raises:
-        AnotherPublisher, StoreUnavailable, DiskError, InvalidDocument
+        StoreUnavailable, DiskError, InvalidDocument
     """
     if not delivery.fronts or served.left:
         return
     log = dispatch.ledger.open(str(served.placed.release))
     if log.job.known and not log.job.finished and log.job.complete:
-        log.claim(dispatch.holder, dispatch.by, delivery.tempo.now())
-        finish_job(log, dispatch)
+        # Whoever holds it just now closes it as well.
+        with suppress(AnotherPublisher):
+            log.claim(dispatch.holder, dispatch.by, delivery.tempo.now())
+            finish_job(log, dispatch)
 
 
 def warmed_lately(job: Job, fronts: Sequence[Front], now: datetime) -> set[str]:

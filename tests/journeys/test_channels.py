@@ -4,12 +4,24 @@ import json
 
 import pytest
 
+from pipeline.custody import renew_signatures, signing
 from pipeline.digest import blake3_of, sha256_of
-from pipeline.errors import ChannelMoved, ConflictError, EdgeProofFailed, ObjectMissing, PoisonedObject, UnknownName, UsageError
+from pipeline.errors import (
+    ChannelMoved,
+    ConflictError,
+    EdgeProofFailed,
+    ObjectMissing,
+    PoisonedObject,
+    StoreUnavailable,
+    UnknownName,
+    UsageError,
+)
+from pipeline.events import StepStarted
 from pipeline.layout import PARTS, TIMESTAMP, part_key
 from pipeline.ports import Op
 from pipeline.release import Channel
 from pipeline.show import show_tree
+from pipeline.trust.rotate import change_root
 from pipeline.withdraw import yank_release
 from tests.edge_world import BERT, front_memory, version
 from tests.publish_world import STABLE
@@ -144,6 +156,55 @@ def test_repair_is_refreshed_and_read_back_at_every_edge(tmp_path):
     for number, edge in enumerate(fronted.edges):
         assert key in refreshed(fronted, number)
         assert edge.kept[key] == good
+
+
+def test_other_commits_are_shown_at_the_edge_too(fronted):
+    fronted.publish(0)
+    yank_release(version(0), fronted.place(), lambda event: None, reason="broken")
+    assert refreshed(fronted)[-1] == TIMESTAMP
+    renew_signatures(fronted.place(), lambda event: None)
+    assert json.loads(fronted.edges[0].kept[TIMESTAMP] or b"{}")["signed"]["version"] == fronted.site.announced()
+
+
+def test_new_root_is_refreshed_for_clients_have_asked_for_it_before_it_was_there(fronted):
+    fronted.publish(0)
+    with pytest.raises(ObjectMissing):
+        list(fronted.edges[0].get("metadata/2.root.json"))
+    place = fronted.place()
+    change_root(signing(place, lambda event: None), {}, settle=lambda: None)
+    assert "metadata/2.root.json" in refreshed(fronted)
+    assert b"".join(fronted.edges[0].get("metadata/2.root.json")) == b"".join(fronted.site.store.get("metadata/2.root.json"))
+
+
+def test_edge_that_is_down_stops_the_publish_before_the_commit(fronted):
+    fronted.publish(0)
+    fronted.edges[0].vices["*"] = "down"
+    with pytest.raises(StoreUnavailable):
+        fronted.publish(1)
+    fronted.edges[0].vices.clear()
+    assert fronted.seen() == v(0)
+    assert fronted.publish(1).complete
+
+
+def test_task_that_fails_is_left_and_the_channel_waits(fronted):
+    lost = part_key(blake3_of((fronted.sources[0] / "onnx" / "noise.bin").read_bytes()))
+    fronted.cdns[0].failing[f"{fronted.edges[0].url}/{lost}"] = "origin 5xx"
+    done = fronted.publish(0)
+    assert not done.complete
+    assert done.channel_waits == "stable"
+    assert [(one.urls, "origin 5xx" in one.why) for one in done.left] == [(1, True)]
+    assert fronted.seen() == ""
+    fronted.cdns[0].failing.clear()
+    again = fronted.publish(0, name="another")
+    assert again.complete
+    assert fronted.seen() == v(0)
+
+
+def test_edge_proof_that_took_long_is_followed_by_another_at_the_origin(fronted, monkeypatch):
+    monkeypatch.setattr("pipeline.steps.placed.PROOF_S", -1.0)
+    fronted.publish(0)
+    names = [event.step for event in fronted.machine().events if isinstance(event, StepStarted)]
+    assert names.index("edge") < len(names) - 1 - names[::-1].index("prove")
 
 
 # --- quota ----------------------------------------------------------------------------------------
