@@ -254,7 +254,7 @@ def _key(path: str, cdns: Sequence[Cdn]) -> str:
 
 def _worked(place: Place, jobs: list[JobWorked], heard: Heard) -> Worked:
     left = sum(share.left + share.running + len(share.failed) for job in jobs for share in job.cdns)
-    complete = all(job.complete and (job.moved or not job.channel) for job in jobs)
+    complete = all(job.complete and not job.note and (job.moved or not job.channel) for job in jobs)
     return Worked(store=place.store.url, complete=complete, left=left, jobs=jobs, warnings=list(heard.warnings))
 
 
