@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from importlib import import_module
 from typing import Any
 
+from botocore.session import Session, get_session
+
 from pipeline.cdns.calling import Calling
+from pipeline.cdns.cloudfront import CloudFront
 from pipeline.ports import Cdn
 from pipeline.providers import PROVIDERS, Credentials
 from tests.servers.control_planes import (
@@ -86,4 +90,12 @@ def open_ours(
         options={**defaults, **account.options, **options},
         calling=calling or Calling(ca_file=ca_file, answer_s=answer_s, now=lambda: plane.now, sleep=lambda _: None),
     )
+    if isinstance(cdn, CloudFront):
+        cdn.open_session = one_session
     return cdn
+
+
+@cache
+def one_session() -> Session:
+    """The one session of botocore: each keeps what it has read of a service's description, which is slow to read."""
+    return get_session()

@@ -34,8 +34,16 @@ def trusted(monkeypatch, ca_file):
     # What requests trusts where a client leaves no other way.
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(ca_file))
     yield
-    # Else they would be collected, and complain, in a test that did not open them.
+    # Else what clients leave open would be collected, and complain, in a test that did not open it.
     gc.collect()
+    # The clients' modules are large; what is left after a collection need not be looked through again.
+    gc.freeze()
+
+
+@pytest.fixture(autouse=True, scope="module")
+def thawed():
+    yield
+    gc.unfreeze()
 
 
 @pytest.fixture(params=CLIENTS)
