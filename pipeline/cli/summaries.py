@@ -7,7 +7,7 @@ next: ``release_tasks``
 
 from __future__ import annotations
 
-from pipeline.cli.report import spell_size
+from pipeline.cli.report import spell_count, spell_size
 from pipeline.outcome import EdgeResult, LeftResult
 from pipeline.plan.cost import ReleasePlan
 from pipeline.promote import Moved
@@ -113,9 +113,7 @@ def tree_summary(shown: Shown) -> str:
             marks = [f"@{name}" for name in points.get(version.release, [])]
             marks += ["yanked"] if version.yanked else []
             marks += ["retired"] if version.retired else []
-            sizes = (
-                f"{spell_size(version.plain):>10} in {version.files} files, {spell_size(version.stored)} in {version.parts} parts"
-            )
+            sizes = f"{spell_size(version.plain):>10} in {spell_count(version.files, 'file')}, {spell_size(version.stored)} in {spell_count(version.parts, 'part')}"
             lines.append(f"  {version.release:<24} {sizes}  {' '.join(marks)}".rstrip())
         for name, moves in model.history.items() if len(shown.models) == 1 else ():
             lines.append(
