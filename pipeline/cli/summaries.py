@@ -51,12 +51,14 @@ def edge_line(edge: EdgeResult) -> str:
     """What one edge showed."""
     read = f", {edge.read} read back ({spell_size(edge.bytes_read)})" if edge.read else ""
     untold = f", {edge.unknown} it does not tell" if edge.unknown else ""
-    return f"{edge.url}: {edge.objects} objects are right: {edge.hits} hits, {edge.misses} misses{untold}{read}"
+    misses = f"{edge.misses} {'miss' if edge.misses == 1 else 'misses'}"
+    right = f"{spell_count(edge.objects, 'object')} as they should be: {spell_count(edge.hits, 'hit')}, {misses}"
+    return f"{edge.url}: {right}{untold}{read}"
 
 
 def left_line(left: LeftResult) -> str:
     """What is left at one CDN."""
-    what = f"{left.urls} URLs: " if left.urls else ""
+    what = f"{spell_count(left.urls, 'URL')}: " if left.urls else ""
     return f"{left.cdn}: {what}{left.why}" + (f", until {left.until}" if left.until else "")
 
 
