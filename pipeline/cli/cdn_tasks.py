@@ -115,8 +115,9 @@ def resume(run: Run, *, quota_ok: bool = False, allow_unsafe_store: bool = False
     from pipeline.cdn_work import resume_work
     from pipeline.cli.cdn_summaries import status_summary
 
+    cdns = _cdns(run)
     if run.dry:
-        shown = read_status(run.store, _cdns(run), ask=False)
+        shown = read_status(run.store, cdns, ask=False)
         return Answer(shown, status_summary(shown))
     return _worked(resume_work(run.place, run.listen, allow_unsafe=allow_unsafe_store), quota_ok=quota_ok)
 

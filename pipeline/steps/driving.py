@@ -57,7 +57,7 @@ class Tempo:
     """
 
     patience: Patience = field(default_factory=lambda: Patience(attempts=6, first_wait_s=2.0, longest_wait_s=600.0))
-    first_look_s: float = 5.0
+    first_look_s: float = 1.0
     longest_look_s: float = 60.0
     deadline_s: float = 2700.0
     now: Callable[[], datetime] = utc_now
