@@ -252,6 +252,13 @@ def test_a_proxy_s_407_is_not_the_vendor_s(plane):
             calling.send(push("http://api.example"))
 
 
+def test_a_page_that_repeats_the_proxy_s_password_is_masked(plane):
+    plane.spoil("status", status=403, body="<html>hello me:a-password-canary, go away")
+    calling = Calling(Proxies(https="http://me:a-password-canary@proxy.example"))
+    with pytest.raises(AccessDenied, match=r"hello me:\*\*\*, go away"):
+        calling.send(push(plane.http))
+
+
 def test_secrets_stand_in_no_error_repr_or_log(plane, calling, caplog):
     caplog.set_level(logging.DEBUG)
     echoed = json.dumps({"Authorization": f"Key {CANARY}"})
