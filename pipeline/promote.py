@@ -152,7 +152,7 @@ class _Moving:
             place.step("promote.warm")
             left = self._warm(release, lacking, dispatch) if lacking and self._warms else ()
             if not committed.refused and not lacking:
-                settle(served, place.delivery, dispatch)
+                settle(served, place.delivery, dispatch, self._channel)
             place.step("promote.drop")
         if committed.refused:
             raise committed.refused[0]

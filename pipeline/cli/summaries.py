@@ -8,10 +8,9 @@ next: ``release_tasks``
 from __future__ import annotations
 
 from pipeline.cli.report import spell_count, spell_size
-from pipeline.outcome import EdgeResult, LeftResult
+from pipeline.outcome import EdgeResult, LeftResult, Published
 from pipeline.plan.cost import ReleasePlan
 from pipeline.promote import Moved
-from pipeline.publish import Published
 from pipeline.release import Release
 from pipeline.show import Shown, ShownRelease
 from pipeline.trust.facts import Move

@@ -126,8 +126,8 @@ def prove_edges(warmed: Warmed, delivery: Delivery, dispatch: Dispatch, *, sampl
     return Served(placed, tuple(proofs), warmed.left)
 
 
-def settle(served: Served, delivery: Delivery, dispatch: Dispatch) -> None:
-    """Close the release's job once its channel has moved; a promise that waited in it is kept by then.
+def settle(served: Served, delivery: Delivery, dispatch: Dispatch, channel: Channel | None) -> None:
+    """Close the release's job if all is warm, unless a move waits in it that is not that of ``channel``, which was made now.
 
     Raises:
         StoreUnavailable, DiskError, InvalidDocument
@@ -135,7 +135,8 @@ def settle(served: Served, delivery: Delivery, dispatch: Dispatch) -> None:
     if not delivery.fronts or served.left:
         return
     log = dispatch.ledger.open(str(served.placed.release))
-    if log.job.known and not log.job.finished and log.job.complete:
+    kept = log.job.move is None or log.job.move.channel == channel
+    if log.job.known and not log.job.finished and log.job.complete and kept:
         # Whoever holds it just now closes it as well.
         with suppress(AnotherPublisher):
             log.claim(dispatch.holder, dispatch.by, delivery.tempo.now())

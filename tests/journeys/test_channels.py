@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from pipeline.cdn_work import resume_work
 from pipeline.custody import renew_signatures, signing
 from pipeline.digest import blake3_of, sha256_of
 from pipeline.errors import (
@@ -240,6 +241,29 @@ def test_next_day_the_rest_is_warmed_once_and_the_channel_moves(short):
 def _next_day(fronted):
     fronted.days += 1
     return fronted.publish(0, name="another")
+
+
+def test_promise_outlives_a_publish_that_says_nothing_of_the_channel(short):
+    short.publish(0)
+    for _ in range(3):
+        short.days += 1
+        done = short.publish(0, channel=None)
+    assert done.complete
+    assert short.seen() == ""
+    worked = resume_work(short.place("another"), lambda event: None)
+    assert [(job.channel, job.moved) for job in worked.jobs] == [("bert@stable", True)]
+    assert short.seen() == v(0)
+    assert resume_work(short.place("another"), lambda event: None).jobs == []
+
+
+def test_release_that_is_on_its_channel_already_does_not_wait_for_it(fronted):
+    fronted.publish(0)
+    fronted.days += 2
+    fronted.edges[0].kept.clear()
+    fronted.cdns[0].failing = dict.fromkeys((f"{fronted.edges[0].url}/{key}" for key in fronted.site.parts()), "origin 5xx")
+    done = fronted.publish(0)
+    assert not done.complete
+    assert (done.channel, done.channel_waits) == ("stable", "")
 
 
 def test_promote_cold_moves_the_channel_all_the_same_and_says_so(short):
