@@ -115,6 +115,8 @@ class Driver:
         self._op = log.job.op
         self._retry = Retry(tempo.patience, listen, tempo.sleep, tempo.rng)
         self._buckets = {op: Bucket(limits.per_second, tempo) for op, limits in cdn.limits.items()}
+        # A plan that takes five refreshes a minute says nothing of questions, and some CDNs answer theirs themselves.
+        self._questions = Bucket(max(2.0, *(limits.per_second for limits in cdn.limits.values())), tempo)
         self._spent: QuotaUsedUp | None = None
         self._repeated: set[str] = set()
         self._unknown: Counter[str] = Counter()
@@ -365,7 +367,7 @@ class Driver:
 
     def _asking(self, what: str, ask: Callable[[], T], *, calls: int = 1) -> T:
         def make_call() -> T:
-            self._buckets[self._op].take(calls)
+            self._questions.take(calls)
             return ask()
 
         try:

@@ -391,6 +391,15 @@ def test_calls_keep_the_vendors_pace():
     assert 9.0 <= world.clock.elapsed <= 10.5
 
 
+def test_questions_do_not_spend_the_pace_of_a_slow_plan():
+    # Five purges a minute, as Cloudflare's free plan: the first waits for no question about a quota.
+    limits = {Op.PREFETCH: CallLimits(urls=1, per_second=5 / 60)}
+    world = World()
+    world.cdns = [world.cdn(limits=limits, can_poll=False)]
+    assert warm(world, 1).complete
+    assert world.clock.elapsed < 2.0
+
+
 def test_bucket_gives_calls_at_the_rate_and_never_two_at_once():
     clock = ManualClock()
     bucket = Bucket(4.0, clock.tempo())
