@@ -10,7 +10,7 @@ from pipeline.layout import FOREVER, part_key
 from pipeline.retry import Patience
 from pipeline.sources.edge import HttpEdge
 from pipeline.sources.pace import Limits
-from pipeline.steps.edge_proof import EdgeObject, prove_edge
+from pipeline.steps.edge_proof import LOOKS_AT_ONCE, EdgeObject, prove_edge
 from tests.edges import Clock
 from tests.servers import hostile
 from tests.servers.hostile import Talk, run_hostile
@@ -96,3 +96,14 @@ def test_edge_over_tls_is_verified(server_tls, ca_file):
         assert prove(server, ca_file=str(ca_file)).read == 1
         with pytest.raises(UnavailableError, match="not trusted"):
             prove(server)
+
+
+def test_a_thousand_objects_take_as_many_requests_on_a_few_kept_connections():
+    bodies = {part_key(f"{number:064x}"): bytes([number % 251]) * (1 + number) for number in range(1000)}
+    objects = [EdgeObject(key, len(body), sha256_of(body)) for key, body in bodies.items()]
+    with run_hostile(bodies) as server:
+        edge = HttpEdge(server.url, limits=QUICK)
+        proof = prove_edge(edge, objects, sample_percent=0, timestamp=False)
+        edge.close()
+    assert proof.requests == len(server.requests) == 1000
+    assert server.connections <= LOOKS_AT_ONCE
