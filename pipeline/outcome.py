@@ -40,7 +40,7 @@ class EdgeResult(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class LeftResult(msgspec.Struct, frozen=True, kw_only=True):
-    """What is left to do at one CDN: ``urls`` to fetch, why, and from when on; 0 where its edge shows an old timestamp."""
+    """What is left to do at one CDN: ``urls`` to fetch, why, and from when on; 0 where its edge is what is wrong."""
 
     cdn: str
     urls: int
@@ -115,7 +115,8 @@ def left_results(left: Iterable[LeftAt], stale: Iterable[Stale] = ()) -> list[Le
     found = [
         LeftResult(cdn=one.cdn, urls=one.keys, why=one.why, until=instant_text(one.until) if one.until else "") for one in left
     ]
-    return [*found, *(LeftResult(cdn=one.edge, urls=0, why=one.found, until="") for one in stale)]
+    old = "it may show what was there before"
+    return [*found, *(LeftResult(cdn=one.edge, urls=0, why=f"{old}: {one.found}", until="") for one in stale)]
 
 
 def left_error(done: str, left: Sequence[LeftResult], *, channel: str = "") -> LeftInLedger | None:
@@ -129,8 +130,7 @@ def left_error(done: str, left: Sequence[LeftResult], *, channel: str = "") -> L
         parts.append(f"{channel} stays where it is")
     if urls:
         parts.append(f"{urls} URLs wait in the ledger" + (f" until {days[-1]}" if days else ""))
-    parts += [f"{one.cdn} may show what was there before: {one.why}" for one in left if not one.urls]
-    named = [f"{one.cdn}: {one.why}" for one in left if one.urls and not one.until]
+    named = [f"{one.cdn}: {one.why}" for one in left if not (one.urls and one.until)]
     hint = (
         "Run `invoke cdn.resume` then, on any machine."
         if urls

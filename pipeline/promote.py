@@ -16,7 +16,7 @@ from functools import partial
 import msgspec
 
 from pipeline.errors import EdgeProofFailed, UsageError
-from pipeline.events import Listener
+from pipeline.events import Listener, Warned
 from pipeline.outcome import EdgeResult, LeftResult, edge_results, left_results
 from pipeline.place import Heard, Place
 from pipeline.plan.rollback import release_before
@@ -24,7 +24,7 @@ from pipeline.release import Channel, ModelName, Release
 from pipeline.steps.commit import shown_by
 from pipeline.steps.edge_proof import SAMPLE_PERCENT
 from pipeline.steps.lease import held_lease
-from pipeline.steps.placed import placed_before
+from pipeline.steps.placed import Placed, placed_before
 from pipeline.steps.prefetch import Dispatch, warm_release
 from pipeline.steps.probe import probe_store
 from pipeline.steps.ready import ready_to_sign
@@ -92,7 +92,8 @@ def rollback_channel(
 ) -> Moved:
     """Move ``channel`` back: to ``to``, else to the release before in its history, yanked and retired ones passed over.
 
-    The move does not wait for the edge to have every object; what it lacks is fetched afterwards.
+    The move does not wait for the edge to have every object; what it lacks is fetched afterwards. What an edge serves
+    wrongly does not stop it either: it is told, and left to be seen to.
 
     Raises:
         UsageError: there is no release before, or ``to`` is of another model.
@@ -142,22 +143,39 @@ class _Moving:
             placed = placed_before(place.store, target, view.manifest(release), listen)
             dispatch = place.dispatch(lease.key, listen)
             place.step("promote.edge")
-            served = prove_edges(Warmed(placed, ()), place.delivery, dispatch, sample_percent=self._percent)
+            served, wrong = self._prove(placed, dispatch)
             lacking = self._lacking(release, served, dispatch)
+            forced = bool(lacking or wrong)
             place.step("promote.commit")
-            move = MoveChannel(self._channel, release, place.by, expected=found, forced=bool(lacking))
+            move = MoveChannel(self._channel, release, place.by, expected=found, forced=forced)
             committed = commit_changes(ready.publisher, [move])
             place.step("promote.show")
             stale = place.show(listen)
             place.step("promote.warm")
             left = self._warm(release, lacking, dispatch) if lacking and self._warms else ()
-            if not committed.refused and not lacking:
+            if not committed.refused and not forced:
                 settle(served, place.delivery, dispatch, self._channel)
             place.step("promote.drop")
         if committed.refused:
             raise committed.refused[0]
-        results = left_results(left, stale)
-        return self._moved(release, found, committed, served=served, forced=bool(lacking), results=results)
+        results = [*left_results(left, stale), *wrong]
+        return self._moved(release, found, committed, served=served, forced=forced, results=results)
+
+    def _prove(self, placed: Placed, dispatch: Dispatch) -> tuple[Served, list[LeftResult]]:
+        """Prove the release at every edge; what is wrong there stops a promotion, and is only told of a rollback.
+
+        Raises:
+            EdgeProofFailed, AccessDenied, StoreUnavailable, UnavailableError
+        """
+        delivery = self._place.delivery
+        try:
+            return prove_edges(Warmed(placed, ()), delivery, dispatch, sample_percent=self._percent), []
+        except EdgeProofFailed as error:
+            if not self._warms:
+                raise
+            self._listen(Warned("edge-wrong", str(error)))
+            where = ", ".join(front.edge.url for front in delivery.fronts)
+            return Served(placed, (), ()), [LeftResult(cdn=where, urls=0, why=str(error), until="")]
 
     def _lacking(self, release: Release, served: Served, dispatch: Dispatch) -> Sequence[str]:
         """The keys that an edge had to fetch just now and that no CDN was seen to fetch lately.

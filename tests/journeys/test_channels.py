@@ -432,6 +432,20 @@ def test_rollback_to_what_the_edge_lost_moves_first_and_warms_after(fronted):
     assert fronted.history()[-1] == (v(1), v(0), True)
 
 
+def test_rollback_goes_on_where_an_edge_serves_wrongly_and_says_so(fronted):
+    fronted.publish(0)
+    fronted.publish(1)
+    key = part_key(blake3_of((fronted.sources[0] / "onnx" / "noise.bin").read_bytes()))
+    fronted.edges[0].vices[key] = "rule"
+    with pytest.raises(EdgeProofFailed, match="Cache-Control"):
+        fronted.promote(0)
+    moved = fronted.rollback()
+    assert (moved.to, moved.forced, moved.complete) == (v(0), True, False)
+    assert "Cache-Control is 'max-age=60'" in moved.left[0].why
+    assert fronted.seen() == v(0)
+    assert fronted.history()[-1] == (v(1), v(0), True)
+
+
 def test_without_a_cdn_channels_move_as_well(tmp_path):
     fronted = front_memory(tmp_path, edges=0)
     fronted.publish(0)
