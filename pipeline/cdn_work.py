@@ -18,6 +18,7 @@ from pipeline.errors import (
     CallRefused,
     ChannelMoved,
     ConflictError,
+    InvalidDocument,
     LeftInLedger,
     ModelportError,
     UnknownName,
@@ -134,7 +135,8 @@ def resume_work(place: Place, listen: Listener, *, allow_unsafe: bool = False) -
     A job that another live run drives is left to it. What fails at one job does not stop the others.
 
     Raises:
-        EdgeProofFailed, ChannelMoved, CdnUnavailable, AccessDenied: the first that happened, when all jobs were seen to.
+        EdgeProofFailed, ChannelMoved, CdnUnavailable, AccessDenied, InvalidDocument: the first that happened, when all jobs
+            were seen to.
     """
     heard = Heard(listen)
     jobs: list[JobWorked] = []
@@ -144,8 +146,9 @@ def resume_work(place: Place, listen: Listener, *, allow_unsafe: bool = False) -
         removed = dispatch.ledger.remove_finished(now=place.store.now())
         if removed:
             heard.listen(Warned("ledger-cleared", f"{len(removed)} jobs that ended over 30 days ago were removed"))
-        for job in dispatch.ledger.jobs():
-            if job.finished or _is_anothers(job, place):
+        damaged: list[InvalidDocument] = []
+        for job in dispatch.ledger.jobs(finished=False, damaged=damaged):
+            if _is_anothers(job, place):
                 continue
             try:
                 jobs.append(_resume(place, dispatch, job.name, allow_unsafe=allow_unsafe))
@@ -156,8 +159,9 @@ def resume_work(place: Place, listen: Listener, *, allow_unsafe: bool = False) -
                 now = dispatch.ledger.open(job.name).job
                 jobs.append(_job(now, driven_of(now), note=str(error)))
                 errors.append(error)
-    if errors:
-        raise errors[0]
+    wrong = [*errors, *damaged]
+    if wrong:
+        raise wrong[0]
     return _worked(place, jobs, heard)
 
 

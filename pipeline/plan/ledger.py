@@ -22,7 +22,7 @@ from pipeline.wire import check_json
 FORMAT = "modelport-ledger"
 VERSION = 1
 RECORD_BYTES = 64 << 20
-_HINT = "Remove this record with your store's tools: at worst some URLs are sent to the CDN again."
+DAMAGED = "Remove this record with your store's tools: at worst some URLs are sent to the CDN again."
 
 
 class _Record(msgspec.Struct, frozen=True, kw_only=True, tag_field="what", omit_defaults=True):
@@ -158,7 +158,7 @@ def decode_record(data: bytes, what: str) -> Record:
     try:
         value = check_json(data, what=what, cap=RECORD_BYTES)
     except InvalidDocument as error:
-        raise InvalidDocument(str(error), hint=_HINT) from error
+        raise InvalidDocument(str(error), hint=DAMAGED) from error
     if isinstance(value, dict) and value.get("format") == FORMAT and value.get("version") != VERSION:
         raise InvalidDocument(
             f"{what} has version {value.get('version')}, expected {VERSION}", hint="It needs a newer modelport: update it."
@@ -166,9 +166,9 @@ def decode_record(data: bytes, what: str) -> Record:
     try:
         found: Record = msgspec.convert(value, Record)
     except msgspec.ValidationError as error:
-        raise InvalidDocument(f"{what} is no ledger record: {error}", hint=_HINT) from error
+        raise InvalidDocument(f"{what} is no ledger record: {error}", hint=DAMAGED) from error
     if found.format != FORMAT:
-        raise InvalidDocument(f"{what} is no ledger record: format {found.format[:40]!r}, expected {FORMAT!r}", hint=_HINT)
+        raise InvalidDocument(f"{what} is no ledger record: format {found.format[:40]!r}, expected {FORMAT!r}", hint=DAMAGED)
     return found
 
 

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import time
 from datetime import UTC, datetime
 
 import pytest
@@ -150,12 +151,47 @@ def test_status_without_a_cdn_shows_an_empty_ledger(published):
     assert published.run("cdn.status").result["jobs"] == []
 
 
-def test_damaged_record_is_one_line_with_exit_3(desk):
+def test_damaged_record_is_one_line_with_exit_3_and_stops_no_other_job(desk, plane):
     desk.run("cdn.prefetch", "--path", "parts/aa/bb")
     record = desk.folder / ".modelport/store/control/ledger/prefetch/00000001.json"
     record.write_bytes(b"{")
-    assert "control/ledger/prefetch/00000001.json is not strict JSON" in desk.run("cdn.status").refused(3)
+    record.with_name("00000009.json").write_bytes(b"")
+    rewrite(desk, prefetch_per_day=1)
+    assert desk.run("cdn.prefetch", "--model", "bert-v1.0.0").code == 7
+    rewrite(desk, prefetch_per_day=1000)
+    said = desk.run("cdn.status")
+    assert said.code == 3
+    assert "control/ledger/prefetch/00000001.json is not strict JSON" in said.err.splitlines()[-1]
+    assert [job["job"] for job in json.loads(said.out)["jobs"]] == ["bert-v1.0.0"]
     assert "Remove this record" in desk.run("cdn.resume").refused(3)
+    # What could be done was done.
+    assert len(sent(plane)) == len(set(sent(plane))) > 2
+    assert desk.run("cdn.status").code == 3
+    shutil.rmtree(record.parent)
+    assert desk.run("cdn.status").result["jobs"] == []
+
+
+def test_killed_prefetch_is_ended_by_the_next_run_and_two_at_once_send_nothing_twice(desk, plane):
+    held = plane.spoil("hang", "warm")
+    killed = desk.start("cdn.prefetch", "--model", "bert-v1.0.0")
+    wait_until(lambda: plane.named("warm"))
+    killed.kill()
+    killed.communicate()
+    held.release.set()
+    runs = [desk.start("cdn.resume", "--report", "json") for _ in range(2)]
+    codes = [(run.communicate(timeout=60), run.returncode)[1] for run in runs]
+    # Who comes second leaves the job to the first, or finds it done.
+    assert 0 in codes
+    assert set(codes) <= {0, 7}
+    assert desk.run("cdn.status").result["jobs"] == []
+    assert len(sent(plane)) == len(set(sent(plane))) > 2
+
+
+def wait_until(happens):
+    end = time.monotonic() + 30
+    while not happens():
+        assert time.monotonic() < end
+        time.sleep(0.02)
 
 
 def test_wrong_credential_is_one_attempt_and_5(desk, plane):
