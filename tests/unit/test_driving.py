@@ -400,6 +400,14 @@ def test_questions_do_not_spend_the_pace_of_a_slow_plan():
     assert world.clock.elapsed < 2.0
 
 
+def test_vendor_that_tells_no_quota_is_not_waited_for():
+    world = World()
+    slow = CallLimits(urls=30, per_second=5 / 60)
+    world.cdns = [world.cdn(limits={Op.REFRESH: slow}, can_poll=False, tells_quota=False)]
+    assert refresh_keys(world.cdns, ["metadata/timestamp.json"], world.dispatch()).complete
+    assert world.clock.elapsed == 0
+
+
 def test_bucket_gives_calls_at_the_rate_and_never_two_at_once():
     clock = ManualClock()
     bucket = Bucket(4.0, clock.tempo())
