@@ -265,9 +265,8 @@ class Calling:
             raise CdnUnavailable(
                 f"{told} cannot be reached: {reason}; nothing was sent", hint="Check the endpoint, the network and the proxy."
             ) from None
-        connected = connection.sock
-        if connected is not None:
-            connected.settimeout(self.answer_s)
+        # The library gives it to the socket again with each request.
+        connection.timeout = self.answer_s
 
 
 @cache
