@@ -15,7 +15,7 @@ from dataclasses import replace
 from functools import partial
 
 from pipeline.digest import Blake3, Sha256
-from pipeline.errors import AnotherPublisher, IntegrityError, OtherContent
+from pipeline.errors import AnotherPublisher, EdgeProofFailed, IntegrityError, OtherContent, VerifyFailed
 from pipeline.events import Listener
 from pipeline.layout import manifest_target, target_key
 from pipeline.manifest import Manifest
@@ -182,14 +182,11 @@ class _Publishing:
                     lease.change(inputs)
                 own = inputs
             read_at_ns = time.time_ns()
-            proved = self._stream(folder, ready.view, own)
-            served = self._serve(proved, ready.view, lease)
-            while (done := self._commit(served, ready, lease)) is None:
+            while (made := self._make(folder, ready, lease, own)) is None:
                 # Others took this lease for stale, so parts may have been collected: begin again at the look-ups.
                 lease.renew()
                 wait_for_collector(place.store, self._listen)
-                proved = self._stream(folder, ready.view, own)
-                served = self._serve(proved, ready.view, lease)
+            proved, served, done = made
             indexed = proved.uploaded.indexed
             over = True
             place.step("publish.committed")
@@ -208,6 +205,19 @@ class _Publishing:
             lease.drop() if over else lease.leave()
         result = self._result(folder, ready, indexed.manifest, indexed.sha256, done, proved=proved, served=served, stale=stale)
         return _unless_refused(done, result)
+
+    def _make(self, folder: Folder, ready: Ready, lease: Lease, inputs: Inputs) -> tuple[Proved, Served, Committed] | None:
+        """Upload, prove, serve and commit; None if the lease lapsed before anything named the release."""
+        try:
+            proved = self._stream(folder, ready.view, inputs)
+            served = self._serve(proved, ready.view, lease)
+        except (VerifyFailed, EdgeProofFailed):
+            if lease.lapsed():
+                # What is missing was collected in the meantime, as far as anybody can tell.
+                return None
+            raise
+        done = self._commit(served, ready, lease)
+        return None if done is None else (proved, served, done)
 
     def _commit(self, served: Served, ready: Ready, lease: Lease) -> Committed | None:
         """Commit what is served; None if the lease lapsed before anything named the release."""
