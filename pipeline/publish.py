@@ -30,7 +30,7 @@ from pipeline.sources.folder import Folder, scan_folder
 from pipeline.sources.stat_cache import StatCache
 from pipeline.steps.bases import load_bases, still_signed
 from pipeline.steps.choose import choose_inputs
-from pipeline.steps.commit import channel_move, commit_release, shown_by
+from pipeline.steps.commit import channel_move, channel_of, commit_release, shown_by
 from pipeline.steps.cut import cut_release
 from pipeline.steps.identify import check_identity, hash_files, identity_of, standing_release
 from pipeline.steps.lease import Lease, held_lease, list_leases, new_record, remove_stale, wait_for_collector
@@ -255,7 +255,8 @@ class _Publishing:
         order, place = self._order, self._place
         promise = None
         if order.channel is not None and not order.promote_cold and not self._is_there(view):
-            promise = Promise(order.channel, str(shown_by(view, order.release, order.channel) or ""))
+            found = channel_of(view, order.release, order.channel)
+            promise = Promise(order.channel, found.release if found else "", found.sequence if found else 0)
         place.step("publish.warm")
         dispatch = place.dispatch(lease.key, self._listen)
         warmed = warm_edges(placed, place.delivery, dispatch, promise)

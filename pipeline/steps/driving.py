@@ -141,8 +141,8 @@ class Driver:
         return self.error is None and bool(self.lane.tasks)
 
     def send_all(self) -> None:
-        """Begin a run: what failed in earlier ones is planned again, then everything is sent."""
-        failed = self.lane.keys_in(KeyState.FAILED)
+        """Begin a run: what failed or was refused in earlier ones is planned again, then everything is sent."""
+        failed = self.lane.keys_in(KeyState.FAILED, KeyState.REFUSED)
         if failed:
             self._write(Again, keys=failed)
         self.send()

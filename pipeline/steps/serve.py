@@ -15,7 +15,7 @@ from datetime import datetime, timedelta
 from functools import partial
 
 from pipeline.errors import AnotherPublisher, LeftInLedger
-from pipeline.plan.ledger import Job, KeyState, Promised
+from pipeline.plan.ledger import Job, Promised
 from pipeline.ports import Cdn
 from pipeline.release import Channel
 from pipeline.steps.driving import Tempo
@@ -40,10 +40,11 @@ class Delivery:
 
 @dataclass(frozen=True, slots=True)
 class Promise:
-    """A channel move that waits for the edge: ``expected`` is where the channel pointed, "" for nowhere."""
+    """A channel move that waits for the edge: where the channel pointed ("" for nowhere), and at which of its moves."""
 
     channel: Channel
     expected: str
+    sequence: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +98,17 @@ def warm_edges(placed: Placed, delivery: Delivery, dispatch: Dispatch, promise: 
         return Warmed(placed, ())
     left = left_at(warm_release(fronts, name, keys, dispatch, release=name, more=True))
     if left and promise is not None:
-        move = partial(make, Promised, delivery.tempo.now(), model=str(placed.release.model), release=name, by=dispatch.by)
-        promise_move(dispatch.ledger.open(name), move(channel=str(promise.channel), expected=promise.expected))
+        move = make(
+            Promised,
+            delivery.tempo.now(),
+            model=str(placed.release.model),
+            channel=str(promise.channel),
+            release=name,
+            expected=promise.expected,
+            sequence=promise.sequence,
+            by=dispatch.by,
+        )
+        promise_move(dispatch.ledger.open(name), move)
     return Warmed(placed, left)
 
 
@@ -145,10 +155,10 @@ def settle(served: Served, delivery: Delivery, dispatch: Dispatch, channel: Chan
 
 def warmed_lately(job: Job, fronts: Sequence[Front], now: datetime) -> set[str]:
     """The keys that every CDN fetched within the last day, as the ledger has it."""
-    if job.ordered_at is None or now - job.ordered_at > RECENT or not fronts:
+    if not fronts:
         return set()
     lanes = [job.lanes.get(front.cdn.base_url) for front in fronts]
-    return set.intersection(*(set(lane.keys_in(KeyState.DONE)) if lane is not None else set() for lane in lanes))
+    return set.intersection(*(lane.done_since(now - RECENT) if lane is not None else set() for lane in lanes))
 
 
 def left_at(driven: Driven) -> tuple[LeftAt, ...]:
