@@ -169,7 +169,7 @@ class _Moving:
             move = MoveChannel(self._channel, release, by, expected=found, forced=forced)
             committed = commit_changes(ready.publisher, [move])
             place.step("promote.show")
-            stale = place.show(listen)
+            stale = place.show(listen, lease.key)
             place.step("promote.warm")
             left = self._warm(release, lacking, dispatch) if lacking and self._warms else []
             if not committed.refused and not forced:
