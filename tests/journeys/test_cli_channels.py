@@ -136,6 +136,8 @@ def test_dry_promotion_moves_nothing_and_calls_nobody(fronted):
     desk.run("publish", "--model", "bert-v1.0.0", "--profile", "raw")
     acted = len(edge.acted)
     assert desk.run("--dry", "promote", "--model", "bert-v1.0.0").code == 0
+    said = desk.run("--dry", "promote", "--model", "bert-v1.0.0", report="plain").out
+    assert said.startswith("dry run, nothing was changed:\nbert@stable points to bert-v1.0.0")
     assert len(edge.acted) == acted
     assert desk.run("show", "--model", "bert").result["models"][0]["channels"] == {}
 
