@@ -7,6 +7,8 @@ from datetime import UTC, datetime
 import pytest
 import yaml
 
+from pipeline.digest import sha256_of
+from pipeline.layout import TIMESTAMP
 from pipeline.providers import PROVIDERS
 from pipeline.stores.directory import DirectoryStore
 from tests.desk import Desk
@@ -38,12 +40,14 @@ def desk_before(tmp_path, name, plane, credentials):
     options = {key: list(value) if isinstance(value, tuple) else value for key, value in ACCOUNTS[name].options.items()}
     settings = {"cdn": {"provider": name, "base_url": BASE_URL, "endpoint": plane.http, **options}}
     (desk.folder / "modelport.yaml").write_text(yaml.safe_dump(settings), encoding="utf-8")
+    # No CDN is asked for what the origin lacks.
+    DirectoryStore(tmp_path / "store").put(TIMESTAMP, b"{}", sha256=sha256_of(b"{}"))
     return desk
 
 
 def words_for(name):
     """A command that makes each CDN do something."""
-    return ["cdn.prefetch" if name in WITHOUT_REFRESH else "cdn.refresh", "--path", "metadata/timestamp.json"]
+    return ["cdn.prefetch" if name in WITHOUT_REFRESH else "cdn.refresh", "--path", TIMESTAMP]
 
 
 def check_silent(tmp_path, said, secrets):
