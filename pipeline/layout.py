@@ -40,6 +40,10 @@ BYTES = "application/octet-stream"
 
 TopRole = Literal["root", "targets", "snapshot"]
 
+ObjectKind = Literal["root", "role", "timestamp", "manifest", "channel", "part"]
+
+_MANIFEST_FILE = re.compile(r"targets/([a-z0-9._-]+)/([a-z0-9.-]+)/([0-9a-f]{64})\.manifest\.json")
+_CHANNEL_FILE = re.compile(r"targets/([a-z0-9._-]+)/channels/([0-9a-f]{64})\.([a-z0-9-]+)\.json")
 _ROLE_FILE = re.compile(r"metadata/([1-9][0-9]{0,15})\.([a-z0-9._-]+)\.json")
 # "app.3f9c0a1b2c4d.js": the part of the web view that never changes under its name.
 _HASHED_WEB_FILE = re.compile(r".*\.[0-9a-f]{12,64}\.[^/.]+(?:\.map)?")
@@ -73,6 +77,20 @@ def role_version(key: str) -> tuple[str, int] | None:
     """(role, version) of a numbered metadata key, or None. Law: inverse of ``role_key``."""
     match = _ROLE_FILE.fullmatch(key)
     return (match[2], int(match[1])) if match else None
+
+
+def object_kind(key: str) -> ObjectKind | None:
+    """What the object under ``key`` is, None for what no reader of the tree asks for."""
+    if key == TIMESTAMP:
+        return "timestamp"
+    if part_name(key):
+        return "part"
+    role = role_version(key)
+    if role:
+        return "root" if role[0] == "root" else "role"
+    if _CHANNEL_FILE.fullmatch(key):
+        return "channel"
+    return "manifest" if _MANIFEST_FILE.fullmatch(key) else None
 
 
 def manifest_target(release: Release) -> str:
