@@ -1,0 +1,57 @@
+"""The one place that knows where something lies at a site (docs/format.md §9).
+
+    models/<release>/  wheels/<release>/  web/<name>        what people use
+    generations/<n>/<model>  current                        which releases are live, together
+    state/trust/  state/installed/  state/receipts/  state/staging/  state/lock
+    bin/install.pyz                                         the checked installer
+    parts/…  metadata/…  targets/…                          only with --keep-parts
+
+next: ``folders``
+"""
+
+from __future__ import annotations
+
+CURRENT = "current"
+GENERATIONS = "generations"
+STATE = "state"
+LOCK = "state/lock"
+STAGING = "state/staging"
+INSTALLED = "state/installed"
+RECEIPTS = "state/receipts"
+PROGRESS = "state/staging/progress.json"
+INSTALLER = "bin/install.pyz"
+
+
+def release_folder(release: str, kind: str) -> str:
+    """Where a release is laid out."""
+    return f"{'wheels' if kind == 'wheels' else 'models'}/{release}"
+
+
+def web_link(name: str) -> str:
+    """What a web server is pointed at for the web application ``name``."""
+    return f"web/{name}"
+
+
+def generation(number: int) -> str:
+    """One set of live releases."""
+    return f"{GENERATIONS}/{number}"
+
+
+def installed_record(release: str) -> str:
+    """What was installed under the name of a release."""
+    return f"{INSTALLED}/{release}.json"
+
+
+def receipt_file(number: int, bundle: str) -> str:
+    """The receipt of a bundle that became part of generation ``number``."""
+    return f"{RECEIPTS}/{number}.{bundle[:16]}.json"
+
+
+def staging(manifest_sha256: str) -> str:
+    """Where the files of a release grow until all of them are safe."""
+    return f"{STAGING}/{manifest_sha256}"
+
+
+def part_file(blake3: str) -> str:
+    """A part that the site keeps: its key in the tree."""
+    return f"parts/{blake3[:2]}/{blake3}"
