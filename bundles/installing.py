@@ -15,12 +15,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from time import monotonic
+from typing import Any
 
 import msgspec
 
 from bundles.installer import faults
 from bundles.installer.preflight import Order
 from bundles.installer.tools import Tools
+from bundles.installer.tufrules import verify_ed25519
 from bundles.installer.walk import install
 from bundles.zipped import installer_bytes, installer_sha256
 from pipeline.digest import blake3_of
@@ -28,7 +30,6 @@ from pipeline.encoding import ENCODER, decode_into
 from pipeline.errors import DiskError, IntegrityError, ModelportError, TrustError, UsageError
 from pipeline.events import Listener, Progress, StepFinished, StepStarted, Warned, one_at_a_time
 from pipeline.manifest import CHUNK_BYTES, ENCODINGS
-from pipeline.trust.verdict import is_signature
 
 STEP = "install"
 _FAMILIES: dict[type[faults.ModelportError], type[ModelportError]] = {
@@ -125,7 +126,16 @@ def fast_tools() -> Tools:
             raise faults.IntegrityError(str(error), error.hint) from error
         return out
 
-    return Tools(verify=is_signature, blake3=blake3_of, decode=decode, threads=min(4, os.cpu_count() or 1))
+    return Tools(verify=_verify, blake3=blake3_of, decode=decode, threads=min(4, os.cpu_count() or 1))
+
+
+def _verify(key: dict[str, Any], signature: bytes, message: bytes) -> bool:
+    if key.get("keytype") == "ed25519":
+        return verify_ed25519(key, signature, message)
+    # The other kinds need libraries that take longer to import than a bundle takes to judge.
+    from pipeline.trust.verdict import is_signature
+
+    return is_signature(key, signature, message)
 
 
 @contextmanager

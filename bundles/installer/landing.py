@@ -103,14 +103,14 @@ class Landing:
             DiskError
         """
         for index in self.files:
-            self._sync_file(index, mode=0o755 if self.manifest.files[index].executable else 0o644)
+            self.sync_file(index, mode=0o755 if self.manifest.files[index].executable else 0o644)
         self.close()
         self._site.sync(self.folder)
 
     def flush(self) -> None:
         """Bring what was written so far to the disk."""
         for index in self.files:
-            self._sync_file(index)
+            self.sync_file(index)
 
     def take_place(self, *, replace: bool) -> None:
         """Give the folder its final name; or, to ``replace`` bad files, give each file its own.
@@ -157,7 +157,12 @@ class Landing:
             raise told(error, self._site.shown(path), file.size) from error
         return was or not file.size
 
-    def _sync_file(self, index: int, mode: int | None = None) -> None:
+    def sync_file(self, index: int, mode: int | None = None) -> None:
+        """Bring one file to the disk.
+
+        Raises:
+            DiskError
+        """
         try:
             with self._using(index) as fd:
                 if mode is not None:

@@ -40,6 +40,8 @@ STEPS = (
     "generation", "web", "switch", "receipt", "prune",
 )  # fmt: skip
 STATE_BYTES = 16 << 20
+# A file of at least this size goes to the disk while others are still being written.
+FLUSHED_BYTES = 8 << 20
 
 
 @dataclass
@@ -220,8 +222,15 @@ class _Run:
                 missing.add(number)
                 continue
             self.step("volume")
-            with ThreadPoolExecutor(self.tools.threads) as pool:
-                taken = list(pool.map(partial(self._take, number), left))
+            with ThreadPoolExecutor(1) as flusher, ThreadPoolExecutor(self.tools.threads) as pool:
+                taken, flushed = [], []
+                for (_, job), right in zip(left, pool.map(partial(self._take, number), left)):
+                    taken.append(right)
+                    # The disk works while the next parts are decoded.
+                    flushed.append(flusher.submit(self._flush, job))
+                for one in flushed:
+                    # The system tells a failed write once: to the first who asks.
+                    one.result()
             placed = [name for (name, _), right in zip(left, taken) if right]
             for landing in self.landings:
                 if landing.files:
@@ -229,6 +238,11 @@ class _Run:
             self.step("noted")
             self.progress.add({landing.manifest.sha256 for landing in self.landings if landing.files}, placed)
         self.found.missing = sorted(missing)
+
+    def _flush(self, job: Job) -> None:
+        for landing, file in {(target.landing, target.file) for targets in job.chunks.values() for target in targets}:
+            if self.landings[landing].manifest.files[file].size >= FLUSHED_BYTES:
+                self.landings[landing].sync_file(file)
 
     def _is_placed(self, name: str, job: Job) -> bool:
         if self.order.keep_parts and name not in self.ready.kept and not tree.has_part(self.site, job.part.size, name):
