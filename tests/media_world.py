@@ -28,7 +28,7 @@ def spelled(value: object) -> bytes:
     return json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode() + b"\n"
 
 
-def ustar_header(key: str, size: int, **changes: bytes) -> bytes:
+def ustar_header(key: str, size: int, /, **changes: bytes) -> bytes:
     """The header of §10; ``changes`` put other bytes into a field, for hostile media."""
     prefix, name = ("", key) if len(key.encode()) <= 100 else (key.rpartition("/")[0], key.rpartition("/")[2])
     fields = {
@@ -52,7 +52,7 @@ def ustar_header(key: str, size: int, **changes: bytes) -> bytes:
     return raw[:148] + b"%06o\0 " % sum(raw) + raw[156:]
 
 
-def member_bytes(key: str, data: bytes, **changes: bytes) -> bytes:
+def member_bytes(key: str, data: bytes, /, **changes: bytes) -> bytes:
     return ustar_header(key, len(data), **changes) + data + bytes(-len(data) % 512)
 
 

@@ -121,8 +121,8 @@ def _document(medium: Medium, member: Member) -> bytes:
             return volume.document(member)
         except (IntegrityError, MediumFault) as error:  # noqa: PERF203 (a document is looked for in one volume after the other)
             first = first or error
-            if str(error) not in medium.faults:
-                medium.faults.append(str(error))
+            if str(error) not in map(str, medium.faults):
+                medium.faults.append(error)
     raise first or IntegrityError(f"no volume holds {member.key}", HINT)
 
 

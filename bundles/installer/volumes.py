@@ -145,7 +145,7 @@ class Medium:
     """All volumes at hand, by number (copies side by side), and what was wrong with others."""
 
     volumes: dict[int, list[Volume]] = field(default_factory=dict)
-    faults: list[str] = field(default_factory=list)
+    faults: list[IntegrityError | MediumFault] = field(default_factory=list)
 
     def all(self) -> Iterator[Volume]:
         """Every volume, by its number."""
@@ -187,7 +187,7 @@ def find_volumes(folders: Sequence[str]) -> Medium:
         try:
             volume = open_volume(path)
         except IntegrityError as error:
-            medium.faults.append(str(error))
+            medium.faults.append(error)
             continue
         if volume is None:
             continue
@@ -203,7 +203,7 @@ def find_volumes(folders: Sequence[str]) -> Medium:
         medium.volumes.setdefault(volume.number, []).append(volume)
     if not medium.volumes:
         if medium.faults:
-            raise IntegrityError(medium.faults[0], HINT)
+            raise medium.faults[0]
         raise UsageError(
             f"no volume of a bundle lies in {', '.join(folders)}", "Name the folder with the .tar files: --from FOLDER"
         )

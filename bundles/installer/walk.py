@@ -105,6 +105,8 @@ def install(
             scratch = site.shown(STAGING) if site and site.kind(STAGING) == "folder" else None
             tools = dataclasses.replace(tools, decoder=find_decoder(order.sources, order.zstd, scratch))
         found.decoder = tools.decoder.name if tools.decoder else ""
+        if dry and found.missing and ready.medium.faults:
+            raise ready.medium.faults[0]
         if dry:
             return found
         step("begin")
@@ -179,10 +181,13 @@ class _Run:
         finally:
             for landing in self.landings:
                 landing.close()
-        if self.found.missing and not self.faults:
-            return
+        if self.found.missing:
+            # A volume that is here and damaged is told before those that are not here.
+            self.faults += self.ready.medium.faults
         if self.faults:
             raise self.faults[0]
+        if self.found.missing:
+            return
         self._prove()
         self._lay_out()
         self._make_live(installer, facts)
