@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import msgspec
 
+from bundles.installer.canonical import canonical_bytes
 from pipeline.digest import Sha256, is_hex64
-from pipeline.errors import InvalidDocument
+from pipeline.errors import BadSignature, InvalidDocument
 from pipeline.release import NameRefused, Release
-from pipeline.wire import decode_document
+from pipeline.trust.verdict import is_signature
+from pipeline.wire import check_json, decode_document
 
 FORMAT = "modelport-inventory"
 FORMAT_VERSION = 1
@@ -50,6 +52,31 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True):
 
     signed: Inventory
     signatures: tuple[Signature, ...]
+
+
+def read_inventory(data: bytes, *, what: str, site_key: str = "") -> tuple[Inventory, bool]:
+    """Read an inventory; gives it and whether ``site_key``, the site's Ed25519 key in hex, signed it.
+
+    Raises:
+        BadSignature: a key was given, and it did not sign this.
+        InvalidDocument: it breaks docs/format.md §10.
+    """
+    envelope = decode_inventory(data, what=what)
+    if not site_key:
+        return envelope.signed, False
+    # As it was written: fields that this version does not know are signed, too.
+    message = canonical_bytes(check_json(data, what=what)["signed"])
+    key = {"keytype": "ed25519", "scheme": "ed25519", "keyval": {"public": site_key}}
+    for signature in envelope.signatures:
+        try:
+            raw = bytes.fromhex(signature.sig)
+        except ValueError:
+            continue
+        if is_signature(key, raw, message):
+            return envelope.signed, True
+    raise BadSignature(
+        f"{what} is not signed by the key {site_key}", hint="Ask the site for its key by another way, and export it anew there."
+    )
 
 
 def decode_inventory(data: bytes, *, what: str) -> Envelope:

@@ -75,6 +75,7 @@ def open_place(
     Raises:
         SettingsError: as ``open_store``.
     """
+    from bundles.medium import is_medium
     from pipeline.place import Place
     from pipeline.steps.ready import KeyPlace
     from pipeline.trust.keys import Keyring, KeySecrets
@@ -97,7 +98,23 @@ def open_place(
         cache=settings.places.cache,
         by=whoami(),
         bytes_sent=opened.bytes_sent,
+        media=(folder := store_folder(settings)) is not None and is_medium(folder),
     )
+
+
+def open_source_place(settings: Settings, *, listen: Listener = ignore) -> Place:
+    """Open the first source of the settings as a place to look at: a bundle, a directory or a bucket.
+
+    Raises:
+        SettingsError: it is a web server, which cannot be listed.
+    """
+    url = settings.source[0]["url"]
+    if scheme_of(url) in {"http", "https"}:
+        raise SettingsError(
+            f"--source {url}: this looks into stores and bundles, not into web servers",
+            hint="invoke fetch takes a release from there and proves it; invoke doctor says what is there.",
+        )
+    return open_place(replace(settings, store=url, origins={**settings.origins, "store": "--source"}), listen=listen)
 
 
 def open_supply(settings: Settings, *, offline: bool = False, listen: Listener = ignore) -> Supply:
@@ -108,6 +125,7 @@ def open_supply(settings: Settings, *, offline: bool = False, listen: Listener =
     Raises:
         SettingsError: a source with an unknown scheme, or credentials that are not there.
     """
+    from bundles.reader import BundleReader
     from pipeline.sources.cachefolder import CacheFolder
     from pipeline.sources.installed import Installs
     from pipeline.sources.mirrors import Mirrors
@@ -116,6 +134,11 @@ def open_supply(settings: Settings, *, offline: bool = False, listen: Listener =
 
     named = settings.source or ({"url": settings.store},)
     readers = [open_reader(settings, one) for one in named]
+    media = {isinstance(reader, BundleReader) for reader in readers}
+    if len(media) > 1:
+        raise SettingsError(
+            "--source names bundles and other sources", hint="Fetch from media alone, or from sources that are up to date alone."
+        )
     first = readers[0].url
     endpoint = "" if first.startswith("http") else settings.endpoint
     return Supply(
@@ -124,6 +147,7 @@ def open_supply(settings: Settings, *, offline: bool = False, listen: Listener =
         cache=CacheFolder(settings.places.cache / "fetch", settings.cache_limit),
         installs=Installs(settings.places.state / "installed"),
         channel=named[0].get("channel", "stable"),
+        media=media == {True},
     )
 
 
@@ -181,9 +205,12 @@ def open_reader(settings: Settings, source: Mapping[str, Any]) -> TreeReader:
             ca_file=_authorities(settings),
         )
     if scheme in {"", "file"}:
+        from bundles.medium import is_medium
+        from bundles.reader import BundleReader
         from pipeline.sources.objects import FolderReader
 
-        return FolderReader(_path_of(url, where) if scheme else Path(url))
+        folder = _path_of(url, where) if scheme else Path(url)
+        return BundleReader(folder) if is_medium(folder) else FolderReader(folder)
     from pipeline.sources.objects import StoreReader
     from pipeline.stores.retrying import RetryingStore
 
@@ -235,9 +262,12 @@ def pick_store(settings: Settings) -> ObjectStore:
     where = settings.origins["store"]
     scheme = scheme_of(settings.store)
     if scheme in {"", "file"}:
+        from bundles.medium import is_medium
+        from bundles.reader import BundleReader
         from pipeline.stores.directory import DirectoryStore
 
-        return DirectoryStore(_path_of(settings.store, where) if scheme else Path(settings.store))
+        folder = _path_of(settings.store, where) if scheme else Path(settings.store)
+        return BundleReader(folder) if is_medium(folder) else DirectoryStore(folder)
     if scheme == "memory":
         from pipeline.stores.memory import MemoryStore
 
