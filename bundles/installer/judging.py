@@ -10,6 +10,7 @@ next: ``ranges``
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -120,7 +121,7 @@ class Judged:
                 f"no signed metadata delegates the model {model[:80]}", "The bundle was altered, or is another tree's."
             )
         entry = meta.object(f"{model}.json")
-        role = _meta_role(self.documents, entry, model, "targets")
+        role = _meta_role(self.documents, entry, model, "targets", self.state.copy(model))
         check_signed(role, signers, self.delegator.what, self.policy.verify)
         try:
             _check_seen(model, role, self)
@@ -169,7 +170,7 @@ def judge(documents: Callable[[str], bytes | None], state: SiteState, policy: Po
         state.record("snapshot", snapshot)
         state.claim(versions)
         entry = snapshot.signed.object("meta").object("targets.json")
-        found.delegator = _meta_role(documents, entry, "targets", "targets")
+        found.delegator = _meta_role(documents, entry, "targets", "targets", state.copy("targets"))
         check_signed(found.delegator, top_signers(root, "targets"), root.what, policy.verify)
         try:
             _check_seen("targets", found.delegator, found)
@@ -224,7 +225,7 @@ def _pinned_root(documents: Callable[[str], bytes | None], state: SiteState) -> 
             return root
         newest = root
     if newest is None:
-        raise IntegrityError("the bundle carries no root", HINT)
+        raise TrustError("the bundle carries no root", HINT)
     fault = f"this site trusts {state.pins[0]}, which is none of its roots" if state.pins else "this site trusts no root yet"
     raise TrustError(
         f"{fault}; the newest root of the bundle is {newest.version} with fingerprint {newest.sha256}",
@@ -298,13 +299,17 @@ def _versions(snapshot: Role) -> dict[str, int]:
     return {name[: -len(".json")]: meta.object(name).number("version", 1) for name in meta.value if name.endswith(".json")}
 
 
-def _meta_role(documents: Callable[[str], bytes | None], meta: Fields, name: str, kind: str) -> Role:
-    """The role that ``meta`` names: digest and size, then format, then version."""
+def _meta_role(documents: Callable[[str], bytes | None], meta: Fields, name: str, kind: str, kept: bytes | None = None) -> Role:
+    """The role that ``meta`` names: digest and size, then format, then version.
+
+    ``kept`` is a copy that was verified here before; if it is the one that is named, it need not travel again.
+    """
     if MODEL.fullmatch(name) is None:
         raise IntegrityError(f"{name[:80]!r} is no name of a role", HINT)
     version = meta.number("version", 1)
     key = f"metadata/{version}.{name}.json"
-    data = _needed(documents, key)
+    again = kept is not None and meta.object("hashes").value == {"sha256": hashlib.sha256(kept).hexdigest()}
+    data = kept if again and kept is not None else _needed(documents, key)
     check_meta(data, meta)
     role = open_role(data, kind, key, ROLE_BYTES)
     if role.version != version:
