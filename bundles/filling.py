@@ -330,7 +330,7 @@ def _write_again(tape: _Tape, member: Member, origin: Origin) -> None:
             tape.write(block).result()
             if tape.at == mark[0] + member.size and digest.hexdigest() != _expected(member):
                 raise DigestMismatch(
-                    f"{member.key}: {digest.hexdigest()}, expected {_expected(member)}",
+                    f"{member.key}: {digest.name} {digest.hexdigest()}, expected {_expected(member)}",
                     hint="The source, or something on the way, alters bytes: try another source.",
                 )
 
