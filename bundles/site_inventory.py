@@ -7,6 +7,8 @@ next: ``bundles.zipped``
 
 from __future__ import annotations
 
+import io
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +36,9 @@ class InventoryExported(msgspec.Struct, frozen=True, kw_only=True):
     keyid: str
 
 
-def export_inventory(place: Path, to: Path, *, key: str = "", secrets: KeySecrets | None = None) -> InventoryExported:
+def export_inventory(
+    place: Path, to: Path, *, key: str = "", secrets: KeySecrets | None = None, dry: bool = False
+) -> InventoryExported:
     """Write what the site at ``place`` has to a new file, signed by ``key`` (a key URI) where one is given.
 
     Raises:
@@ -51,7 +55,7 @@ def export_inventory(place: Path, to: Path, *, key: str = "", secrets: KeySecret
     keyid, signature = sign_bytes(key, canonical_bytes(signed), secrets) if key else ("", "")
     signatures = [{"keyid": keyid, "sig": signature}] if key else []
     try:
-        with to.open("xb") as file:
+        with nullcontext(io.BytesIO()) if dry else to.open("xb") as file:
             file.write(encode_document({"signatures": signatures, "signed": signed}))
     except OSError as error:
         raise DiskError(f"{to} cannot be written: {error.strerror}", hint="Name a new file with --to.") from error

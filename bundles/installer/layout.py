@@ -3,7 +3,7 @@
     models/<release>/  wheels/<release>/  web/<name>        what people use
     generations/<n>/<model>  current                        which releases are live, together
     state/trust/  state/installed/  state/receipts/  state/staging/  state/lock
-    bin/install.pyz                                         the checked installer
+    bin/install.pyz  bin/wheels/                            the checked installer, and the checked wheel it used
     parts/…  metadata/…  targets/…                          only with --keep-parts
 
 next: ``folders``
@@ -19,6 +19,7 @@ STAGING = "state/staging"
 INSTALLED = "state/installed"
 RECEIPTS = "state/receipts"
 PROGRESS = "state/staging/progress.json"
+BIN = "bin"
 INSTALLER = "bin/install.pyz"
 
 
@@ -50,6 +51,11 @@ def receipt_file(number: int, bundle: str) -> str:
 def staging(manifest_sha256: str) -> str:
     """Where the files of a release grow until all of them are safe."""
     return f"{STAGING}/{manifest_sha256}"
+
+
+def kept_wheel(name: str) -> str:
+    """A wheel that the site keeps, for media that come without one."""
+    return f"{BIN}/wheels/{name}"
 
 
 def part_file(blake3: str) -> str:

@@ -24,7 +24,7 @@ from bundles.installer.copying import copy_from_bases
 from bundles.installer.faults import IntegrityError, UsageError
 from bundles.installer.folders import Folder
 from bundles.installer.landing import Landing
-from bundles.installer.layout import INSTALLER, LOCK, PROGRESS, STAGING, part_file, receipt_file, web_link
+from bundles.installer.layout import BIN, INSTALLER, LOCK, PROGRESS, STAGING, kept_wheel, part_file, receipt_file, web_link
 from bundles.installer.placing import Read, blocks_of, place_part
 from bundles.installer.preflight import Order, Ready, prepare
 from bundles.installer.progress import Progress
@@ -103,7 +103,8 @@ def install(
         if ready.work.framed and tools.decode is None:
             # A wheel is unpacked beside what it will write, if that is there; its folder is removed at once.
             scratch = site.shown(STAGING) if site and site.kind(STAGING) == "folder" else None
-            tools = dataclasses.replace(tools, decoder=find_decoder(order.sources, order.zstd, scratch))
+            folders = [*order.sources, *([site.shown(BIN)] if site else [])]
+            tools = dataclasses.replace(tools, decoder=find_decoder(folders, order.zstd, scratch))
         found.decoder = tools.decoder.name if tools.decoder else ""
         if dry and found.missing and ready.medium.faults:
             raise ready.medium.faults[0]
@@ -175,6 +176,10 @@ class _Run:
         self.step("trust")
         self.ready.state.site = self.site
         self.ready.state.save()
+        wheel = self.tools.decoder.wheel if self.tools.decoder else None
+        if wheel and not self.site.kind(kept_wheel(wheel[0])):
+            # The next medium may come without one.
+            self.site.write(kept_wheel(wheel[0]), wheel[1])
         try:
             self._make_room()
             self._place()

@@ -43,10 +43,11 @@ Frame = tuple[memoryview, int]
 
 @dataclass(frozen=True)
 class Decoder:
-    """Decodes frames one after the other; ``name`` says with what."""
+    """Decodes frames one after the other; ``name`` says with what, ``wheel`` are name and bytes of the wheel it came from."""
 
     name: str
     decode: Callable[[Iterable[Frame]], Iterator[bytes]]
+    wheel: tuple[str, bytes] | None = None
 
 
 def find_decoder(folders: Sequence[str], kind: str, scratch: str | None) -> Decoder:
@@ -109,7 +110,7 @@ def _of_wheel(folders: Sequence[str], scratch: str | None) -> Decoder | str:
             except ImportError as error:
                 fault = f"{path} cannot be loaded ({error})"
                 continue
-            return Decoder(f"zstandard {zstandard.__version__}", partial(_by_zstandard, zstandard))
+            return Decoder(f"zstandard {zstandard.__version__}", partial(_by_zstandard, zstandard), (name, data))
     return fault
 
 
