@@ -266,10 +266,12 @@ def contenders(world: World, memory: dict[str, float]) -> dict[str, dict[str, Ca
         return run
 
     def publish() -> float:
-        world.clear("store2", "built", "shelf")
+        # A person of another home: another tree at the same place would be taken for a forged one.
+        world.clear("store2", "built", "shelf", "home2")
+        homes = {f"XDG_{kind}_HOME": str(world.folder / "home2" / kind) for kind in ("CACHE", "STATE", "DATA")}
         done = subprocess.run(
             [sys.executable, __file__, "--here", "publish", "--folder", str(world.folder)],
-            env=world.environment,
+            env=world.environment | homes,
             cwd=world.folder,
             check=True,
             stdout=subprocess.PIPE,

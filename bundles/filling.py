@@ -158,7 +158,7 @@ class _Tape:
         while written < len(block):
             written += os.pwrite(self.fd, block[written:], self.at + written)
         self.at += len(block)
-        if _SYNC_RANGE is not None and self.at - self._begun >= 4 * PIECE_BYTES:
+        if _SYNC_RANGE is not None and self.at - self._begun >= PIECE_BYTES:
             # Only a hint, so that fsync has little left to wait for: what fails here fails there, where it is told.
             _SYNC_RANGE(self.fd, ctypes.c_int64(self._begun), ctypes.c_int64(self.at - self._begun), ctypes.c_uint(_SYNC_WRITE))
             self._begun = self.at

@@ -20,7 +20,7 @@ from bundles.ustar import BLOCK, TRAILER, filled, header_for
 from pipeline.layout import part_name
 from pipeline.workers import in_order, threads
 
-READ_BYTES = 1 << 20
+READ_BYTES = 512 << 10
 # Two cores of a peer's machine hash faster than most media read; more readers only make a disk seek.
 THREADS = 2
 _MEMORY = threading.local()

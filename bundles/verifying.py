@@ -9,6 +9,7 @@ next: ``bundles.repairing``
 from __future__ import annotations
 
 import hashlib
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
@@ -36,6 +37,7 @@ from pipeline.trust.view import View
 
 STEP = "bundle-verify"
 NAMED = 20
+_MEMORY = "/dev/shm"  # noqa: S108 (a folder of random name is made in it)
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,7 +183,9 @@ def _check_signed(medium: Medium, fingerprint: str, listen: Listener) -> None:
             f"no root of this bundle has the fingerprint {fingerprint}; its newest root is {newest[0]} with {newest[1]}",
             hint="Ask the sender by another way which of the two is theirs. Install nothing until then.",
         )
-    with TemporaryDirectory(prefix="modelport-verify-") as folder:
+    # In memory where the system has a folder there: what is trusted for this one look need not survive a power cut.
+    memory = _MEMORY if os.access(_MEMORY, os.W_OK) else None
+    with TemporaryDirectory(prefix="modelport-verify-", dir=memory) as folder:
         state = TrustState(Path(folder))
         state.pin(fingerprint or _oldest(reader))
         view = read_view(reader, state, now=lambda: datetime.now(UTC), offline=True)
