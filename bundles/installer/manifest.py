@@ -22,12 +22,14 @@ from bundles.installer.names import (
     is_version,
     split_release,
 )
+from bundles.installer.ranges import is_range
 from bundles.installer.strictjson import HINT, Fields, is_hex64, read_json
 
 MANIFEST_BYTES = 64 << 20
 MOST_CHUNKS = 1 << 20
 MOST_FILES = 10**5
 MOST_PARTS = 10**5
+MOST_BASES = 8
 PART_BYTES = 256 << 20
 WEB_PART_BYTES = 16 << 20
 CHUNK_BYTES = 4 << 20
@@ -119,9 +121,8 @@ def open_manifest(data: bytes, sha256: str, what: str) -> Manifest:
     kind, profile = fields.text("kind"), fields.text("profile")
     if not is_version(version) or kind not in {"model", "web", "wheels"} or profile not in {"default", "raw", "web"}:
         raise IntegrityError(f"{what}: version {version[:70]!r}, kind {kind!r} or profile {profile!r} is unknown", NEWER)
-    for base in fields.objects("bases"):
-        split_release(base.text("release"))
-        base.digest("manifest_sha256")
+    _check_bases(fields, f"{model}-v{version}", what)
+    fields.text("encoder")
     found = Manifest(
         f"{model}-v{version}",
         model,
@@ -129,13 +130,32 @@ def open_manifest(data: bytes, sha256: str, what: str) -> Manifest:
         kind,
         profile,
         fields.number("part_size", 1, PART_BYTES),
-        tuple((check_model(one.text("model")), one.text("version")) for one in fields.objects("dependencies")),
+        tuple(_dependencies(fields, what)),
         tuple(_parts(fields, what, WEB_PART_BYTES if profile == "web" else PART_BYTES)),
         tuple(_files(fields, what, WEB_PATH_BYTES if kind == "web" else PATH_BYTES)),
         sha256,
     )
     _check_whole(found, what)
     return found
+
+
+def _check_bases(fields: Fields, release: str, what: str) -> None:
+    bases = fields.objects("bases")
+    _capped(len(bases), MOST_BASES, f"{what}: bases")
+    for base in bases:
+        base.digest("manifest_sha256")
+        if "-v".join(split_release(base.text("release"))) == release:
+            raise IntegrityError(f"{what} names itself as its base", HINT)
+
+
+def _dependencies(fields: Fields, what: str) -> Iterator[tuple[str, str]]:
+    before = ""
+    for one in fields.objects("dependencies"):
+        model, wanted = check_model(one.text("model")), one.text("version")
+        if model <= before or not is_range(wanted):
+            raise IntegrityError(f"{what}: dependencies are not sorted, or {wanted[:80]!r} is no range", HINT)
+        before = model
+        yield model, wanted
 
 
 def _parts(fields: Fields, what: str, most: int) -> Iterator[Part]:
@@ -206,6 +226,23 @@ def _check_whole(manifest: Manifest, what: str) -> None:
             raise IntegrityError(f"{what}: two chunks overlap in part {index} at {offset}", HINT)
         part, end = index, offset + chunk.stored
     check_together((file.path for file in manifest.files), what)
+    if manifest.profile != "default":
+        _check_whole_parts(manifest, what)
+
+
+def _check_whole_parts(manifest: Manifest, what: str) -> None:
+    """Profiles raw and web: a file is the concatenation of whole parts, as they are."""
+    for file in manifest.files:
+        part, at = 0, 0
+        for chunk in file.chunks:
+            part = chunk.part if at == 0 else part
+            if (chunk.part, chunk.offset, chunk.encoding) != (part, at, "raw"):
+                break
+            at = (at + chunk.stored) % manifest.parts[part].size
+        else:
+            if at == 0:
+                continue
+        raise IntegrityError(f"{what}: {file.path!r} is not made of whole parts, as profile {manifest.profile} demands", HINT)
 
 
 def _capped(count: int, most: int, what: str) -> None:

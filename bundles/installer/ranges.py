@@ -42,7 +42,21 @@ def serves(version: str, wanted: str) -> bool:
         ValueError: the range is none.
     """
     order = order_of(version)
-    return any(all(_holds(order, *bound) for bound in _bounds(group.strip())) for group in wanted.split("||"))
+    for group in wanted.split("||"):
+        bounds = _bounds(group.strip())
+        # The publisher's tools read a bound such as >=1.0.0-rc.1 also as >=1.0.0.
+        released = [(sign, _order(*bound[:3], "")) for sign, bound in bounds]
+        if any(all(_holds(order, *bound) for bound in either) for either in (bounds, released)):
+            return True
+    return False
+
+
+def is_range(wanted: str) -> bool:
+    """Tell whether ``wanted`` is a range of at most 200 characters."""
+    try:
+        return len(wanted) <= 200 and all(_bounds(group.strip()) is not None for group in wanted.split("||"))
+    except ValueError:
+        return False
 
 
 def _bounds(group: str) -> list[tuple[str, Order]]:
