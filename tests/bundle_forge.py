@@ -6,21 +6,23 @@ from pathlib import Path
 
 import msgspec
 
-from bundles.index import INDEX, bundle_of
+from bundles.index import INDEX, Member, bundle_of
 from bundles.ustar import TRAILER, filled, header_for
+from pipeline.digest import sha256_of
 from tests.bundle_world import volume
 
 
-def forge(path: Path, folder: Path, *, drop_part: bool = False, **changes) -> Path:
-    """Write volume 1 of one volume anew with a right index of another plan: fields of the plan ``changes``."""
+def forge(path: Path, folder: Path, *, drop_part: bool = False, bodies: dict[str, bytes] | None = None) -> Path:
+    """Write a volume anew as the only one of a bundle, with a right index: of fewer parts, or of other documents."""
     found = volume(path)
     data = path.read_bytes()
-    bodies = {member.key: data[at : at + member.size] for member, at in found.layout.members}
+    held = {member.key: data[at : at + member.size] for member, at in found.layout.members} | (bodies or {})
     parts = found.bundle.plan.volumes[found.layout.number - 1]
-    plan = msgspec.structs.replace(found.bundle.plan, **{"volumes": (parts[: -1 if drop_part else None],), **changes})
+    documents = tuple(Member(one.key, len(held[one.key]), sha256_of(held[one.key])) for one in found.bundle.plan.documents)
+    plan = msgspec.structs.replace(found.bundle.plan, documents=documents, volumes=(parts[: -1 if drop_part else None],))
     folder.mkdir(parents=True, exist_ok=True)
     target = folder / path.name
-    write_volume(target, plan, bodies)
+    write_volume(target, plan, held)
     return target
 
 
