@@ -21,7 +21,7 @@ from bundles.filling import sync_folder, volume_error
 from bundles.medium import PARTIAL, Medium, Volume, open_medium, open_volume, opened
 from bundles.parity import parity_files, repair_volume
 from bundles.reader import BundleReader
-from bundles.salvage import Stretch, salvage, stretches
+from bundles.salvage import Stretch, mend_volume, stretches
 from bundles.verifying import damages
 from pipeline.errors import InvalidDocument, UsageError, VerifyFailed
 from pipeline.events import Listener, StepFinished, StepStarted, Warned
@@ -138,7 +138,7 @@ def _repair(target: Path, medium: Medium, number: int, spares: Sequence[Path], k
     try:
         with ExitStack() as stack:
             fds = [stack.enter_context(opened(spare))[0] for spare in spares]
-            left = salvage(fd, bundle, layout, fds, known)
+            left = mend_volume(fd, bundle, layout, fds, known)
         os.fsync(fd)
     except OSError as error:
         raise volume_error(error, path, layout.size) from error
