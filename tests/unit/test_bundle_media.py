@@ -3,10 +3,12 @@
 import os
 import random
 import shutil
+import subprocess
 
 import pytest
 
 from bundles.medium import open_medium
+from bundles.parity import find_program
 from bundles.repairing import repair_bundle
 from bundles.verifying import verify_bundle
 from pipeline.errors import InvalidDocument, NotPinned, ObjectMissing, SourceLied, UsageError, VerifyFailed
@@ -192,6 +194,24 @@ def test_parity_makes_a_damaged_volume_whole(copy, built):
     done = repair(copy)
     assert [(one.volume, one.parity) for one in done.repaired] == [(2, True)]
     assert contents_of(copy) == contents_of(built)
+
+
+def test_stock_par2_repairs_a_volume(copy, built):
+    """As the README tells a person who has nothing of ours."""
+    path = volumes_in(copy)[1]
+    flip(path, member_at(path, "parts/")[0] + 5)
+    done = subprocess.run([find_program(), "repair", f"{path.name}.par2"], cwd=copy, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+    assert path.read_bytes() == (built / path.name).read_bytes()
+
+
+def test_without_par2_parity_is_refused_and_says_how_to_get_it(tree, tmp_path, monkeypatch):
+    monkeypatch.setattr("bundles.parity.find_spec", lambda _: None)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(UsageError, match="par2") as refused:
+        builder_of(tree).build(tmp_path / "out", "plain-v1.0.0", parity=10)
+    assert "modelport[parity]" in refused.value.hint
+    assert not (tmp_path / "out").exists()
 
 
 def test_parity_makes_a_damaged_index_whole(copy, built):
