@@ -64,10 +64,16 @@ def make_weights(folder: Path, *, small: bool) -> None:
         shutil.copytree(out / "bf16", out / "checkpoint-b")
     second = folder / "weights-v1.1.0"
     shutil.copytree(out, second)
-    # The first tensors of the base up to the share, and a header that grew.
-    count = int(sum(path.stat().st_size for path in out.rglob("*.safetensors")) * CHANGED) // 4
-    again = tensors.copy()
-    again[:count] *= np.float32(1.01)
+    # Whole tensors of the base up to the share, as a fine-tune of some layers changes them, and a header that grew.
+    budget = int(sum(path.stat().st_size for path in out.rglob("*.safetensors")) * CHANGED)
+    again, at = tensors.copy(), 0
+    for shape in head.values():
+        count = int(np.prod(shape, dtype=np.int64))
+        # The embedding alone is larger than the share.
+        if count * 4 <= min(budget, 8 << 20):
+            again[at : at + count] *= np.float32(1.01)
+            budget -= count * 4
+        at += count
     write_safetensors(second / "base" / "model.safetensors", head, again, "F32", note="x" * 200)
 
 

@@ -13,6 +13,7 @@ import errno
 import fcntl
 import hashlib
 import os
+import stat
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -28,7 +29,7 @@ from bundles.index import INDEX, Bundle, Layout, Member, Placed, gap_after
 from bundles.medium import PARTIAL
 from bundles.ustar import TRAILER, filled, header_for
 from pipeline.digest import Sha256
-from pipeline.errors import ConflictError, DigestMismatch, DiskError, ModelportError
+from pipeline.errors import ConflictError, DigestMismatch, DiskError, ModelportError, UsageError
 from pipeline.layout import part_name
 from pipeline.retry import Retry
 from pipeline.steps.folders import disk_error
@@ -113,6 +114,8 @@ def volume_error(error: OSError, path: Path, size: int) -> ModelportError:
             f"{path}: the file system takes no file of {size} bytes",
             hint="Build with a smaller --volume-size; for FAT32: --volume-size usb-fat32",
         )
+    if error.errno == errno.ELOOP:
+        return UsageError(f"{path} is a link, which is not followed", hint="Remove it, or choose another folder with --to.")
     if error.errno == errno.EROFS:
         return DiskError(f"{path}: {error.strerror}", hint="Switch the medium's write protection off, or choose another --to.")
     if error.errno in {errno.EIO, errno.ENODEV, errno.ENXIO}:
@@ -188,8 +191,13 @@ class _Tape:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[int]:
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o644)
     try:
+        found = os.fstat(fd)
+        if not stat.S_ISREG(found.st_mode) or found.st_nlink != 1:
+            raise UsageError(
+                f"{path} is in the way: it is no file of its own", hint="Remove it, or choose another folder with --to."
+            )
         yield fd
     finally:
         os.close(fd)

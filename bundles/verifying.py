@@ -21,7 +21,7 @@ from tempfile import TemporaryDirectory
 import msgspec
 
 from bundles.hashing import frame_fault, member_fault, member_faults
-from bundles.index import Layout, Placed
+from bundles.index import Layout, Placed, Plan
 from bundles.medium import Medium, Volume, medium_error, open_medium, opened
 from bundles.reader import BundleReader
 from bundles.side_files import SUMS, read_sums
@@ -223,7 +223,23 @@ def _plan_fault(medium: Medium, view: View) -> str:
     for key, facts in held.items():
         if known.get(key) != facts:
             return f"{key} is no part of its releases, or has another size or digest there"
-    lacking = [key for key in known if key not in held]
-    if lacking and not plan.bases:
-        return f"{lacking[0]} is in no volume (and {len(lacking) - 1} more)"
+    return _lack_fault(plan, view, {key for key in known if key not in held})
+
+
+def _lack_fault(plan: Plan, view: View, lacking: set[str]) -> str:
+    """What is left out must be had from the bases, chunk by chunk."""
+    if not lacking:
+        return ""
+    there = {
+        bytes.fromhex(chunk.blake3)
+        for base in plan.bases
+        for file in view.manifest(Release.parse(base.release)).files
+        for chunk in file.chunks
+    }
+    for one in plan.releases:
+        manifest = view.manifest(Release.parse(one.release))
+        for chunk in (chunk for file in manifest.files for chunk in file.chunks):
+            key = part_key(manifest.parts[chunk.part].blake3)
+            if key in lacking and bytes.fromhex(chunk.blake3) not in there:
+                return f"{key} is in no volume, and no base has what {one.release} takes from it"
     return ""

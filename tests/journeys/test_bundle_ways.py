@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 from datetime import UTC, datetime
 
@@ -9,12 +10,14 @@ import pytest
 
 from bundles.reader import BundleReader
 from bundles.verifying import verify_bundle
-from pipeline.errors import DiskError, MetadataExpired, StoreUnavailable
+from pipeline.errors import DiskError, MetadataExpired, RollbackRefused, StoreUnavailable
+from pipeline.fetch import FetchOrder, fetch_release
+from pipeline.plan.wants import read_want
 from pipeline.sources.http import HttpReader
 from pipeline.sources.objects import StoreReader
 from pipeline.trust.reading import read_view
 from pipeline.trust.state import TrustState
-from tests.bundle_world import Builder, begin_tree, builder_of, contents_of, volumes_in
+from tests.bundle_world import Builder, begin_tree, builder_of, contents_of, flip, volumes_in
 from tests.fetch_world import Reader, contents
 from tests.makers.releases import lay_files
 from tests.publish_world import Site, lay_out, memory_shelf, s3_shelf
@@ -141,3 +144,37 @@ def test_an_old_medium_is_read_with_a_warning_and_a_web_server_so_old_is_refused
         else:
             with pytest.raises(MetadataExpired):
                 read_view(reader, state, now=later)
+
+
+def test_an_older_medium_is_read_after_a_newer_one(tmp_path):
+    """Media out of order: what was seen of another model does not count, what was seen of this one does."""
+    tree = begin_tree(tmp_path / "tree", tensor_bytes=8 << 10)
+    builder_of(tree).build(tmp_path / "old", "bert@stable")
+    tree.lay_out("plain-v2.0.0", seed=9, tensor_bytes=8 << 10)
+    builder_of(tree).build(tmp_path / "newer", "plain-v2.0.0")
+    tree.lay_out("bert-v3.0.0", seed=4, tensor_bytes=8 << 10)
+    builder_of(tree).build(tmp_path / "newest", "bert-v3.0.0")
+    fetcher = tree.fetcher()
+
+    def fetch(medium, release):
+        fetcher.readers = [BundleReader(tmp_path / medium)]
+        supply = dataclasses.replace(fetcher.supply(), media=True)
+        return fetch_release(FetchOrder(read_want(release), fetcher.models), supply, fetcher.events.append)
+
+    fetch("newer", "plain-v2.0.0")
+    done = fetch("old", "bert-v2.0.0")
+    assert any("older" in warning for warning in done.warnings)
+    fetch("newest", "bert-v3.0.0")
+    with pytest.raises(RollbackRefused):
+        fetch("old", "bert-v1.0.0")
+
+
+def test_an_installed_folder_is_repaired_from_a_medium_chunk_by_chunk(tree):
+    fetcher = tree.fetcher(BundleReader(tree.folder / "built"))
+    fetcher.fetch("bert-v2.0.0")
+    folder = fetcher.models / "bert-v2.0.0"
+    flip(folder / "onnx" / "noise.bin", 100)
+    done = fetcher.verify(folder, repair=True)
+    assert done.repaired == ["onnx/noise.bin"]
+    assert 0 < done.bytes_fetched <= 64 << 10
+    assert contents(folder) == contents(tree.sources["bert-v2.0.0"])

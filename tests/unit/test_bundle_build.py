@@ -247,13 +247,26 @@ def test_a_file_of_somebody_elses_under_a_volumes_name_is_left_alone(builder, tm
     assert mine.read_bytes() == b"holiday pictures"
 
 
-def test_a_planted_link_is_not_followed(builder, tmp_path):
+@pytest.mark.parametrize("how", ["link", "hard link", "fifo"])
+@pytest.mark.parametrize(
+    "name", ["plain-v1.0.0.vol001.tar.partial", "plain-v1.0.0.vol001.tar", "README.txt.partial", "README.txt"]
+)
+def test_what_somebody_planted_is_not_written_through(builder, tmp_path, how, name):
     (tmp_path / "out").mkdir()
-    target = tmp_path / "precious"
+    target, planted = tmp_path / "precious", tmp_path / "out" / name
     target.write_bytes(b"precious")
-    (tmp_path / "out" / "plain-v1.0.0.vol001.tar.partial").symlink_to(target)
-    with pytest.raises(Exception, match="symbolic link"):
+    if how == "link":
+        planted.symlink_to(target)
+    elif how == "hard link":
+        planted.hardlink_to(target)
+    else:
+        os.mkfifo(planted)
+    if name.startswith("README"):
         builder.build(tmp_path / "out", "plain-v1.0.0")
+        assert (tmp_path / "out" / "README.txt").read_text().startswith("This is plain-v1.0.0")
+    else:
+        with pytest.raises((UsageError, OtherContent)):
+            builder.build(tmp_path / "out", "plain-v1.0.0")
     assert target.read_bytes() == b"precious"
 
 
