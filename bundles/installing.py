@@ -20,16 +20,18 @@ from typing import Any
 import msgspec
 
 from bundles.installer import faults
+from bundles.installer.layout import kept_manifest
 from bundles.installer.preflight import Order
 from bundles.installer.tools import Tools
 from bundles.installer.tufrules import verify_ed25519
-from bundles.installer.walk import install
+from bundles.installer.walk import Done, install
 from bundles.zipped import installer_bytes, installer_sha256
-from pipeline.digest import blake3_of
+from pipeline.digest import Sha256, blake3_of
 from pipeline.encoding import ENCODER, decode_into
 from pipeline.errors import DiskError, IntegrityError, ModelportError, TrustError, UsageError
 from pipeline.events import Listener, Progress, StepFinished, StepStarted, Warned, one_at_a_time
 from pipeline.manifest import CHUNK_BYTES, ENCODINGS
+from pipeline.sources.installed import InstallRecord, Installs
 
 STEP = "install"
 _FAMILIES: dict[type[faults.ModelportError], type[ModelportError]] = {
@@ -75,9 +77,16 @@ class BundleInstalled(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def install_bundle(
-    order: Order, listen: Listener, *, dry: bool = False, step: Callable[[str], None] = lambda _: None
+    order: Order,
+    listen: Listener,
+    *,
+    installs: Installs | None = None,
+    dry: bool = False,
+    step: Callable[[str], None] = lambda _: None,
 ) -> BundleInstalled:
     """Install a bundle, as far as the volumes at hand go. ``step`` is called before each step of the installer.
+
+    What was installed is recorded in ``installs``, so that ``verify --folder`` needs neither source nor medium.
 
     Raises:
         UsageError: the wrong base, an open dependency, a site in use.
@@ -98,10 +107,25 @@ def install_bundle(
             facts={"installer": f"bundle.install {installer_sha256()}", "encoder": ENCODER},
             dry=dry,
         )
+    if installs is not None and done.generation:
+        _record(installs, done)
     for warning in done.warnings:
         heard(Warned("install", warning))
     heard(StepFinished(STEP, len(done.releases), done.bytes_written, monotonic() - began))
     return msgspec.convert(dataclasses.asdict(done), BundleInstalled)
+
+
+def _record(installs: Installs, done: Done) -> None:
+    for one in done.releases:
+        place, sha256 = Path(done.site).resolve(), one["manifest_sha256"]
+        record = InstallRecord(
+            folder=str(place / one["folder"]),
+            release=one["release"],
+            manifest_sha256=Sha256(sha256),
+            source=f"bundle {done.bundle}",
+        )
+        installs.intend(record, (place / kept_manifest(sha256)).read_bytes())
+        installs.confirm(place / one["folder"])
 
 
 def order_for(sources: tuple[Path, ...], site: Path, fingerprint: str = "") -> Order:

@@ -9,7 +9,7 @@ nothing that can open a connection. To read it whole (docs/guides/installer.md s
 * ``volumes``: what a medium holds; nothing in it is believed.
 * ``tufrules``, ``sitestate``, ``judging``: what is signed by those whom this site trusts.
 * ``frames``, ``wheel_pins``, ``zstds``, ``tools``: from stored to plain bytes.
-* ``folders``, ``landing``, ``wanted``, ``placing``: from plain bytes to files that are safe on the disk.
-* ``layout``, ``generations``, ``views``, ``tree``, ``receipts``: how a site is laid out, switched and accounted for.
-* ``walk``, ``program``: the steps in their order, and the command line.
+* ``folders``, ``landing``, ``wanted``, ``placing``, ``copying``, ``progress``: from plain bytes to files that are safe on the disk.
+* ``layout``, ``generations``, ``views``, ``tree``, ``receipts``, ``verifying``: how a site is laid out, switched and accounted for.
+* ``preflight``, ``walk``, ``program``: the steps in their order, and the command line.
 """

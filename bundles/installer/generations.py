@@ -11,9 +11,18 @@ from __future__ import annotations
 import re
 
 from bundles.installer.folders import Folder
-from bundles.installer.layout import CURRENT, GENERATIONS, INSTALLED, generation, installed_record, release_folder, web_link
+from bundles.installer.layout import (
+    CURRENT,
+    GENERATIONS,
+    INSTALLED,
+    generation,
+    installed_record,
+    kept_manifest,
+    release_folder,
+    web_link,
+)
 from bundles.installer.names import MODEL, split_release
-from bundles.installer.receipts import receipted_releases
+from bundles.installer.receipts import installed_releases, receipted_releases
 
 _CURRENT = re.compile(r"generations/([1-9][0-9]{0,8})")
 _LEADS = re.compile(r"\.\./\.\./((?:models|wheels)/[a-z0-9][a-z0-9._-]*)")
@@ -85,14 +94,17 @@ def prune(site: Folder, keep: int) -> list[str]:
         if number not in kept:
             site.remove(generation(number))
     removed = []
-    for record in site.names(INSTALLED):
-        release = record[: -len(".json")]
+    for release in [name[: -len(".json")] for name in site.names(INSTALLED) if name.endswith(".json")]:
         places = [release_folder(release, kind) for kind in KINDS]
         if not named.intersection(places):
             for place in places:
                 site.remove(place)
             site.remove(installed_record(release))
             removed.append(release)
+    wanted = {kept_manifest(sha256).rpartition("/")[2] for _, sha256 in installed_releases(site)}
+    for name in site.names(f"{INSTALLED}/manifests"):
+        if name not in wanted:
+            site.remove(f"{INSTALLED}/manifests/{name}")
     return removed
 
 

@@ -43,6 +43,11 @@ def installed_record(release: str) -> str:
     return f"{INSTALLED}/{release}.json"
 
 
+def kept_manifest(sha256: str) -> str:
+    """The manifest that something was installed by, to be verified without a medium."""
+    return f"{INSTALLED}/manifests/{sha256}.json"
+
+
 def receipt_file(number: int, bundle: str) -> str:
     """The receipt of a bundle that became part of generation ``number``."""
     return f"{RECEIPTS}/{number}.{bundle[:16]}.json"

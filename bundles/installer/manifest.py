@@ -89,6 +89,7 @@ class Manifest:
     parts: tuple[Part, ...]
     files: tuple[File, ...]
     sha256: str
+    data: bytes
 
     @property
     def size(self) -> int:
@@ -134,6 +135,7 @@ def open_manifest(data: bytes, sha256: str, what: str) -> Manifest:
         tuple(_parts(fields, what, WEB_PART_BYTES if profile == "web" else PART_BYTES)),
         tuple(_files(fields, what, WEB_PATH_BYTES if kind == "web" else PATH_BYTES)),
         sha256,
+        data,
     )
     _check_whole(found, what)
     return found

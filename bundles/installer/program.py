@@ -15,7 +15,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from bundles.installer.faults import DiskError, ModelportError, UsageError
+from bundles.installer.faults import DiskError, IntegrityError, ModelportError, UsageError
 from bundles.installer.folders import Folder
 from bundles.installer.layout import LOCK
 from bundles.installer.preflight import Order
@@ -23,11 +23,13 @@ from bundles.installer.receipts import inventory
 from bundles.installer.sitestate import load_state
 from bundles.installer.strictjson import write_json
 from bundles.installer.tools import Tools
+from bundles.installer.verifying import verify_site
 from bundles.installer.walk import Done, install
 from bundles.installer.zstds import KINDS
 
 SELF_BYTES = 16 << 20
 LEFT = 7
+SHOWN = 5
 INTERRUPTED = 130
 
 
@@ -37,6 +39,8 @@ def main(arguments: Sequence[str], *, own_path: str = "") -> int:
     try:
         if wishes.inventory:
             return _inventory(wishes.site, wishes.inventory)
+        if wishes.verify:
+            return _verify(wishes.site)
         if not wishes.source:
             raise UsageError("no medium is named", "Name the folder with the volumes: --from FOLDER")
         return _install(wishes, own_path)
@@ -99,11 +103,7 @@ def summary(done: Done) -> str:
 
 
 def _inventory(place: str, path: str) -> int:
-    if not os.path.isdir(place):
-        raise UsageError(f"{place} is no site", "Name the folder that was installed into: --site DIR")
-    site = Folder(place, make=False)
-    if not site.kind(LOCK):
-        raise UsageError(f"nothing was installed into {place}", "Name the folder that was installed into: --site DIR")
+    site = _site(place)
     data = write_json({"signatures": [], "signed": inventory(site, load_state(site))})
     try:
         with open(path, "xb") as file:
@@ -112,6 +112,28 @@ def _inventory(place: str, path: str) -> int:
         raise DiskError(f"{path} cannot be written: {error.strerror}", "Name a new file: --inventory FILE") from error
     _say(f"{path}: carry it to the publisher for: bundle.build --have {os.path.basename(path)}\n", sys.stdout)
     return 0
+
+
+def _verify(place: str) -> int:
+    site = _site(place)
+    found = verify_site(site)
+    for release, bad in found.items():
+        shown = f": {', '.join(bad[:SHOWN])}{' …' if len(bad) > SHOWN else ''}" if bad else ""
+        _say(f"{release} {'is damaged' if bad else 'is as it was signed'}{shown}\n", sys.stdout)
+    damaged = [release for release, bad in found.items() if bad]
+    if damaged:
+        raise IntegrityError(
+            f"{', '.join(damaged)} in {site.path} was altered since it was installed",
+            "Install it again from its medium: that rewrites the bad files only.",
+        )
+    return 0
+
+
+def _site(place: str) -> Folder:
+    site = Folder(place, make=False) if os.path.isdir(place) else None
+    if site is None or not site.kind(LOCK):
+        raise UsageError(f"nothing was installed into {place}", "Name the folder that was installed into: --site DIR")
+    return site
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -133,6 +155,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--keep-parts", action="store_true", help="keep the tree, too, so that this site can serve it to others")
     add("--keep", metavar="N", type=int, default=3, help="generations to keep (default 3)")
     add("--zstd", choices=KINDS, default="auto", help="which decoder to use (default auto: the first that is there)")
+    add("--verify", action="store_true", help="prove every installed file again, without a medium, and do nothing else")
     add("--inventory", metavar="FILE", default="", help="write what the site has to a new FILE, and do nothing else")
     add("--report", choices=("plain", "json"), default="plain", help="form of the result (default plain)")
     return parser

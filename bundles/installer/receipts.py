@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from bundles.installer.folders import Folder
-from bundles.installer.layout import INSTALLED, RECEIPTS, installed_record, receipt_file, release_folder
+from bundles.installer.layout import INSTALLED, RECEIPTS, installed_record, kept_manifest, receipt_file, release_folder
 from bundles.installer.manifest import Manifest
 from bundles.installer.sitestate import SiteState
 from bundles.installer.strictjson import Fields, read_json, write_json
@@ -32,6 +32,7 @@ def record_installed(site: Folder, manifest: Manifest) -> None:
         "kind": manifest.kind,
         "manifest_sha256": manifest.sha256,
     }
+    site.write(kept_manifest(manifest.sha256), manifest.data)
     site.write(installed_record(manifest.release), write_json(document))
 
 

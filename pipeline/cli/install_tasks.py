@@ -51,6 +51,7 @@ def install(
     from pipeline.cli.install_orders import install_order
     from pipeline.cli.install_summaries import install_summary
     from pipeline.errors import LeftInLedger
+    from pipeline.sources.installed import Installs
 
     order = install_order(
         from_,
@@ -62,7 +63,7 @@ def install(
         keep_parts=keep_parts,
         keep=keep,
     )
-    done = install_bundle(order, run.listen, dry=run.dry)
+    done = install_bundle(order, run.listen, installs=Installs(run.settings.places.state / "installed"), dry=run.dry)
     left = None
     if done.missing and not done.dry:
         numbers = ", ".join(map(str, done.missing))

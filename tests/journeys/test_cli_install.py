@@ -143,3 +143,24 @@ def test_both_programs_say_the_same_of_a_wrong_root(tree, modelport, tmp_path):
         assert (ran.returncode, said["error"]) == (other.code, other.error) == (4, other.error)
         assert tree.site.fingerprint in said["error"]
         assert not (tmp_path / "site").exists()
+
+
+def test_installed_folders_are_verified_offline_and_put_right_from_a_medium(tree, modelport, tmp_path):
+    media = pack(tree, "bert-v1.0.0").write(tmp_path / "usb")
+    modelport("bundle.install", "--from", media, "--site", "site", "--root-fingerprint", tree.site.fingerprint)
+    folder = tmp_path / "site" / "models" / "bert-v1.0.0"
+    modelport("verify", "--folder", folder, "--offline")
+    weights = bytearray((folder / "weights.safetensors").read_bytes())
+    weights[3 << 20] ^= 1
+    (folder / "weights.safetensors").write_bytes(weights)
+    found = modelport("verify", "--folder", folder, "--offline", ok=False)
+    assert (found.returncode, "weights.safetensors" in found.stderr) == (3, True)
+    alone = Column("install.pyz", tmp_path).run("--site", str(tmp_path / "site"), "--verify")
+    assert (alone.returncode, "bert-v1.0.0 is damaged: weights.safetensors" in alone.stdout) == (3, True)
+    modelport("trust.pin", "--source", media, "--fingerprint", tree.site.fingerprint)
+    done = modelport("verify", "--folder", folder, "--source", media, "--repair", "--report", "json")
+    told = json.loads(done.stdout)
+    assert told["repaired"] == ["weights.safetensors"]
+    assert 0 < told["bytes_fetched"] < 4 << 20
+    assert contents(folder) == contents(tree.sources["bert-v1.0.0"])
+    assert Column("install.pyz", tmp_path).run("--site", str(tmp_path / "site"), "--verify").returncode == 0
