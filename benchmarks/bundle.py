@@ -64,13 +64,12 @@ def make_weights(folder: Path, *, small: bool) -> None:
         shutil.copytree(out / "bf16", out / "checkpoint-b")
     second = folder / "weights-v1.1.0"
     shutil.copytree(out, second)
-    # Whole tensors of the base up to the share, as a fine-tune of some layers changes them, and a header that grew.
+    # Layers of the base, one after the other, up to the share, and a header that grew.
     budget = int(sum(path.stat().st_size for path in out.rglob("*.safetensors")) * CHANGED)
     again, at = tensors.copy(), 0
-    for shape in head.values():
+    for name, shape in head.items():
         count = int(np.prod(shape, dtype=np.int64))
-        # The embedding alone is larger than the share.
-        if count * 4 <= min(budget, 8 << 20):
+        if ".layer." in name and budget > 0:
             again[at : at + count] *= np.float32(1.01)
             budget -= count * 4
         at += count
