@@ -9,5 +9,6 @@ A guided tour of the building side, in the order of imports:
 * ``parity``, ``side_files``: PAR2 beside a volume; what stands beside volumes for the person at the site.
 * ``planning``, ``building``, ``verifying``, ``repairing``: the walks.
 
-``installer/`` is a program of its own that needs Python's standard library alone.
+``installer/`` is a program of its own that needs Python's standard library alone; ``zipped`` makes one file of it,
+``installing`` runs it here with faster tools, ``site_inventory`` says what a site has.
 """
