@@ -342,8 +342,8 @@ def sizes(world: World) -> list[str]:
     ]
 
 
-def main() -> None:
-    """Measure; print."""
+def main() -> int:
+    """Measure; print; 1 if a target was missed."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--folder", type=Path)
@@ -354,7 +354,7 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.here:
         HERE[arguments.here](arguments.folder)
-        return
+        return 0
     folder = Path(tempfile.mkdtemp(prefix="modelport-bench-", dir=arguments.folder))
     try:
         world = World(folder, small=arguments.small)
@@ -366,23 +366,24 @@ def main() -> None:
             for row in chosen:
                 for name, run in rows[row].items():
                     taken[row][name].append(run())
-        print(f"medians of {arguments.rounds}, load {os.getloadavg()[0]:.1f}")
+        lines = [f"medians of {arguments.rounds}, load {os.getloadavg()[0]:.1f}"]
         for row, tools in taken.items():
             ours = statistics.median(tools["ours"])
             for name, seconds in tools.items():
                 middle = statistics.median(seconds)
                 target = TARGETS.get((row, name))
                 said = "" if target is None else f"  target {target:g}" + ("" if middle / ours >= target else " MISSED")
-                print(f"{row:20} {name:34} {middle:7.3f} s {middle / ours:6.2f}{said}")
+                lines.append(f"{row:20} {name:34} {middle:7.3f} s {middle / ours:6.2f}{said}")
         for what, mib in memory.items():
-            print(f"memory {what:13} {mib:.0f} MiB, at most {MEMORY_MIB}" + ("" if mib <= MEMORY_MIB else " MISSED"))
-        for line in [] if arguments.only else sizes(world):
-            print(line)
+            lines.append(f"memory {what:13} {mib:.0f} MiB, at most {MEMORY_MIB}" + ("" if mib <= MEMORY_MIB else " MISSED"))
+        lines += [] if arguments.only else sizes(world)
+        print("\n".join(lines))
         if arguments.json:
             arguments.json.write_text(json.dumps(taken))
+        return int(any("MISSED" in line for line in lines))
     finally:
         shutil.rmtree(folder)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
