@@ -8,6 +8,7 @@ next: ``bundle_summaries``
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from bundles.wheels import choose_wheels, download_wheels, find_wheels
 from bundles.zipped import installer_bytes
 from pipeline.digest import is_hex64
 from pipeline.errors import SettingsError, UsageError
-from pipeline.events import Listener, Warned
+from pipeline.events import Listener, StepFinished, StepStarted, Warned
 from pipeline.plan.wants import read_want
 from pipeline.release import Release
 from pipeline.setting_keys import nearest, parse_size
@@ -91,8 +92,11 @@ def beside_for(
         if not planned.selected.needs_codec:
             return Beside(installer_bytes(), {})
         folder = Path(wheels) if wheels else cache / "wheels"
+        listen(StepStarted("wheels", len(chosen)))
+        begun = time.monotonic()
         why = "" if wheels else download_wheels(chosen, folder)
         found = find_wheels(chosen, folder)
+        listen(StepFinished("wheels", len(found), sum(path.stat().st_size for path in found.values()), time.monotonic() - begun))
         lacking = len(chosen) - len(found)
         if lacking:
             listen(
