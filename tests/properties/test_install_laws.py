@@ -52,7 +52,7 @@ def damaged(data: bytes, chance: random.Random) -> bytes:
     return b"\0" * chance.choice([0, 511, 512, 1024]) + data[: chance.choice([0, len(data)])]
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
 @given(seed=st.integers(0, 2**40), column=st.sampled_from(COLUMNS))
 def test_no_damage_ends_in_a_wrong_file_or_an_error_that_is_not_ours(world, seed, column):
     folder, tree, packed = world
@@ -80,7 +80,7 @@ def test_no_damage_ends_in_a_wrong_file_or_an_error_that_is_not_ours(world, seed
     assert contents(site / "models" / "bert-v1.0.0") == contents(tree.sources["bert-v1.0.0"])
 
 
-@settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=10, deadline=None, suppress_health_check=list(HealthCheck))
 @given(seed=st.integers(0, 2**40))
 def test_any_order_of_volumes_by_any_installer_ends_in_the_same_release(world, seed):
     folder, tree, _ = world
