@@ -3,7 +3,7 @@
 Takes a plan, the number of a volume and an origin of bytes; gives what an earlier run had written of it. That is
 hashed, and the first member that is not right is where this one goes on.
 
-next: ``bundles.parity``
+next: ``bundles.readback``
 """
 
 from __future__ import annotations

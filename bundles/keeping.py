@@ -3,7 +3,7 @@
 Takes a recipe and a place with keys, gives the snapshot that holds the pins. A bundle can then be written again, and a
 differential on it be built, until they end.
 
-next: ``bundles.verifying``
+next: ``bundles.building``
 """
 
 from __future__ import annotations

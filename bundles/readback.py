@@ -2,7 +2,7 @@
 
 Takes the path of a volume that is synced, gives its sha256 and what is wrong with it.
 
-next: ``bundles.beside``
+next: ``bundles.side_files``
 """
 
 from __future__ import annotations
