@@ -29,7 +29,6 @@ from pipeline.settings import Settings
 from pipeline.wire import DOCUMENT_BYTES
 
 DEFAULT_MEDIUM = "usb-fat32"
-_DAYS = {"d": 1, "w": 7, "m": 30, "y": 365}
 
 
 def bundle_order(
@@ -109,22 +108,6 @@ def beside_for(
         return Beside(installer_bytes(), found)
 
     return make
-
-
-def keep_days(text: str) -> int:
-    """How long --keep-for keeps, in days; 0 for not at all.
-
-    Raises:
-        UsageError: not such as 90d or 1y.
-    """
-    if not text:
-        return 0
-    match = re.fullmatch(r"([1-9][0-9]{0,3})([dwmy])", text)
-    if match is None:
-        raise UsageError(
-            f"--keep-for {text} is not a time, expected a number and d, w, m or y", hint="Write it as --keep-for 1y."
-        )
-    return int(match[1]) * _DAYS[match[2]]
 
 
 def check_fingerprint_flag(text: str) -> str:
