@@ -8,12 +8,9 @@ next: ``cli``
 
 from __future__ import annotations
 
-import atexit
 import os
 import pwd
-import shutil
 import socket
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
@@ -22,15 +19,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
-from pipeline.digest import sha256_of
 from pipeline.errors import SettingsError
 from pipeline.events import Listener, ignore
 from pipeline.ports import Cdn, ObjectStore, TreeReader
 from pipeline.providers import PROVIDERS, Credentials
 from pipeline.setting_keys import KEYS, nearest
 from pipeline.settings import Settings
+from pipeline.state_folders import place_id, set_aside, trust_home
 
 if TYPE_CHECKING:
+    from bundles.reader import BundleReader
     from pipeline.place import Place
     from pipeline.sources.auth import Auth
     from pipeline.steps.edge_proof import Front
@@ -87,7 +85,8 @@ def open_place(
     from pipeline.trust.state import TrustState
 
     opened = open_store(settings, dry=dry, listen=listen)
-    state = settings.places.state / "trust" / place_id(opened.store.url, settings.endpoint)
+    medium = open_bundle(folder) if (folder := store_folder(settings)) else None
+    state = trust_home(settings.places.state, medium.publisher if medium else opened.store.url, settings.endpoint)
     home = settings.places.data / "keys"
     if dry:
         state, home = set_aside(state, home)
@@ -103,19 +102,36 @@ def open_place(
         cache=settings.places.cache,
         by=whoami(),
         bytes_sent=opened.bytes_sent,
+        media=medium is not None,
         # A dry run calls nobody: not even a proof of names that it did not write.
         delivery=Delivery(() if dry else open_fronts(settings)),
     )
 
 
+def open_source_place(settings: Settings, *, listen: Listener = ignore) -> Place:
+    """Open the first source of the settings as a place to look at: a bundle, a directory or a bucket.
+
+    Raises:
+        SettingsError: it is a web server, which cannot be listed.
+    """
+    url = settings.source[0]["url"]
+    if scheme_of(url) in {"http", "https"}:
+        raise SettingsError(
+            f"--source {url}: this looks into stores and bundles, not into web servers",
+            hint="invoke fetch takes a release from there and proves it; invoke doctor says what is there.",
+        )
+    return open_place(replace(settings, store=url, origins={**settings.origins, "store": "--source"}), listen=listen)
+
+
 def open_supply(settings: Settings, *, offline: bool = False, listen: Listener = ignore) -> Supply:
     """Open the sources of the settings, or the store where none is named, with what is trusted there and the cache.
 
-    Several sources serve one tree: what is trusted is kept under the first one's address.
+    Several sources serve one tree: what is trusted is kept under the first one's address, or a bundle's publisher.
 
     Raises:
         SettingsError: a source with an unknown scheme, or credentials that are not there.
     """
+    from bundles.reader import BundleReader
     from pipeline.sources.cachefolder import CacheFolder
     from pipeline.sources.installed import Installs
     from pipeline.sources.mirrors import Mirrors
@@ -124,14 +140,23 @@ def open_supply(settings: Settings, *, offline: bool = False, listen: Listener =
 
     named = settings.source or ({"url": settings.store},)
     readers = [open_reader(settings, one) for one in named]
-    first = readers[0].url
-    endpoint = "" if first.startswith("http") else settings.endpoint
+    media = {isinstance(reader, BundleReader) for reader in readers}
+    if len(media) > 1:
+        raise SettingsError(
+            "--source names bundles and other sources", hint="Fetch from media alone, or from sources that are up to date alone."
+        )
+    first = readers[0]
     return Supply(
         sources=None if offline else Mirrors(readers, listen=listen),
-        state=TrustState(settings.places.state / "trust" / place_id(first, endpoint)),
+        state=TrustState(
+            trust_home(
+                settings.places.state, first.publisher if isinstance(first, BundleReader) else first.url, settings.endpoint
+            )
+        ),
         cache=CacheFolder(settings.places.cache / "fetch", settings.cache_limit),
         installs=Installs(settings.places.state / "installed"),
         channel=named[0].get("channel", "stable"),
+        media=media == {True},
     )
 
 
@@ -259,31 +284,20 @@ def open_reader(settings: Settings, source: Mapping[str, Any]) -> TreeReader:
     if scheme in {"", "file"}:
         from pipeline.sources.objects import FolderReader
 
-        return FolderReader(_path_of(url, where) if scheme else Path(url))
+        folder = _path_of(url, where) if scheme else Path(url)
+        return open_bundle(folder) or FolderReader(folder)
     from pipeline.sources.objects import StoreReader
     from pipeline.stores.retrying import RetryingStore
 
     return StoreReader(RetryingStore(pick_store(replace(settings, store=url, origins={**settings.origins, "store": where}))))
 
 
-def set_aside(state: Path, home: Path) -> tuple[Path, Path]:
-    """Copy trust state, and link key folders, to where a dry run may change them; gone when the process ends.
+def open_bundle(folder: Path) -> BundleReader | None:
+    """The bundle whose volumes lie in ``folder``; None where there are none."""
+    from bundles.medium import is_medium
+    from bundles.reader import BundleReader
 
-    A dry run that recorded what it pretended to commit would refuse the store from then on.
-    """
-    folder = Path(tempfile.mkdtemp(prefix="modelport-dry-"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    if state.is_dir():
-        shutil.copytree(state, folder / "state")
-    (folder / "keys").mkdir()
-    for keys in home.glob("*/"):
-        (folder / "keys" / keys.name).symlink_to(keys)
-    return folder / "state", folder / "keys"
-
-
-def place_id(url: str, endpoint: str) -> str:
-    """Name a store for its folder of trust state; one bucket name at two endpoints is two stores."""
-    return sha256_of(f"{endpoint} {url}".encode())[:32]
+    return BundleReader(folder) if is_medium(folder) else None
 
 
 def whoami() -> str:
@@ -313,7 +327,8 @@ def pick_store(settings: Settings) -> ObjectStore:
     if scheme in {"", "file"}:
         from pipeline.stores.directory import DirectoryStore
 
-        return DirectoryStore(_path_of(settings.store, where) if scheme else Path(settings.store))
+        folder = _path_of(settings.store, where) if scheme else Path(settings.store)
+        return open_bundle(folder) or DirectoryStore(folder)
     if scheme == "memory":
         from pipeline.stores.memory import MemoryStore
 

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast, get_args
 
-from pipeline.errors import KeyUnusable, NotPinned, UnknownName, UsageError
+from pipeline.errors import KeyUnusable, NotPinned, ObjectMissing, UnknownName, UsageError
 from pipeline.events import Listener
 from pipeline.place import Place
 from pipeline.release import ModelName
@@ -133,7 +133,10 @@ def _roles(view: View) -> Iterator[RoleShown]:
     for role, sealed in top.items():
         yield _role(role, sealed, view.root.signed)
     for model in view.models():
-        yield _role(model, view.model(model), view.targets.signed)
+        sealed = None
+        with suppress(ObjectMissing):  # A bundle, and the tree that a site keeps of it, have the roles of their own models only.
+            sealed = view.model(model)
+        yield _role(model, sealed, view.targets.signed)
 
 
 def _role(role: str, sealed: Any, delegator: Any) -> RoleShown:

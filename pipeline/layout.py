@@ -40,6 +40,10 @@ BYTES = "application/octet-stream"
 
 TopRole = Literal["root", "targets", "snapshot"]
 
+ObjectKind = Literal["root", "role", "timestamp", "manifest", "channel", "part"]
+
+_MANIFEST_FILE = re.compile(r"targets/([a-z0-9._-]+)/([a-z0-9.-]+)/([0-9a-f]{64})\.manifest\.json")
+_CHANNEL_FILE = re.compile(r"targets/([a-z0-9._-]+)/channels/([0-9a-f]{64})\.([a-z0-9-]+)\.json")
 _ROLE_FILE = re.compile(r"metadata/([1-9][0-9]{0,15})\.([a-z0-9._-]+)\.json")
 _LEDGER_FILE = re.compile(r"control/ledger/([A-Za-z0-9][A-Za-z0-9._-]{0,199})/([0-9]{8})\.json")
 _TARGET = re.compile(r"targets/[a-z0-9._-]+/(?:[^/]+/[0-9a-f]{64}\.manifest|channels/[0-9a-f]{64}\.[a-z][a-z0-9-]*)\.json")
@@ -75,6 +79,20 @@ def role_version(key: str) -> tuple[str, int] | None:
     """(role, version) of a numbered metadata key, or None. Law: inverse of ``role_key``."""
     match = _ROLE_FILE.fullmatch(key)
     return (match[2], int(match[1])) if match else None
+
+
+def object_kind(key: str) -> ObjectKind | None:
+    """What the object under ``key`` is, None for what no reader of the tree asks for."""
+    if key == TIMESTAMP:
+        return "timestamp"
+    if part_name(key):
+        return "part"
+    role = role_version(key)
+    if role:
+        return "root" if role[0] == "root" else "role"
+    if _CHANNEL_FILE.fullmatch(key):
+        return "channel"
+    return "manifest" if _MANIFEST_FILE.fullmatch(key) else None
 
 
 def manifest_target(release: Release) -> str:

@@ -33,7 +33,8 @@ class Place:
 
     ``by`` is who is acting, for signed histories. ``bytes_sent`` counts all bodies sent to the store.
     ``step(name)`` is called just before each step that ``publish.STEPS`` and ``commit.STEPS`` name: tests
-    stop there. ``delivery`` are the CDNs before the store.
+    stop there. ``delivery`` are the CDNs before the store. ``media``: the store is a bundle, which is judged as at a
+    place without a network.
     """
 
     store: ObjectStore
@@ -45,6 +46,7 @@ class Place:
     now: Callable[[], datetime] = utc_now
     step: Callable[[str], None] = no_step
     delivery: Delivery = field(default_factory=Delivery)
+    media: bool = False
 
     def view(self) -> View:
         """The tree as a client sees it, verified.
@@ -52,7 +54,7 @@ class Place:
         Raises:
             NotPinned, TrustError, IntegrityError, UnavailableError
         """
-        return read_view(self.store, self.state, now=self.now)
+        return read_view(self.store, self.state, now=self.now, offline=self.media)
 
     def publisher(self, listen: Listener) -> Publisher:
         """A publisher here, with no keys yet: ``steps.ready`` finds them. What it announces is proved at every edge before."""

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 import msgspec
 
+from pipeline.errors import ObjectMissing, UnknownName
 from pipeline.manifest import Chunk, Dependency, Manifest
 from pipeline.place import Place
 from pipeline.release import ModelName, Release
@@ -120,6 +121,9 @@ def show_tree(place: Place, model: ModelName | None = None) -> Shown:
     if model is not None:
         view.model(model)
     names = [model] if model is not None else list(view.models())
+    if place.media:
+        # A bundle has the roles of its own models only; the others are listed in its snapshot.
+        names = [name for name in names if _is_carried(view, name)]
     return Shown(
         store=place.store.url,
         root_fingerprint=view.fingerprint,
@@ -151,7 +155,11 @@ def show_release(place: Place, release: Release) -> ShownRelease:
         channels=here,
         history={name: list(channels[name].history) for name in here},
         pins=[pin for pin in _pins(view, release.model) if pin.release == str(release)],
-        bases=[_shared(view, manifest, base.release, list(chunks.values())) for base in manifest.bases],
+        bases=[
+            _shared(view, manifest, base.release, list(chunks.values()))
+            for base in manifest.bases
+            if not place.media or _is_held(view, Release.parse(base.release))
+        ],
         profile=manifest.profile,
         encoder=manifest.encoder,
         part_size=manifest.part_size,
@@ -186,6 +194,23 @@ def _model(view: View, model: ModelName) -> ShownModel:
         history={name: list(document.history) for name, document in channels.items()},
         pins=_pins(view, model),
     )
+
+
+def _is_held(view: View, release: Release) -> bool:
+    """Tell whether a bundle has the manifest of a base; it is needed to say what is shared, not to install."""
+    try:
+        view.manifest_bytes(release)
+    except (ObjectMissing, UnknownName):
+        return False
+    return True
+
+
+def _is_carried(view: View, model: ModelName) -> bool:
+    try:
+        view.model(model)
+    except ObjectMissing:
+        return False
+    return True
 
 
 def _version(target: ReleaseTarget) -> ShownVersion:

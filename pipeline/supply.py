@@ -43,13 +43,19 @@ class _Nobody:
 
 @dataclass(frozen=True, slots=True)
 class Supply:
-    """``sources`` is None under --offline. ``channel`` is what a model without a version means."""
+    """``sources`` is None under --offline. ``channel`` is what a model without a version means.
+
+    ``media``: the sources are bundles, which are judged as at a place without a network (docs/format.md §8);
+    ``allow_downgrade`` takes from them what is older than was seen of a model.
+    """
 
     sources: Mirrors | None
     state: TrustState
     cache: CacheFolder
     installs: Installs
     channel: str = "stable"
+    media: bool = False
+    allow_downgrade: bool = False
     now: Callable[[], datetime] = utc_now
     patience: Patience = field(default_factory=Patience)
     # A person waits for the first word of a source that is not there.
@@ -87,7 +93,15 @@ class Supply:
             first: ModelportError | None = None
             for reader in list(self.sources.readers):
                 try:
-                    return look(read_view(KnownTree(reader, self.state, self.cache), self.state, now=self.now))
+                    return look(
+                        read_view(
+                            KnownTree(reader, self.state, self.cache),
+                            self.state,
+                            now=self.now,
+                            offline=self.media,
+                            allow_downgrade=self.allow_downgrade,
+                        )
+                    )
                 except NotPinned:
                     raise
                 except (TrustError, IntegrityError, UnavailableError, UnknownName) as error:

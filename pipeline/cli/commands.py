@@ -112,6 +112,15 @@ class Run:
         ask = ask_passphrase if sys.stdin.isatty() and sys.stderr.isatty() else None
         return open_place(self.settings, dry=self.dry, listen=self.listen, passphrase=ask)
 
+    @cached_property
+    def shown_place(self) -> Place:
+        """What is to be looked at: the store, or what ``--source`` names in its place."""
+        from pipeline.connect import open_source_place
+
+        if self.settings.origins["source"] == "--source":
+            return open_source_place(self.settings, listen=self.listen)
+        return self.place
+
     def supply(self, *, offline: bool = False) -> Supply:
         """The sources with what is trusted there, the cache and what is installed; ``offline`` asks nobody."""
         from pipeline.connect import open_supply
@@ -212,7 +221,7 @@ def run_command(
         refuse_flags_as_values(given)
         missing = [flag for flag in required if not given[flag]]
         if missing:
-            raise UsageError(f"--{missing[0].replace('_', '-')} is needed", hint=f"invoke --help {name} shows an example.")
+            raise UsageError(f"{flag_name(missing[0])} is needed", hint=f"invoke --help {name} shows an example.")
         setting_flags = {key: _one_text(given.pop(key)) for key in settings}
         run = Run(reporter, {key: text for key, text in setting_flags.items() if text}, dry=dry, mask=mask)
         with stop_on_sigterm(), closing(run):
@@ -254,6 +263,11 @@ def end_at_once(code: int) -> None:
         os._exit(code)
 
 
+def flag_name(name: str) -> str:
+    """A parameter's flag as it is typed; ``from_`` is ``--from``, which Python keeps for itself."""
+    return "--" + name.strip("_").replace("_", "-")
+
+
 def refuse_flags_as_values(given: Mapping[str, Any]) -> None:
     """Refuse a value that begins with ``-``.
 
@@ -266,7 +280,7 @@ def refuse_flags_as_values(given: Mapping[str, Any]) -> None:
     for name, value in given.items():
         for text in value if isinstance(value, list) else [value]:
             if isinstance(text, str) and text.startswith("-"):
-                flag = "--" + name.replace("_", "-")
+                flag = flag_name(name)
                 raise UsageError(
                     f"{flag} has the value {text!r}, which reads as a flag",
                     hint=f"Give {flag} its value; a path that begins with '-' is spelled ./{text}.",

@@ -17,6 +17,8 @@ from typing import Any, get_args, get_type_hints
 
 import msgspec
 
+from bundles.index import Index
+from bundles.inventory import Envelope
 from pipeline import errors
 from pipeline.cli.report import EVENT_NAMES
 from pipeline.errors import ModelportError
@@ -56,6 +58,8 @@ def reference_pages(checkout: Path) -> dict[str, str]:
         "docs/reference/events.md": _page(events_page()),
         "docs/reference/exit-codes.md": _page(exit_codes_page()),
         "docs/reference/manifest.schema.json": _schema(manifest_schema()),
+        "docs/reference/bundle-index.schema.json": _schema(bundle_index_schema()),
+        "docs/reference/inventory.schema.json": _schema(inventory_schema()),
         "docs/reference/model-yaml.schema.json": _schema(model_yaml_schema()),
         "docs/reference/cdns.md": _page(cdns_page()),
         "docs/reference/settings.schema.json": _schema(settings_schema()),
@@ -249,6 +253,16 @@ def exit_codes_page() -> Iterator[str]:
 def manifest_schema() -> dict[str, Any]:
     """JSON Schema of the manifest; docs/format.md has the rules that a schema cannot say."""
     return {"$schema": SCHEMA, "title": "modelport manifest, format 1"} | msgspec.json.schema(Manifest)
+
+
+def bundle_index_schema() -> dict[str, Any]:
+    """JSON Schema of a volume's ``index.json``; docs/format.md has the rules that a schema cannot say."""
+    return {"$schema": SCHEMA, "title": "modelport bundle index, format 1"} | msgspec.json.schema(Index)
+
+
+def inventory_schema() -> dict[str, Any]:
+    """JSON Schema of ``inventory.json``."""
+    return {"$schema": SCHEMA, "title": "modelport inventory, format 1"} | msgspec.json.schema(Envelope)
 
 
 def model_yaml_schema() -> dict[str, Any]:

@@ -188,6 +188,7 @@ def verify(
     """Prove a release's objects in the store against its signed manifest; names each missing, short or wrong one.
 
     With --folder it proves an installed folder instead: every altered, extra or missing file is named.
+    --source names a store, a directory or a folder of bundle volumes to prove instead of the store.
 
     Example: invoke verify --model bert-v2.1.0 --all
     Exit codes: 0 all is right, 2 unknown release, 3 a finding (each is named), 4 trust, 5 store.
@@ -205,7 +206,7 @@ def verify(
     from pipeline.verify import verify_release
 
     percent = percent_of(sample, all_of_it=all)
-    verified = verify_release(Release.parse(model), run.place, run.listen, sample_percent=percent)
+    verified = verify_release(Release.parse(model), run.shown_place, run.listen, sample_percent=percent)
     return Answer(verified, verify_summary(verified))
 
 
@@ -226,9 +227,11 @@ def _verify_folder(run: Run, model: str, folder: str, *, repair: bool, offline: 
     return Answer(verified, folder_summary(verified))
 
 
-@command(settings=STORE, help={"model": "A release as in bert-v2.1.0, or a model as in bert. Default: everything."})
+@command(settings=("source", *STORE), help={"model": "A release as in bert-v2.1.0, or a model as in bert. Default: everything."})
 def show(run: Run, *, model: str = "") -> Answer:
     """Show models, releases and channels; of one release its files, sizes and what it shares with its bases.
+
+    --source names a store, a directory or a folder of bundle volumes to look into instead of the store.
 
     Example: invoke show --model bert-v2.1.0
     Exit codes: 0 done, 2 unknown name, 4 trust, 5 store.
@@ -240,9 +243,9 @@ def show(run: Run, *, model: str = "") -> Answer:
 
     name = name_of(model)
     if isinstance(name, Release):
-        shown = show_release(run.place, name)
+        shown = show_release(run.shown_place, name)
         return Answer(shown, release_summary(shown))
-    tree = show_tree(run.place, name)
+    tree = show_tree(run.shown_place, name)
     return Answer(tree, tree_summary(tree))
 
 

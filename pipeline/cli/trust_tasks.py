@@ -211,7 +211,8 @@ def _shown(shown: TrustShown) -> Answer:
     lines = [f"store {shown.store}", f"root {shown.root}, fingerprint {shown.fingerprint}"]
     for role in shown.roles:
         keys = ", ".join(key[:16] for key in role.keys)
-        lines.append(f"{role.role}: version {role.version}, until {role.expires_at}, {role.threshold} of {keys}")
+        what = f"version {role.version}, until {role.expires_at}" if role.version else "not there"
+        lines.append(f"{role.role}: {what}, {role.threshold} of {keys}")
     lines += [f"pinned here: {pinned}" for pinned in shown.pins]
     return Answer(shown, "\n".join(lines))
 

@@ -21,7 +21,7 @@ _COMMAND = re.compile(r"\binvoke (--help )?([a-z]+(?:\.[a-z]+)?)((?: --[a-z-]+(?
 def flag_words(**flags: str | Sequence[str]) -> str:
     """Spell flags as one types them, each after a space; a list repeats its flag, nothing leaves it out."""
     given = [(name, text) for name, value in flags.items() for text in ([value] if isinstance(value, str) else value)]
-    return "".join(f" --{name.replace('_', '-')} {shlex.quote(text)}" for name, text in given if text)
+    return "".join(f" --{name.strip('_').replace('_', '-')} {shlex.quote(text)}" for name, text in given if text)
 
 
 def make_typable(text: str, *, program: str, takes: Mapping[str, Sequence[str]], given: Mapping[str, str | Sequence[str]]) -> str:

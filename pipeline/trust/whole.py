@@ -67,7 +67,7 @@ def gather_tree(view: View, chosen: Sequence[Name], *, with_live: bool) -> Signe
     if view.timestamp is None:
         raise InvalidDocument(f"{view.source.url} announces nothing", hint="Publish a first release there.")
     wanted = chosen_releases(view, chosen)
-    roots, lost = _chain(view)
+    roots, lost = root_chain(view)
     metadata = [(role_key(model, view.model(model).version), view.model(model).data) for model in view.models()]
     metadata.append((role_key("targets", view.targets.version), view.targets.data))
     metadata.append((role_key("snapshot", view.snapshot.version), view.snapshot.data))
@@ -135,7 +135,7 @@ def _channels(view: View, model: ModelName) -> Iterator[Named]:
         yield Named(target_key(path, sha256), target.length, sha256)
 
 
-def _chain(view: View) -> tuple[tuple[Sealed[Root], ...], tuple[int, ...]]:
+def root_chain(view: View) -> tuple[tuple[Sealed[Root], ...], tuple[int, ...]]:
     """Every root there is: those trusted here, and those before the pinned one, each held against its successor."""
     chain = [root for root in view.state.roots(view.root.version) if root.version <= view.root.version]
     lost: list[int] = []

@@ -10,6 +10,9 @@ import threading
 
 import pytest
 
+from bundles.index import Member, Plan, bundle_of
+from bundles.medium import Medium, Volume
+from bundles.reader import BundleReader
 from pipeline.digest import sha256_of
 from pipeline.errors import InvalidDocument, ObjectMissing, SourceLied, StoreUnavailable, UsageError
 from pipeline.ports import Fresh, NotModified
@@ -20,6 +23,7 @@ from pipeline.stores.directory import DirectoryStore
 from pipeline.stores.memory import MemoryStore
 from pipeline.stores.oss import OssStore
 from pipeline.stores.s3 import S3Store
+from tests.bundle_forge import write_volume
 from tests.servers.hostile import run_hostile
 from tests.servers.s3_servers import ACCESS_KEY, SECRET_KEY
 
@@ -59,6 +63,24 @@ def seaweedfs(request, stack):
     )
 
 
+def volume(request, stack):
+    """A bundle of one volume; made by hand, for no bundle of a tree holds an object without a byte."""
+    path = request.getfixturevalue("tmp_path") / "bert-v1.0.0.vol001.tar"
+    members = {key: Member(key, len(body), sha256_of(body)) for key, body in OBJECTS.items()}
+    plan = Plan(
+        name="bert-v1.0.0",
+        root_fingerprint=sha256_of(b""),
+        snapshot=1,
+        releases=(),
+        bases=(),
+        documents=tuple(member for key, member in members.items() if not key.startswith("parts/")),
+        volumes=(tuple(member for key, member in members.items() if key.startswith("parts/")),),
+    )
+    write_volume(path, plan, OBJECTS)
+    bundle = bundle_of(plan)
+    return BundleReader(path.parent, Medium((path.parent,), bundle, {1: (Volume(path, bundle, bundle.layout(1)),)}, ()))
+
+
 def http(request, stack):
     return HttpReader(stack.enter_context(run_hostile(OBJECTS)).url)
 
@@ -73,7 +95,7 @@ def two_mirrors(request, stack):
 
 
 @pytest.fixture(
-    params=[folder, directory_store, memory_store, seaweedfs, http, https, two_mirrors], ids=lambda make: make.__name__
+    params=[folder, directory_store, memory_store, seaweedfs, volume, http, https, two_mirrors], ids=lambda make: make.__name__
 )
 def reader(request):
     with contextlib.ExitStack() as stack:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from pipeline.connect import place_id
+from pipeline.state_folders import place_id
 from tests.desk import Desk
 from tests.publish_world import lay_out
 from tests.servers.control_planes.door import run_plane

@@ -217,6 +217,18 @@ def test_older_model_role_is_refused_offline_unless_downgrade_is_allowed(world):
     assert state.read().seen == seen
 
 
+def test_a_second_content_of_one_version_is_refused_offline_whatever_is_allowed(world):
+    forked, state = snapshot_of(world), world.state()
+    commit_changes(world.publisher(store=forked), [Yank(ONE, "me", "another reason")])
+    commit_changes(world.publisher(), [Yank(ONE, "me", "bad")])
+    commit_changes(world.publisher(), [Renew(("targets",))])
+    read(world, state).model(BERT)
+    view = read_view(forked, state, now=lambda: world.at, offline=True, allow_downgrade=True)
+    assert view.older
+    with pytest.raises(RollbackRefused, match="other content"):
+        view.model(BERT)
+
+
 def test_older_medium_signed_before_a_rotation_is_read_only_while_its_model_key_is_trusted(world):
     old, state = snapshot_of(world), world.state()
     new = CryptoSigner.generate_ed25519()

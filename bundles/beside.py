@@ -1,0 +1,108 @@
+"""What stands beside the volumes, written whole: installer, README.txt, wheels, and the digests of everything.
+
+Takes a folder with volumes and what travels with them; gives the installer's digest.
+
+next: ``bundles.recipes``
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from bundles.filling import sync_folder, volume_error
+from bundles.index import Bundle
+from bundles.medium import PARTIAL
+from bundles.parity import parity_files
+from bundles.side_files import INSTALLER, README, SUMS, WHEELS, read_sums, readme_text, sums_text
+from pipeline.digest import Sha256, sha256_of
+
+
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """What travels with volumes: the installer, and wheels by file name."""
+
+    installer: bytes
+    wheels: Mapping[str, Path]
+
+
+def lay_beside(to: Path, bundle: Bundle, extra: Beside, *, needs_codec: bool, parity: bool) -> Sha256:
+    """Write installer, README and wheels into the folder; gives the installer's digest.
+
+    Raises:
+        DiskError
+    """
+    installer = sha256_of(extra.installer)
+    readme = readme_text(
+        bundle,
+        installer_sha256=installer,
+        needs_codec=needs_codec,
+        wheels=bool(extra.wheels),
+        parity=parity,
+    )
+    write_whole(to / INSTALLER, extra.installer)
+    write_whole(to / README, readme.encode())
+    if extra.wheels:
+        make_folder(to / WHEELS)
+    for name, path in extra.wheels.items():
+        write_whole(to / WHEELS / name, path.read_bytes())
+    return installer
+
+
+def make_folder(to: Path) -> None:
+    """Make a folder where there is none.
+
+    Raises:
+        DiskError
+    """
+    try:
+        to.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise volume_error(error, to, 0) from error
+
+
+def write_sums(to: Path, bundle: Bundle, fresh: Mapping[str, Sha256]) -> None:
+    """Write the digests of all that stands in the folder; of volumes that this run did not touch, those it had."""
+    path = to / SUMS
+    before = read_sums(path.read_text("utf-8", errors="replace")) if path.is_file() else {}
+    sums: dict[str, Sha256] = {}
+    for number in bundle.numbers():
+        name = bundle.file_name(number)
+        if (to / name).is_file():
+            sums[name] = fresh.get(name) or before.get(name) or _sha256_of_file(to / name)
+            sums |= {found.name: _sha256_of_file(found) for found in parity_files(to / name)}
+    sums |= {name: _sha256_of_file(to / name) for name in (INSTALLER, README)}
+    for wheel in sorted((to / WHEELS).glob("*.whl")):
+        sums[f"{WHEELS}/{wheel.name}"] = _sha256_of_file(wheel)
+    write_whole(path, sums_text(sums).encode())
+
+
+def _sha256_of_file(path: Path) -> Sha256:
+    with path.open("rb") as file:
+        return Sha256(hashlib.file_digest(file, "sha256").hexdigest())
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a small file so that it is there whole or as it was.
+
+    Raises:
+        DiskError
+    """
+    partial = path.with_name(path.name + PARTIAL)
+    try:
+        if path.is_file() and not path.is_symlink() and path.read_bytes() == data:
+            return
+        with suppress(FileNotFoundError):
+            partial.unlink()
+        with partial.open("xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.rename(path)
+        sync_folder(path.parent)
+    except OSError as error:
+        raise volume_error(error, path, len(data)) from error

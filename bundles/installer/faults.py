@@ -1,0 +1,51 @@
+"""Every way in which an installation ends without being done, and the exit code of each.
+
+The classes bear the names and codes of modelport's own errors (docs/reference/exit-codes.md), so that a
+person meets one set of answers. The text says what failed, what was expected and what was found; ``hint``
+says what to do next. This file imports nothing: the installer needs Python alone.
+
+next: ``strictjson``
+"""
+
+from __future__ import annotations
+
+
+class ModelportError(Exception):
+    """The root of all; ``hint`` is one line."""
+
+    exit_code = 1
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+class UsageError(ModelportError):
+    """The command, the medium or the site cannot be used as given."""
+
+    exit_code = 2
+
+
+class IntegrityError(ModelportError):
+    """Bytes are not what they must be."""
+
+    exit_code = 3
+
+
+class TrustError(ModelportError):
+    """A signature, a version or a root was not what this site trusts."""
+
+    exit_code = 4
+
+
+class DiskError(ModelportError):
+    """No space, a read-only or failing disk, or a medium that was pulled out."""
+
+    exit_code = 6
+
+
+def disk_fault(
+    error: OSError, what: str, hint: str = "Check free space, the owner and the disk; then run it again."
+) -> DiskError:
+    """Turn the system's error about ``what`` into ours."""
+    return DiskError(f"{what}: {error.strerror or error}", hint)

@@ -1,0 +1,79 @@
+"""The tree that a site keeps with ``--keep-parts``, so that it can serve it to others.
+
+Takes the documents of a bundle and where its parts lie, gives the objects of the tree below the site: the parts
+first, the timestamp last, and nothing that is newer there is replaced by something older (docs/format.md §2).
+
+next: ``receipts``
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+from bundles.installer.faults import IntegrityError
+from bundles.installer.folders import Folder, told
+from bundles.installer.judging import TIMESTAMP
+from bundles.installer.layout import part_file
+from bundles.installer.placing import check_part
+from bundles.installer.strictjson import HINT
+from bundles.installer.tufrules import TIMESTAMP_BYTES, open_role
+from bundles.installer.wanted import Job
+
+DOCUMENT_BYTES = 64 << 20
+
+
+def has_part(site: Folder, job_size: int, blake3: str) -> bool:
+    """Whether the site keeps a part of this name and size; its bytes are proven when they are used."""
+    try:
+        fd = site.open(part_file(blake3), os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        return os.fstat(fd).st_size == job_size
+    finally:
+        os.close(fd)
+
+
+def keep_part(site: Folder, job: Job, blocks: Iterator[bytes | memoryview]) -> None:
+    """Keep a part, proven by its sha256, under its name.
+
+    Raises:
+        IntegrityError, DiskError
+    """
+    path = part_file(job.part.blake3)
+    growing = f"{path}.next"
+    try:
+        site.remove(growing)
+        fd = site.open(growing, os.O_WRONLY | os.O_CREAT | os.O_EXCL, make=True)
+        with os.fdopen(fd, "wb") as file:
+            check_part(blocks, job, file.write)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise told(error, site.shown(growing), job.part.size) from error
+    except IntegrityError:
+        site.remove(growing)
+        raise
+    site.rename(growing, path)
+
+
+def keep_documents(site: Folder, documents: dict[str, bytes]) -> None:
+    """Lay out signed documents; the timestamp last, unless a newer one is there.
+
+    Raises:
+        IntegrityError, DiskError
+    """
+    for key, data in documents.items():
+        if key != TIMESTAMP and site.read(key, DOCUMENT_BYTES) != data:
+            site.write(key, data)
+    there = site.read(TIMESTAMP, TIMESTAMP_BYTES)
+    ours = documents.get(TIMESTAMP)
+    if ours is None:
+        raise IntegrityError("the bundle has no timestamp", HINT)
+    if there is None or _version(there) < _version(ours):
+        site.write(TIMESTAMP, ours)
+
+
+def _version(data: bytes) -> int:
+    return open_role(data, "timestamp", TIMESTAMP, TIMESTAMP_BYTES).version

@@ -1,0 +1,370 @@
+"""Volumes: which bundle a medium holds, and where its members lie. Nothing that is read here is believed.
+
+Takes folders, gives ``Medium``: the volumes found, by number, and what was wrong with others. Every byte of a
+volume follows from its index and its members (docs/format.md §10), so this is no tar reader: headers are not
+parsed but computed, and compared. There is no way to say link, device, sparse, PAX, or a name outside the plan.
+
+next: ``tufrules``
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import stat
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from bundles.installer.faults import DiskError, IntegrityError, UsageError
+from bundles.installer.names import CHANNEL, MODEL, is_version, split_release
+from bundles.installer.strictjson import HINT, Fields, is_hex64, read_json, write_json
+
+INDEX = "index.json"
+INDEX_BYTES = 32 << 20
+BLOCK = 512
+END = 1024
+READ = 1 << 20
+MOST_VOLUMES = 9_999
+MOST_MEMBERS = 150_000
+NAME = re.compile(r"[a-z0-9]([a-z0-9._-]{0,198}[a-z0-9])?")
+NEWER = "It needs a newer modelport: take the installer that came with it."
+_ROLE = re.compile(r"metadata/(?:[1-9][0-9]{0,15}\.([a-z0-9._-]+)|timestamp)\.json")
+_MANIFEST = re.compile(r"targets/([^/]+)/([^/]+)/[0-9a-f]{64}\.manifest\.json")
+_CHANNEL = re.compile(r"targets/([^/]+)/channels/[0-9a-f]{64}\.([^/.]+)\.json")
+_PART = re.compile(r"parts/([0-9a-f]{2})/\1[0-9a-f]{62}")
+_PULLED = "Put the medium in again, or take another copy of the volume; then run it again."
+
+
+class Member(NamedTuple):
+    """An object of the tree in a volume."""
+
+    key: str
+    size: int
+    sha256: str
+
+
+class Release(NamedTuple):
+    """What the plan says of a release: for people, and to know what to look up."""
+
+    name: str
+    manifest_sha256: str
+    chosen: bool
+
+
+class MediumFault(DiskError):
+    """A medium cannot be read: pulled out, worn out, or not ours to read."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What all volumes of a bundle say in common."""
+
+    bundle: str
+    name: str
+    root_fingerprint: str
+    snapshot: int
+    releases: tuple[Release, ...]
+    bases: tuple[tuple[str, str], ...]
+    documents: tuple[Member, ...]
+    volumes: tuple[tuple[Member, ...], ...]
+
+
+@dataclass(frozen=True)
+class Volume:
+    """One volume, open for reading; ``offsets`` says where each member's bytes begin."""
+
+    path: str
+    fd: int
+    number: int
+    plan: Plan
+    offsets: dict[str, int]
+
+    def blocks(self, member: Member) -> Iterator[bytes]:
+        """Yield a member's bytes; they are held against the index, so that rot is told apart from a lie.
+
+        Raises:
+            IntegrityError, DiskError
+        """
+        offset = self.offsets[member.key]
+        self.check_around(member)
+        digest = hashlib.sha256()
+        for at in range(0, member.size, READ):
+            block = self._read(offset + at, min(READ, member.size - at))
+            digest.update(block)
+            yield block
+        if digest.hexdigest() != member.sha256:
+            raise self.damaged(f"{member.key} has sha256 {digest.hexdigest()}, expected {member.sha256}")
+
+    def check_around(self, member: Member) -> None:
+        """Refuse a volume whose header or filling of this member is not the one that follows from the index.
+
+        Raises:
+            IntegrityError, MediumFault
+        """
+        offset = self.offsets[member.key]
+        self._expect(offset - BLOCK, header_of(member.key, member.size), member.key)
+        self._expect(offset + member.size, bytes(-member.size % BLOCK), member.key)
+
+    def range(self, member: Member, at: int, size: int) -> bytes:
+        """Some bytes of a member, as they stand there.
+
+        Raises:
+            IntegrityError, DiskError
+        """
+        return self._read(self.offsets[member.key] + at, size)
+
+    def document(self, member: Member) -> bytes:
+        """All bytes of a small member."""
+        return b"".join(self.blocks(member))
+
+    def damaged(self, why: str) -> IntegrityError:
+        """The error that names this volume."""
+        return IntegrityError(
+            f"volume {self.number} ({self.path}) is damaged: {why}",
+            "Take another copy of this volume, or mend it: invoke bundle.repair, or par2 repair where there is parity.",
+        )
+
+    def close(self) -> None:
+        """Let go of the file, so that the medium can be taken out."""
+        os.close(self.fd)
+
+    def _expect(self, offset: int, wanted: bytes, what: str) -> None:
+        if wanted and self._read(offset, len(wanted)) != wanted:
+            raise self.damaged(f"the header or filling of {what} is not what the index says")
+
+    def _read(self, offset: int, size: int) -> bytes:
+        data = _read_at(self.fd, offset, size, self.path)
+        if len(data) != size:
+            raise self.damaged(f"it ends after {offset + len(data)} bytes")
+        return data
+
+
+@dataclass
+class Medium:
+    """All volumes at hand, by number (copies side by side), and what was wrong with others."""
+
+    volumes: dict[int, list[Volume]] = field(default_factory=dict)
+    faults: list[IntegrityError | MediumFault] = field(default_factory=list)
+
+    def all(self) -> Iterator[Volume]:
+        """Every volume, by its number."""
+        for number in sorted(self.volumes):
+            yield from self.volumes[number]
+
+    def close(self) -> None:
+        """Let go of every file."""
+        for volume in self.all():
+            volume.close()
+
+
+def header_of(key: str, size: int) -> bytes:
+    """The 512 bytes before a member (POSIX.1-1988 ustar, every field fixed)."""
+    prefix, name = "", key
+    if len(key.encode()) > 100:
+        prefix, _, name = key.rpartition("/")
+    head = b"".join(
+        (
+            name.encode().ljust(100, b"\0"),
+            b"0000644\0" + b"0000000\0" * 2,
+            b"%011o\0" % size + b"0" * 11 + b"\0",
+            b" " * 8 + b"0" + bytes(100) + b"ustar\x0000" + bytes(80),
+            prefix.encode().ljust(155, b"\0") + bytes(12),
+        )
+    )
+    return head[:148] + b"%06o\0 " % sum(head) + head[156:]
+
+
+def find_volumes(folders: Sequence[str]) -> Medium:
+    """Open every volume in ``folders`` (or a volume that is named itself).
+
+    Raises:
+        UsageError: there is none, or those of two bundles.
+        DiskError: a folder cannot be read.
+    """
+    medium = Medium()
+    for path in _candidates(folders):
+        try:
+            volume = open_volume(path)
+        except IntegrityError as error:
+            medium.faults.append(error)
+            continue
+        if volume is None:
+            continue
+        known = next(iter(medium.all()), None)
+        if known is not None and known.plan.bundle != volume.plan.bundle:
+            volume.close()
+            medium.close()
+            raise UsageError(
+                f"volumes of two bundles are at hand: {known.plan.name} ({known.plan.bundle[:16]}, {known.path}) "
+                f"and {volume.plan.name} ({volume.plan.bundle[:16]}, {path})",
+                "Install one bundle at a time: give each its own folder.",
+            )
+        medium.volumes.setdefault(volume.number, []).append(volume)
+    if not medium.volumes:
+        if medium.faults:
+            raise medium.faults[0]
+        raise UsageError(
+            f"no volume of a bundle lies in {', '.join(folders)}", "Name the folder with the .tar files: --from FOLDER"
+        )
+    return medium
+
+
+def open_volume(path: str) -> Volume | None:
+    """Open one file; None where it is no volume.
+
+    Raises:
+        IntegrityError: it begins as a volume and is none, or is not as long as its index says.
+        DiskError
+    """
+    try:
+        # Neither a link nor a device is a volume, and opening a FIFO would wait for ever.
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        raise _unreadable(error, f"{path} cannot be opened") from error
+    try:
+        found = os.fstat(fd)
+        head = _read_at(fd, 0, BLOCK, path) if stat.S_ISREG(found.st_mode) else b""
+        if head[:100].rstrip(b"\0") != INDEX.encode():
+            os.close(fd)
+            return None
+        number, plan, size = _read_index(fd, head, path)
+        offsets, end = _offsets(plan, number, size)
+        _check_end(fd, found.st_size, end, f"volume {number} of {plan.name} ({path})")
+    except (IntegrityError, DiskError):
+        os.close(fd)
+        raise
+    return Volume(path, fd, number, plan, offsets)
+
+
+def _check_end(fd: int, size: int, end: int, what: str) -> None:
+    if size != end:
+        raise IntegrityError(
+            f"{what} has {size} bytes, expected {end}",
+            "It was not copied to its end, or altered: take another copy of this volume.",
+        )
+    if _read_at(fd, end - END, END, what) != bytes(END):
+        raise IntegrityError(f"{what} does not end as a volume does", HINT)
+
+
+def _candidates(folders: Sequence[str]) -> Iterator[str]:
+    for folder in folders:
+        try:
+            if not stat.S_ISDIR(os.stat(folder).st_mode):
+                yield folder
+                continue
+            with os.scandir(folder) as listing:
+                found = sorted(
+                    entry.path for entry in listing if entry.name.endswith(".tar") and entry.is_file(follow_symlinks=False)
+                )
+        except OSError as error:
+            raise _unreadable(error, f"{folder} cannot be read") from error
+        yield from found
+
+
+def _read_index(fd: int, head: bytes, path: str) -> tuple[int, Plan, int]:
+    digits = head[124:135]
+    size = int(digits, 8) if re.fullmatch(rb"[0-7]{11}", digits) else -1
+    if not 0 < size <= INDEX_BYTES or head != header_of(INDEX, size):
+        raise IntegrityError(f"{path} does not begin as a volume does", HINT)
+    data = _read_at(fd, BLOCK, size, path)
+    what = f"the index of {path}"
+    value = read_json(data, what, INDEX_BYTES)
+    fields = Fields(value, what)
+    if fields.text("format") != "modelport-bundle" or fields.number("format_version") != 1:
+        raise IntegrityError(f"{what} has format {fields.value.get('format')!r} {fields.value.get('format_version')!r}", NEWER)
+    bundle = fields.digest("bundle")
+    if write_json(value) != data or hashlib.sha256(write_json(value.get("plan"))).hexdigest() != bundle:
+        raise IntegrityError(f"{what} is not spelled as modelport spells it, or is not of the bundle it names", HINT)
+    plan = _plan(fields.object("plan"), bundle)
+    return fields.number("volume", 1, len(plan.volumes)), plan, size
+
+
+def _plan(fields: Fields, bundle: str) -> Plan:
+    volumes = fields.items("volumes")
+    documents = [_member(entry, fields.what) for entry in fields.items("documents")]
+    if not 1 <= len(volumes) <= MOST_VOLUMES or not all(isinstance(volume, list) for volume in volumes):
+        raise IntegrityError(f"{fields.what}: volumes are not 1 to {MOST_VOLUMES} lists", HINT)
+    parts = [[_member(entry, fields.what) for entry in volume] for volume in volumes]
+    keys = [member.key for members in (documents, *parts) for member in members]
+    if len(keys) > MOST_MEMBERS or len(set(keys)) != len(keys):
+        raise IntegrityError(f"{fields.what}: more than {MOST_MEMBERS} members, or one stands twice", HINT)
+    if any(_PART.fullmatch(member.key) for member in documents) or not all(_PART.fullmatch(m.key) for ms in parts for m in ms):
+        raise IntegrityError(f"{fields.what}: parts and documents are mixed", HINT)
+    name = fields.text("name")
+    if NAME.fullmatch(name) is None:
+        raise IntegrityError(f"{fields.what}: {name[:80]!r} is no name of a bundle", HINT)
+    return Plan(
+        bundle,
+        name,
+        fields.digest("root_fingerprint"),
+        fields.number("snapshot", 1),
+        tuple(
+            Release(_release(one.text("release")), one.digest("manifest_sha256"), one.flag("chosen"))
+            for one in fields.objects("releases")
+        ),
+        tuple((_release(one.text("release")), one.digest("manifest_sha256")) for one in fields.objects("bases")),
+        tuple(documents),
+        tuple(map(tuple, parts)),
+    )
+
+
+def _member(entry: Any, what: str) -> Member:
+    if not isinstance(entry, list) or len(entry) != 3 or not isinstance(entry[0], str) or not is_hex64(entry[2]):
+        raise IntegrityError(f"{what}: {str(entry)[:80]} is no member", HINT)
+    key, size, sha256 = entry
+    cap = _cap(key)
+    if type(size) is not int or not 0 <= size <= cap:
+        raise IntegrityError(f"{what}: {key[:120]!r} of {str(size)[:20]} bytes is no object of a tree, or too large", HINT)
+    return Member(key, size, sha256)
+
+
+def _cap(key: str) -> int:
+    """The most bytes that the object under ``key`` may have; -1 where no object has such a key."""
+    if _PART.fullmatch(key):
+        return 256 << 20
+    role = _ROLE.fullmatch(key)
+    if role:
+        if role[1] in {"root", None}:
+            return 512_000 if role[1] else 64 << 10
+        return 16 << 20 if role[1] in {"targets", "snapshot"} or MODEL.fullmatch(role[1]) else -1
+    manifest = _MANIFEST.fullmatch(key)
+    if manifest and MODEL.fullmatch(manifest[1]) and is_version(manifest[2]):
+        return 64 << 20
+    channel = _CHANNEL.fullmatch(key)
+    return 1 << 20 if channel and MODEL.fullmatch(channel[1]) and CHANNEL.fullmatch(channel[2]) else -1
+
+
+def _release(text: str) -> str:
+    split_release(text)
+    return text
+
+
+def _offsets(plan: Plan, number: int, index_size: int) -> tuple[dict[str, int], int]:
+    at = BLOCK + index_size + -index_size % BLOCK
+    offsets = {}
+    for member in (*plan.documents, *plan.volumes[number - 1]):
+        offsets[member.key] = at + BLOCK
+        at += BLOCK + member.size + -member.size % BLOCK
+    return offsets, at + END
+
+
+def _read_at(fd: int, offset: int, size: int, path: str) -> bytes:
+    """``size`` bytes, or fewer where the file ends."""
+    blocks = []
+    try:
+        while size > 0:
+            block = os.pread(fd, size, offset)
+            if not block:
+                break
+            blocks.append(block)
+            offset += len(block)
+            size -= len(block)
+    except OSError as error:
+        raise _unreadable(error, f"{path} cannot be read") from error
+    return blocks[0] if len(blocks) == 1 else b"".join(blocks)
+
+
+def _unreadable(error: OSError, what: str) -> MediumFault:
+    return MediumFault(f"{what}: {error.strerror or error}", _PULLED)

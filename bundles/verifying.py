@@ -1,0 +1,245 @@
+"""Verify: is every volume what its index promises, and what signed metadata promises of it?
+
+Takes folders, gives ``BundleVerified``, or names every member that is damaged and every volume that is missing. Nothing is
+written, nothing is asked of a network.
+
+next: ``bundles.salvage``
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import msgspec
+
+from bundles.hashing import frame_fault, member_fault, member_faults
+from bundles.index import Layout, Placed, Plan
+from bundles.medium import Medium, Volume, medium_error, open_medium, opened
+from bundles.reader import BundleReader
+from bundles.side_files import SUMS, read_sums
+from pipeline.errors import ModelportError, NotPinned, SourceLied, VerifyFailed
+from pipeline.events import Listener, Progress, StepFinished, StepStarted, Warned
+from pipeline.layout import part_key
+from pipeline.place import Heard
+from pipeline.release import Release
+from pipeline.trust.chain import newest_fingerprint, shows_root
+from pipeline.trust.reading import read_view
+from pipeline.trust.state import TrustState
+from pipeline.trust.view import View
+
+STEP = "bundle-verify"
+NAMED = 20
+_MEMORY = "/dev/shm"  # noqa: S108 (a folder of random name is made in it)
+
+
+@dataclass(frozen=True, slots=True)
+class Damage:
+    """What is wrong in one file; ``placed`` is the member, None for the file as a whole."""
+
+    volume: Volume
+    fault: str
+    placed: Placed | None = None
+
+    def __str__(self) -> str:
+        """For people."""
+        return f"{self.volume.path.name}: {self.placed.member.key + ': ' if self.placed else ''}{self.fault}"
+
+
+class BundleVerified(msgspec.Struct, kw_only=True):
+    """What was proven. ``trusted``: the root with the given fingerprint signed it; else it is only whole in itself."""
+
+    name: str
+    bundle: str
+    root_fingerprint: str
+    snapshot: int
+    trusted: bool
+    releases: list[str]
+    bases: list[str]
+    volumes: list[int]
+    missing: list[int]
+    members: int
+    bytes: int
+    files_beside: int
+    warnings: list[str]
+    seconds: float
+
+
+def verify_bundle(folders: Sequence[Path], listen: Listener, *, fingerprint: str = "", all_there: bool = True) -> BundleVerified:
+    """Hash every member of every volume in ``folders``, and hold the bundle against its signed metadata.
+
+    ``fingerprint`` is that of a root which the person trusts. Without ``all_there`` volumes may be missing, as when media
+    come one by one.
+
+    Raises:
+        VerifyFailed: naming each damaged member and missing volume.
+        NotPinned, TrustError: the bundle is signed by somebody else, or not rightly.
+        UsageError, AccessDenied, DiskError
+    """
+    heard = Heard(listen)
+    started = time.monotonic()
+    medium = open_medium(folders)
+    copies = [volume for found in medium.volumes.values() for volume in found]
+    total = sum(volume.layout.size for volume in copies)
+    heard.listen(StepStarted(STEP, len(copies), total))
+    faults = [f"{one.path.name}: {one.reason}" for one in medium.unusable]
+    faults += [str(one) for one in damages(copies, lambda size: heard.listen(Progress(STEP, size)))]
+    beside = 0
+    for folder in folders:
+        for name, fault in _beside_faults(folder, {volume.path.name for volume in copies}):
+            beside += 1
+            faults += [f"{name}: {fault}"] if fault else []
+    if all_there:
+        faults += [f"volume {number} ({medium.bundle.file_name(number)}) is missing" for number in medium.missing]
+    heard.listen(StepFinished(STEP, len(copies), total, time.monotonic() - started))
+    if faults:
+        for fault in faults:
+            heard.listen(Warned("verify-finding", fault))
+        more = f" (and {len(faults) - NAMED} more)" if len(faults) > NAMED else ""
+        raise VerifyFailed(
+            f"bundle {medium.bundle.plan.name}: {'; '.join(faults[:NAMED])}{more}",
+            hint="Repair it: invoke bundle.repair, or have single volumes made anew: invoke bundle.build --only",
+        )
+    _check_signed(medium, fingerprint, heard.listen)
+    plan = medium.bundle.plan
+    return BundleVerified(
+        name=plan.name,
+        bundle=medium.bundle.id,
+        root_fingerprint=plan.root_fingerprint,
+        snapshot=plan.snapshot,
+        trusted=bool(fingerprint),
+        releases=[one.release for one in plan.releases],
+        bases=[one.release for one in plan.bases],
+        volumes=list(medium.volumes),
+        missing=medium.missing,
+        members=sum(len(volume.layout.members) for volume in copies),
+        bytes=total,
+        files_beside=beside,
+        warnings=heard.warnings,
+        seconds=round(time.monotonic() - started, 3),
+    )
+
+
+def damages(volumes: Sequence[Volume], done: Callable[[int], None] = lambda _: None) -> Iterator[Damage]:
+    """Yield what is wrong in volumes, member by member; a place that cannot be read is damaged, not an end."""
+    for volume in volumes:
+        with ExitStack() as stack:
+            fd, _ = stack.enter_context(opened(volume.path))
+            try:
+                fault = frame_fault(fd, volume.bundle, volume.layout)
+            except OSError as error:
+                fault = str(medium_error(error, volume.path))
+            if fault:
+                yield Damage(volume, fault)
+            opened_one: list[tuple[int, Layout]] = [(fd, volume.layout)]
+            for _, placed, found in member_faults(opened_one, _fault_or_unreadable, done):
+                yield Damage(volume, found, placed)
+
+
+def _fault_or_unreadable(fd: int, placed: Placed) -> str:
+    try:
+        return member_fault(fd, placed)
+    except OSError as error:
+        return f"it cannot be read: {error.strerror or error}"
+
+
+def _beside_faults(folder: Path, volumes: set[str]) -> Iterator[tuple[str, str]]:
+    """(name, fault or "") of each file beside the volumes that SHA256SUMS names."""
+    sums = folder / SUMS
+    if not sums.is_file():
+        return
+    for name, expected in sorted(read_sums(sums.read_text("utf-8", errors="replace")).items()):
+        path = folder / name
+        if name in volumes or name.endswith(".tar") or ".." in name.split("/") or name.startswith("/"):
+            continue
+        try:
+            with opened(path) as (fd, _), open(fd, "rb", closefd=False) as file:
+                found = hashlib.file_digest(file, "sha256").hexdigest()
+        except (OSError, ModelportError) as error:
+            yield name, str(error)
+            continue
+        yield name, "" if found == expected else f"its sha256 is {found}, {SUMS} says {expected}"
+
+
+def _check_signed(medium: Medium, fingerprint: str, listen: Listener) -> None:
+    """Hold the index against what is signed: releases, and which parts they have.
+
+    Raises:
+        NotPinned, TrustError, InvalidDocument, VerifyFailed
+    """
+    reader = BundleReader(medium.folders[0], medium)
+    newest = newest_fingerprint(reader)
+    if newest is None:
+        raise SourceLied(f"{reader.url} carries no root", hint="Have the bundle built anew.")
+    if fingerprint and not shows_root(reader, fingerprint):
+        raise NotPinned(
+            f"no root of this bundle has the fingerprint {fingerprint}; its newest root is {newest[0]} with {newest[1]}",
+            hint="Ask the sender by another way which of the two is theirs. Install nothing until then.",
+        )
+    # In memory where the system has a folder there: what is trusted for this one look need not survive a power cut.
+    memory = _MEMORY if os.access(_MEMORY, os.W_OK) else None
+    with TemporaryDirectory(prefix="modelport-verify-", dir=memory) as folder:
+        state = TrustState(Path(folder))
+        state.pin(fingerprint or _oldest(reader))
+        view = read_view(reader, state, now=lambda: datetime.now(UTC), offline=True)
+        for message in view.warnings:
+            listen(Warned("trust", message))
+        fault = _plan_fault(medium, view)
+    if fault:
+        raise VerifyFailed(
+            f"bundle {medium.bundle.plan.name} is not what its signed metadata says: {fault}",
+            hint="It was altered, or built by something else than modelport: have it built anew.",
+        )
+    if not fingerprint:
+        listen(Warned("unpinned", f"signed under root {newest[1]}: compare it with the publisher's by another way"))
+
+
+def _oldest(reader: BundleReader) -> str:
+    """Fingerprint of the oldest root, from which the chain is followed where nobody named one."""
+    roots = [info for info in reader.list("metadata/") if info.key.endswith(".root.json")]
+    # A bundle's ETags are the digests in its index.
+    return min(roots, key=lambda info: (len(info.key), info.key)).etag
+
+
+def _plan_fault(medium: Medium, view: View) -> str:
+    plan = medium.bundle.plan
+    known: dict[str, tuple[int, str]] = {}
+    for one in plan.releases:
+        release = Release.parse(one.release)
+        if view.release(release).sha256 != one.manifest_sha256:
+            return f"its index names another manifest of {release}"
+        known |= {part_key(part.blake3): (part.size, part.sha256) for part in view.manifest(release).parts}
+    for base in plan.bases:
+        if view.release(Release.parse(base.release)).sha256 != base.manifest_sha256:
+            return f"its index names another manifest of {base.release}"
+    held = {part.key: (part.size, str(part.sha256)) for volume in plan.volumes for part in volume}
+    for key, facts in held.items():
+        if known.get(key) != facts:
+            return f"{key} is no part of its releases, or has another size or digest there"
+    return _lack_fault(plan, view, {key for key in known if key not in held})
+
+
+def _lack_fault(plan: Plan, view: View, lacking: set[str]) -> str:
+    """What is left out must be had from the bases, chunk by chunk."""
+    if not lacking:
+        return ""
+    there = {
+        bytes.fromhex(chunk.blake3)
+        for base in plan.bases
+        for file in view.manifest(Release.parse(base.release)).files
+        for chunk in file.chunks
+    }
+    for one in plan.releases:
+        manifest = view.manifest(Release.parse(one.release))
+        for chunk in (chunk for file in manifest.files for chunk in file.chunks):
+            key = part_key(manifest.parts[chunk.part].blake3)
+            if key in lacking and bytes.fromhex(chunk.blake3) not in there:
+                return f"{key} is in no volume, and no base has what {one.release} takes from it"
+    return ""

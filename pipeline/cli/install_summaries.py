@@ -1,0 +1,51 @@
+"""What a person reads after the tasks of a site.
+
+Takes the results of walks, gives text.
+
+next: ``install_tasks``
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from bundles.installing import BundleInstalled
+from bundles.site_inventory import InventoryExported
+from pipeline.cli.report import spell_size
+
+SHOWN = 20
+
+
+def install_summary(done: BundleInstalled) -> str:
+    """After ``bundle.install``."""
+    lines = [
+        f"{done.name} for {done.site}, snapshot {done.snapshot}",
+        f"  bundle       {done.bundle}",
+        f"  root         {done.root_fingerprint}",
+        *(f"  holds        {one.release} ({one.kind}): {Path(done.site, one.folder)}" for one in done.releases),
+    ]
+    lines += [f"  put right    {path}" for path in done.repaired[:SHOWN]]
+    if len(done.repaired) > SHOWN:
+        lines.append(f"    … and {len(done.repaired) - SHOWN} more")
+    numbers = ", ".join(map(str, done.missing))
+    if done.dry:
+        lines.append(f"  not at hand  volumes {numbers} of {done.volumes}" if done.missing else "  all volumes are at hand")
+        return "\n".join([*lines, "nothing was written"])
+    lines.append(f"  written      {spell_size(done.bytes_written)}")
+    if done.missing:
+        return "\n".join(
+            [*lines, f"  missing      volumes {numbers} of {done.volumes}; nothing is live yet, and what came is safe"]
+        )
+    lines += [f"  removed      {release}" for release in done.removed]
+    lines += [f"  live         generation {done.generation}: {Path(done.site, 'current')}", f"  receipt      {done.receipt}"]
+    return "\n".join(lines)
+
+
+def inventory_summary(done: InventoryExported) -> str:
+    """After ``bundle.inventory``."""
+    lines = [f"{done.path}: {len(done.releases)} releases, snapshot {done.snapshot}, root {done.root_fingerprint}"]
+    lines += [f"  has          {release}" for release in done.releases[:SHOWN]]
+    if len(done.releases) > SHOWN:
+        lines.append(f"    … and {len(done.releases) - SHOWN} more")
+    lines.append(f"  signed by    {done.keyid}" if done.keyid else "  not signed: the site gave no key")
+    return "\n".join([*lines, "next: at the publisher's: invoke bundle.build --have inventory.json --model NAME --to FOLDER"])

@@ -1,0 +1,147 @@
+"""A build is killed at each of its steps and run again: no half volume under a final name, and the same bytes in the end."""
+
+import os
+import shutil
+import signal
+
+import pytest
+
+from bundles.building import STEPS
+from bundles.medium import Volume, open_volume
+from bundles.recipes import RecipeShelf
+from bundles.verifying import damages, verify_bundle
+from pipeline.sources.objects import FolderReader
+from tests.bundle_world import Builder, begin_tree, builder_of, contents_of, least_size, volumes_in
+
+WANTS = ("bert-v1.0.0", "bert@stable")
+
+
+class World:
+    """A tree, a calm build of three volumes, and the steps that it took."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.tree = begin_tree(folder / "tree", tensor_bytes=300 << 10)
+        builder = builder_of(self.tree)
+        self.size = least_size(builder, *WANTS)
+        self.steps = []
+        builder.build(folder / "calm", *WANTS, size=self.size, parity=10, step=self.steps.append)
+        self.calm = contents_of(folder / "calm")
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    return World(tmp_path_factory.mktemp("world"))
+
+
+def points(steps):
+    """(step, nth): every occurrence, of members the first, the middle and the last of each volume."""
+    found = []
+    for name in STEPS:
+        count = steps.count(name)
+        chosen = range(1, count + 1) if name != "member" else sorted({1, 2, count // 3, count // 2, count - 1, count})
+        found += [(name, nth) for nth in chosen]
+    return found
+
+
+def build_and_die(builder, to, size, name, nth):
+    """Build in a process of its own that is killed just before the ``nth`` time of a step."""
+    left = [nth]
+
+    def step(found):
+        if found == name:
+            left[0] -= 1
+            if left[0] == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    child = os.fork()
+    if child == 0:
+        try:
+            builder.build(to, *WANTS, size=size, parity=10, step=step)
+        finally:
+            os._exit(1)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def test_every_step_is_taken(world):
+    assert set(world.steps) == set(STEPS), "a step that no kill reaches"
+    assert len(volumes_in(world.folder / "calm")) >= 3
+
+
+def test_a_killed_build_is_finished_by_the_next_to_the_byte(world, quick_path):
+    for name, nth in points(world.steps):
+        to = quick_path / f"{name}{nth}"
+        builder = Builder(quick_path / f"home-{name}{nth}", world.tree)
+        assert build_and_die(builder, to, world.size, name, nth) == -signal.SIGKILL, f"{name} {nth}"
+        for path in volumes_in(to) if to.exists() else ():
+            found = open_volume(path)
+            assert isinstance(found, Volume), f"{path} after a kill at {name} {nth}"
+            assert list(damages([found])) == []
+        done = builder.build(to, *WANTS, size=world.size, parity=10)
+        assert contents_of(to) == world.calm, f"after a kill at {name} {nth}"
+        if name == "member" and nth > 2:
+            assert sum(one.kept for one in done.volumes) > 0, "nothing was taken up again"
+        shutil.rmtree(to)
+
+
+@pytest.mark.parametrize("name", ["member", "rename", "read-back", "sums"])
+def test_a_killed_build_is_finished_though_the_tree_moved_on(quick_path, name):
+    tree = begin_tree(quick_path / "tree", tensor_bytes=100 << 10)
+    builder = builder_of(tree)
+    size = least_size(builder, *WANTS)
+    builder.build(quick_path / "calm", *WANTS, size=size, parity=10)
+    shutil.rmtree(builder.home / "recipes")
+    assert build_and_die(builder, quick_path / "out", size, name, 4 if name == "member" else 1) == -signal.SIGKILL
+    tree.lay_out("bert-v3.0.0", seed=3, tensor_bytes=8 << 10)
+    builder.build(quick_path / "out", *WANTS, size=size, parity=10)
+    assert contents_of(quick_path / "out") == contents_of(quick_path / "calm")
+
+
+def test_parts_come_again_only_from_where_it_was_stopped(world, quick_path):
+    class Counting(FolderReader):
+        came = 0
+
+        def read_range(self, key, start, size, take, *, total=None):
+            Counting.came += size
+            super().read_range(key, start, size, take, total=total)
+
+    builder = Builder(quick_path / "home", world.tree, readers=[Counting(world.tree.store)])
+    members = world.steps.count("member")
+    assert build_and_die(builder, quick_path / "out", world.size, "member", members) == -signal.SIGKILL
+    builder.build(quick_path / "out", *WANTS, size=world.size, parity=10)
+    whole = sum(len(data) for name, data in world.calm.items() if name.endswith(".tar"))
+    assert Counting.came < whole / 2
+
+
+def test_another_build_in_the_same_folder_is_refused(world, quick_path):
+    """While one build stands at a step, a second one comes."""
+    refused = []
+
+    def step(name):
+        if name == "settle" and not refused:
+            other = Builder(quick_path / "other", world.tree)
+            with pytest.raises(Exception, match="another build writes") as found:
+                other.build(quick_path / "out", *WANTS, size=world.size)
+            refused.append(found.value.exit_code)
+
+    Builder(quick_path / "home", world.tree).build(quick_path / "out", *WANTS, size=world.size, step=step)
+    assert refused == [8]
+
+
+def test_a_pin_that_fails_leaves_no_volume(world, quick_path):
+    def pin(recipe):
+        raise PermissionError(recipe.bundle.id)
+
+    builder = Builder(quick_path / "home", world.tree)
+    with pytest.raises(PermissionError):
+        builder.build(quick_path / "out", *WANTS, size=world.size, pin=pin)
+    assert list((quick_path / "out").iterdir()) == []
+    assert isinstance(builder.shelf, RecipeShelf)
+
+
+def test_verify_changes_nothing(world, quick_path):
+    copy = shutil.copytree(world.folder / "calm", quick_path / "copy")
+    before = {path: path.stat().st_mtime_ns for path in copy.iterdir()}
+    done = verify_bundle([copy], lambda _: None)
+    assert {path: path.stat().st_mtime_ns for path in copy.iterdir()} == before
+    assert done.missing == []

@@ -1,0 +1,330 @@
+"""Media that are damaged, foreign, hostile or pulled out: what both installers say, and that nothing is left behind."""
+
+import os
+import shutil
+import time
+
+import pytest
+
+from tests.fetch_world import contents
+from tests.install_world import COLUMNS, Column, make_bundle_tree, site_files
+from tests.media_world import member_bytes, pack, sha256, spelled, ustar_header
+from tests.trust_world import quick_folder
+
+
+@pytest.fixture
+def tmp_path():
+    """In memory: what is synced at every step would wait for a busy disk."""
+    with quick_folder() as folder:
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory):
+    return make_bundle_tree(tmp_path_factory.mktemp("tree") / "tree", tensor_bytes=512 << 10)
+
+
+@pytest.fixture(scope="module")
+def packed(tree):
+    return pack(tree, "bert-v1.0.0", "raw-v1.0.0", volumes=2)
+
+
+@pytest.fixture(params=COLUMNS)
+def column(request, tmp_path):
+    return Column(request.param, tmp_path)
+
+
+def flipped(data: bytes, at: int) -> bytes:
+    return data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]
+
+
+# --- volumes: damaged, missing, foreign ------------------------------------------------------------
+
+
+def test_truncated_volume_is_named_with_its_sizes(tree, packed, column, tmp_path):
+    media = packed.write(tmp_path / "media", spoil=lambda number, data: data[:-5000] if number == 2 else data)
+    refused = column.install(media, tmp_path / "site", tree.site.fingerprint)
+    whole = len(packed.volume(2))
+    assert (refused.code, f"has {whole - 5000} bytes, expected {whole}" in refused.error) == (3, True)
+    assert not (tmp_path / "site" / "current").exists()
+
+
+@pytest.mark.parametrize("where", ["part", "header", "document"])
+def test_bit_rot_names_the_volume_and_what_the_others_hold_is_kept(tree, packed, column, tmp_path, where):
+    data = packed.volume(2)
+    key = max(packed.plan["volumes"][1], key=lambda entry: entry[1])[0] if where != "document" else packed.plan["documents"][0][0]
+    name = key.rpartition("/")[2].encode() if where != "document" else key.encode()
+    at = data.rindex(name) if where != "document" else data.index(name + b"\0")
+    at += 20 if where == "header" else 512 + 700
+    media = packed.write(tmp_path / "media", spoil=lambda number, data: flipped(data, at) if number == 2 else data)
+    site = tmp_path / "site"
+    found = column.install(media, site, tree.site.fingerprint)
+    if where == "document":
+        # Every volume holds it; the other one's is good.
+        assert found.code == 0, found.said
+        return
+    assert (found.code, "volume 2" in found.error) == (3, True), found.said
+    assert not (site / "current").exists()
+    done = column.install(packed.write(tmp_path / "again", only=[2]), site)
+    assert done.code == 0, done.said
+    assert contents(site / "models" / "bert-v1.0.0") == contents(tree.sources["bert-v1.0.0"])
+
+
+def test_document_that_rotted_everywhere_is_refused(tree, packed, column, tmp_path):
+    key = next(entry[0] for entry in packed.plan["documents"] if entry[0].endswith("targets.json"))
+
+    def spoil(_, data):
+        return flipped(data, data.index(key.encode() + b"\0") + 512 + 100)
+
+    refused = column.install(packed.write(tmp_path / "media", spoil=spoil), tmp_path / "site", tree.site.fingerprint)
+    assert (refused.code, key in refused.error) == (3, True), refused.said
+    assert not (tmp_path / "site").exists()
+
+
+def test_copies_of_one_volume_help_each_other(tree, packed, column, tmp_path):
+    first, last = packed.plan["volumes"][0][0][0], packed.plan["volumes"][0][-1][0]
+    folders = []
+    for index, key in enumerate((first, last)):
+        name = key.rpartition("/")[2].encode()
+        at = packed.volume(1).rindex(name) + 512 + 50
+        folders.append(packed.write(tmp_path / f"copy{index}", only=[1], spoil=lambda _, data, at=at: flipped(data, at)))
+    folders.append(packed.write(tmp_path / "two", only=[2]))
+    done = column.install(folders, tmp_path / "site", tree.site.fingerprint)
+    assert done.code == 0, done.said
+    assert any("passed over" in warning for warning in done.done["warnings"])
+    assert contents(tmp_path / "site" / "models" / "bert-v1.0.0") == contents(tree.sources["bert-v1.0.0"])
+
+
+def test_renamed_and_swapped_volumes_are_known_by_their_index(tree, packed, column, tmp_path):
+    media = packed.write(tmp_path / "media")
+    one, two = sorted(media.glob("*.tar"))
+    one.rename(media / "x.tar")
+    two.rename(one)
+    (media / "x.tar").rename(media / "vacation photos.tar")
+    assert column.install(media, tmp_path / "site", tree.site.fingerprint).code == 0
+
+
+def test_volumes_of_two_bundles_are_refused_naming_both(tree, packed, column, tmp_path):
+    media = packed.write(tmp_path / "media")
+    pack(tree, "bert-v1.1.0").write(media)
+    refused = column.install(media, tmp_path / "site", tree.site.fingerprint)
+    assert refused.code == 2
+    assert "bert-v1.0.0" in refused.error
+    assert "bert-v1.1.0" in refused.error
+    assert not (tmp_path / "site").exists()
+
+
+def test_volume_of_another_bundle_cannot_stand_in_for_a_missing_one(tree, packed, column, tmp_path):
+    site = tmp_path / "site"
+    assert column.install(packed.write(tmp_path / "one", only=[1]), site, tree.site.fingerprint).code == 7
+    other = pack(tree, "bert-v1.0.0", "raw-v1.0.0", volumes=3)
+    done = column.install(other.write(tmp_path / "two", only=[2]), site)
+    assert (done.code, done.done["missing"] != []) == (7, True)
+    assert not (site / "current").exists()
+
+
+@pytest.mark.parametrize("what", ["nothing", "only a text", "folder is missing", "a foreign tar"])
+def test_folder_without_volumes_is_refused(tree, column, tmp_path, what):
+    media = tmp_path / "media"
+    if what != "folder is missing":
+        media.mkdir()
+    if what == "only a text":
+        (media / "README.txt").write_text("hello")
+    if what == "a foreign tar":
+        (media / "holiday.tar").write_bytes(member_bytes("photo.jpg", b"x" * 900) + bytes(1024))
+    refused = column.install(media, tmp_path / "site", tree.site.fingerprint)
+    assert refused.code == (6 if what == "folder is missing" else 2), refused.said
+    assert not (tmp_path / "site").exists()
+
+
+# --- hostile tars: there is no way to say anything but the plan ------------------------------------
+
+HOSTILE_HEADERS = {
+    "symbolic link": {"type": b"2", "link": b"/etc/passwd".ljust(100, b"\0")},
+    "hard link": {"type": b"1", "link": b"../../x".ljust(100, b"\0")},
+    "device": {"type": b"3"},
+    "FIFO": {"type": b"6"},
+    "sparse": {"type": b"S"},
+    "PAX record": {"type": b"x"},
+    "PAX for all": {"type": b"g"},
+    "GNU long name": {"type": b"L"},
+    "setuid": {"mode": b"0004755\0"},
+    "absolute name": {"name": b"/etc/passwd".ljust(100, b"\0")},
+    "name that climbs": {"name": b"../../etc/passwd".ljust(100, b"\0")},
+    "name that is not UTF-8": {"name": b"parts/\xff\xfe".ljust(100, b"\0")},
+    "prefix that climbs": {"prefix": b"../..".ljust(155, b"\0")},
+    "size in base 256": {"size": b"\x80" + b"\0" * 10 + b"\x01"},
+    "negative size": {"size": b"\xff" * 12},
+    "another owner": {"uid": b"0001750\0"},
+    "GNU magic": {"magic": b"ustar  \0"},
+    "wrong checksum": {"checksum": b"\0" * 8},
+}
+
+
+@pytest.mark.parametrize("hostile", HOSTILE_HEADERS)
+def test_hostile_member_is_refused_and_nothing_is_written_outside(tree, packed, column, tmp_path, hostile):
+    key, size, _ = packed.plan["volumes"][0][0]
+    good = ustar_header(key, size)
+    bad = ustar_header(key, size, **HOSTILE_HEADERS[hostile])
+    if hostile == "wrong checksum":
+        bad = good[:148] + b"0000000\0" + good[156:]
+
+    def spoil(number, data):
+        return data.replace(good, bad, 1) if number == 1 else data
+
+    assert bad != good
+    media = packed.write(tmp_path / "media", spoil=spoil)
+    refused = column.install(media, tmp_path / "site", tree.site.fingerprint)
+    assert (refused.code, "volume 1" in refused.error) == (3, True), refused.said
+    assert not (tmp_path / "site" / "current").exists()
+    assert sorted(path.name for path in tmp_path.iterdir() if path.name != "install.pyz") == ["media", "site"]
+
+
+def test_additional_members_make_no_volume(tree, packed, column, tmp_path):
+    extra = member_bytes("../../evil", b"x")
+    media = packed.write(tmp_path / "media", spoil=lambda _, data: data[:-1024] + extra + bytes(1024))
+    refused = column.install(media, tmp_path / "site", tree.site.fingerprint)
+    assert (refused.code, "expected" in refused.error) == (3, True)
+    assert not (tmp_path / "site").exists()
+
+
+def test_a_million_empty_members_are_refused_at_once(tree, packed, column, tmp_path):
+    media = packed.write(tmp_path / "media", only=[1])
+    with (media / "bomb.tar").open("wb") as file:
+        block = b"".join(member_bytes(f"empty{index}", b"") for index in range(1000))
+        for _ in range(1000):
+            file.write(block)
+    with (media / "index-bomb.tar").open("wb") as file:
+        file.write(ustar_header("index.json", 3) + b"{}\n".ljust(512, b"\0"))
+        file.write(bytes(1 << 20))
+    began = time.monotonic()
+    found = column.install(media, tmp_path / "site", tree.site.fingerprint)
+    assert (found.code, "index-bomb.tar" in found.error) == (3, True), found.said
+    assert time.monotonic() - began < 20
+
+
+def indexes(packed):
+    """Index bytes that must be refused, each with why."""
+    document = {"format": "modelport-bundle", "format_version": 1, "bundle": packed.bundle, "volume": 1, "plan": packed.plan}
+    text = spelled(document)
+    yield "a newer format", spelled({**document, "format_version": 2}), "newer"
+    yield "a duplicate key", text[:-2] + b',"volume":1}\n', "twice"
+    yield "another spelling", text.replace(b'"volume":1', b'"volume": 1'), "spelled"
+    yield "another bundle's id", spelled({**document, "bundle": sha256(b"x")}), "bundle"
+    yield "a volume beyond the plan", spelled({**document, "volume": 9}), "volume"
+    yield "nesting", b"[" * 100_000 + b"]" * 100_000 + b"\n", "nested"
+    yield "not UTF-8", b'{"a":"\xff"}\n', "JSON"
+    for name, change in {
+        "a key that climbs": {"documents": [["metadata/../../x.json", 1, sha256(b"")]]},
+        "an absolute key": {"documents": [["/etc/passwd", 1, sha256(b"")]]},
+        "a control key": {"documents": [["control/leases/x.json", 1, sha256(b"")]]},
+        "a document twice": {"documents": [packed.plan["documents"][0]] * 2},
+        "a huge part": {"volumes": [[["parts/" + "a" * 2 + "/" + "a" * 64, 1 << 30, sha256(b"")]], []]},
+        "a negative size": {"documents": [["metadata/1.root.json", -1, sha256(b"")]]},
+        "a size that is true": {"documents": [["metadata/1.root.json", True, sha256(b"")]]},
+        "no volumes": {"volumes": []},
+        "a strange name": {"name": "../x"},
+        "a release that is no name": {"releases": [{**packed.plan["releases"][0], "release": "../x-v1.0.0"}]},
+    }.items():
+        plan = {**packed.plan, **change}
+        yield name, spelled({**document, "plan": plan, "bundle": sha256(spelled(plan))}), ""
+
+
+@pytest.mark.parametrize("column", COLUMNS[1:], indirect=True)
+def test_index_that_breaks_its_format_is_refused(tree, packed, column, tmp_path):
+    for number, (name, index, why) in enumerate(indexes(packed)):
+        media = tmp_path / f"media{number}"
+        media.mkdir()
+        (media / "x.tar").write_bytes(member_bytes("index.json", index) + bytes(1024))
+        refused = column.install(media, tmp_path / "site", tree.site.fingerprint)
+        assert (refused.code, why in refused.said) == (3, True), (name, refused)
+    assert not (tmp_path / "site").exists()
+
+
+def test_index_that_lists_a_part_nobody_signed_is_refused(tree, packed, column, tmp_path):
+    foreign = b"nobody signed this"
+    key = f"parts/ab/ab{sha256(foreign)[2:]}"
+    plan = {**packed.plan, "volumes": [[[key, len(foreign), sha256(foreign)]], *packed.plan["volumes"]]}
+    other = type(packed)(packed.name, plan, {**packed.objects, key: foreign})
+    refused = column.install(other.write(tmp_path / "media"), tmp_path / "site", tree.site.fingerprint)
+    assert (refused.code, "no signed manifest" in refused.error) == (3, True)
+    assert not (tmp_path / "site").exists()
+
+
+def test_index_that_gives_a_part_another_digest_is_refused(tree, packed, column, tmp_path):
+    key, size, _ = packed.plan["volumes"][0][0]
+    forged = os.urandom(size)
+    plan = {**packed.plan, "volumes": [[[key, size, sha256(forged)], *packed.plan["volumes"][0][1:]], packed.plan["volumes"][1]]}
+    other = type(packed)(packed.name, plan, {**packed.objects, key: forged})
+    refused = column.install(other.write(tmp_path / "media"), tmp_path / "site", tree.site.fingerprint)
+    assert (refused.code, "no signed manifest" in refused.error) == (3, True)
+
+
+def test_release_that_the_index_only_claims_is_refused(tree, packed, column, tmp_path):
+    rows = [*packed.plan["releases"], {**packed.plan["releases"][0], "release": "bert-v9.0.0"}]
+    other = type(packed)(packed.name, {**packed.plan, "releases": rows}, packed.objects)
+    refused = column.install(other.write(tmp_path / "media"), tmp_path / "site", tree.site.fingerprint)
+    assert (refused.code, "bert/9.0.0/manifest.json" in refused.error) == (4, True), refused.said
+    assert not (tmp_path / "site").exists()
+
+
+# --- media that fail, places that do not take -------------------------------------------------------
+
+
+def test_links_and_devices_on_a_medium_are_no_volumes(tree, packed, column, tmp_path):
+    real = packed.write(tmp_path / "real")
+    media = tmp_path / "media"
+    media.mkdir()
+    for path in real.glob("*.tar"):
+        (media / path.name).symlink_to(path)
+    os.mkfifo(media / "pipe.tar")
+    refused = column.install(media, tmp_path / "site", tree.site.fingerprint)
+    assert (refused.code, "no volume" in refused.error) == (2, True)
+
+
+def test_planted_links_at_the_destination_are_never_written_through(tree, packed, column, tmp_path):
+    media = packed.write(tmp_path / "media")
+    victim = tmp_path / "victim"
+    for planted in ("models", "state", "generations", "bin", "state/staging", "state/trust"):
+        site = tmp_path / f"site-{planted.replace('/', '-')}"
+        victim.mkdir()
+        (site / planted).parent.mkdir(parents=True)
+        (site / planted).symlink_to(victim)
+        refused = column.install(media, site, tree.site.fingerprint)
+        assert (refused.code, "link" in refused.error) == (2, True), (planted, refused)
+        assert list(victim.iterdir()) == [], planted
+        shutil.rmtree(victim)
+
+
+def test_planted_file_in_the_staging_folder_with_a_second_name_is_refused(tree, packed, column, tmp_path):
+    site, precious = tmp_path / "site", tmp_path / "precious"
+    precious.write_text("precious")
+    assert column.install(packed.write(tmp_path / "one", only=[1]), site, tree.site.fingerprint).code == 7
+    staged = next(path for path in (site / "state" / "staging").rglob("config.json"))
+    staged.unlink()
+    os.link(precious, staged)
+    refused = column.install(packed.write(tmp_path / "two"), site)
+    assert (refused.code, "second name" in refused.error) == (2, True), refused.said
+    assert precious.read_text() == "precious"
+
+
+def test_foreign_folder_under_the_name_of_a_release_is_left_alone(tree, packed, column, tmp_path):
+    site = tmp_path / "site"
+    (site / "models" / "bert-v1.0.0").mkdir(parents=True)
+    (site / "models" / "bert-v1.0.0" / "notes.txt").write_text("mine")
+    before = site_files(site)
+    refused = column.install(packed.write(tmp_path / "media"), site, tree.site.fingerprint)
+    assert (refused.code, "no installation put there" in refused.error) == (2, True)
+    assert site_files(site) == before
+
+
+def test_altered_base_is_named_and_stays_as_it_is(tree, column, tmp_path):
+    site = tmp_path / "site"
+    assert column.install(pack(tree, "bert-v1.0.0").write(tmp_path / "one"), site, tree.site.fingerprint).code == 0
+    weights = site / "models" / "bert-v1.0.0" / "weights.safetensors"
+    data = flipped(weights.read_bytes(), 1_300_000)
+    weights.write_bytes(data)
+    refused = column.install(pack(tree, "bert-v1.1.0", bases=["bert-v1.0.0"]).write(tmp_path / "two"), site)
+    assert (refused.code, "weights.safetensors was altered" in refused.error) == (3, True), refused.said
+    assert weights.read_bytes() == data
+    assert (site / "current").readlink().name == "1"

@@ -1,0 +1,165 @@
+"""Where installations must not go wrong: full and read-only targets, media that fail, big parts in little memory."""
+
+import errno
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bundles.installer import faults, volumes
+from bundles.installer.folders import Folder
+from bundles.installer.layout import LOCK
+from bundles.installer.preflight import Order
+from bundles.installer.tools import Tools
+from bundles.installer.volumes import MediumFault
+from bundles.installer.walk import install
+from bundles.installing import install_bundle
+from pipeline.errors import DiskError
+from pipeline.events import ignore
+from tests.fetch_world import contents, make_tree
+from tests.install_world import COLUMNS, Column, make_bundle_tree, site_files
+from tests.media_world import pack
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory):
+    return make_bundle_tree(tmp_path_factory.mktemp("tree") / "tree")
+
+
+@pytest.fixture(params=COLUMNS)
+def column(request, tmp_path):
+    return Column(request.param, tmp_path)
+
+
+@pytest.fixture
+def disk(tmp_path):
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=9m,mode=0755", "modelport-test", str(folder)], check=True)
+    yield folder
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def test_target_without_room_is_refused_naming_the_bytes_and_the_old_stays(tree, column, disk, tmp_path):
+    site = disk / "site"
+    assert column.install(pack(tree, "top-v1.0.0", "bert-v1.0.0").write(tmp_path / "one"), site, tree.site.fingerprint).code == 0
+    before = {key: data for key, data in site_files(site).items() if not key.startswith("state/")}
+    refused = column.install(pack(tree, "raw-v1.0.0").write(tmp_path / "two"), site)
+    assert refused.code == 6, refused.said
+    assert "bytes are needed" in refused.error
+    after = {key: data for key, data in site_files(site).items() if not key.startswith("state/")}
+    assert after == before
+    subprocess.run(["mount", "-o", "remount,size=64m", str(disk)], check=True)
+    assert column.install(tmp_path / "two", site).code == 0
+
+
+@pytest.mark.parametrize("column", COLUMNS)
+def test_disk_that_fills_up_on_the_way_ends_with_6_and_goes_on_later(tree, disk, tmp_path, monkeypatch, column):
+    site = disk / "site"
+    media = pack(tree, "bert-v1.0.0", "raw-v1.0.0").write(tmp_path / "media")
+    order = Order((str(media),), str(site), tree.site.fingerprint)
+
+    def run():
+        return install_bundle(order, ignore) if column == "bundle.install" else install(order, Tools())
+
+    # What the system says is free is not always to be had: quotas, other writers.
+    monkeypatch.setattr(Folder, "check_room", lambda self, size: None)
+    with pytest.raises((DiskError, faults.DiskError), match="No space left") as caught:
+        run()
+    assert caught.value.exit_code == 6
+    assert not (site / "current").exists()
+    monkeypatch.undo()
+    subprocess.run(["mount", "-o", "remount,size=64m", str(disk)], check=True)
+    assert run().missing == []
+    assert contents(site / "models" / "raw-v1.0.0") == contents(tree.sources["raw-v1.0.0"])
+
+
+def test_read_only_target_ends_with_6_and_nothing_is_removed(tree, column, disk, tmp_path):
+    site = disk / "site"
+    assert column.install(pack(tree, "bert-v1.0.0").write(tmp_path / "one"), site, tree.site.fingerprint).code == 0
+    before = site_files(site)
+    subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
+    refused = column.install(pack(tree, "bert-v1.1.0").write(tmp_path / "two"), site, keep=1)
+    assert (refused.code, "Read-only" in refused.error) == (6, True), refused.said
+    assert site_files(site) == before
+    fresh = column.install(tmp_path / "two", disk / "fresh", tree.site.fingerprint)
+    assert fresh.code == 6
+    subprocess.run(["mount", "-o", "remount,rw,size=64m", str(disk)], check=True)
+    assert column.install(tmp_path / "two", site, keep=1).code == 0
+
+
+@pytest.mark.parametrize("error", [errno.EIO, errno.ENODEV])
+def test_medium_that_is_pulled_out_is_named_and_the_rest_is_kept(tree, tmp_path, monkeypatch, error):
+    packed = pack(tree, "bert-v1.0.0", "raw-v1.0.0", volumes=2)
+    media, site = packed.write(tmp_path / "media"), tmp_path / "site"
+    real, pulled = os.pread, []
+
+    def pread(fd, size, offset):
+        path = str(Path(f"/proc/self/fd/{fd}").readlink())
+        if path.endswith("vol002.tar") and offset > len(packed.volume(2)) // 2:
+            pulled.append(path)
+            raise OSError(error, os.strerror(error))
+        return real(fd, size, offset)
+
+    # The end of each volume is looked at first: there the medium is still in.
+    monkeypatch.setattr(volumes, "_check_end", lambda *_: None)
+    monkeypatch.setattr(os, "pread", pread)
+    with pytest.raises(MediumFault, match="vol002") as caught:
+        install(Order((str(media),), str(site), tree.site.fingerprint), Tools())
+    assert caught.value.exit_code == 6
+    assert "medium" in caught.value.hint
+    assert pulled
+    monkeypatch.undo()
+    assert install(Order((str(media),), str(site)), Tools()).missing == []
+    assert contents(site / "models" / "raw-v1.0.0") == contents(tree.sources["raw-v1.0.0"])
+
+
+def test_second_installation_at_once_is_refused(tree, column, tmp_path):
+    site = tmp_path / "site"
+    media = pack(tree, "raw-v1.0.0").write(tmp_path / "media")
+    assert column.install(media, site, tree.site.fingerprint).code == 0
+    holder = Folder(str(site), make=False)
+    with holder.lock(LOCK):
+        refused = column.install(media, site)
+        assert (refused.code, "another installation" in refused.error) == (2, True)
+    holder.close()
+    assert column.install(media, site).code == 0
+
+
+PEAK = """
+import resource, subprocess, sys
+code = subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL).returncode
+print(code, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss >> 10)
+"""
+OURS = """
+import sys
+from pathlib import Path
+from bundles.installing import install_bundle, order_for
+install_bundle(order_for((Path(sys.argv[1]),), Path(sys.argv[2]), sys.argv[3]), lambda event: None)
+"""
+
+
+def test_parts_larger_than_memory_should_hold_do_not_fill_it(tmp_path):
+    tree = make_tree(tmp_path / "tree")
+    source = tmp_path / "source"
+    source.mkdir()
+    for name in "abc":
+        (source / f"{name}.bin").write_bytes(os.urandom(80 << 20))
+    tree.publish("big-v1.0.0", source, profile="raw", part_size=256 << 20)
+    media = pack(tree, "big-v1.0.0").write(tmp_path / "media")
+    column = Column("install.pyz", tmp_path)
+    column.run("--help")
+    fingerprint = tree.site.fingerprint
+    alone = [sys.executable, "-I", "-S", tmp_path / "install.pyz", "--from", media, "--site", tmp_path / "alone"]
+    ours = [sys.executable, "-c", OURS, media, tmp_path / "ours", fingerprint]
+    for words in ([*alone, "--root-fingerprint", fingerprint], ours):
+        ran = subprocess.run(
+            [sys.executable, "-c", PEAK, *words],
+            cwd=Path(__file__).resolve().parents[2], capture_output=True, text=True, timeout=120, check=True,
+        )  # fmt: skip
+        code, peak = map(int, ran.stdout.split())
+        assert code == 0, ran.stderr
+        assert peak < 200, f"{peak} MiB for parts of 80 MiB"
+    assert (tmp_path / "alone" / "models" / "big-v1.0.0" / "c.bin").read_bytes() == (source / "c.bin").read_bytes()

@@ -1,0 +1,173 @@
+"""Bundles as a person makes and uses them: the real command line, from a store to a fetch out of volumes."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+
+import pytest
+
+from tests.bundle_world import flip, member_at, volumes_in
+from tests.desk import Desk
+from tests.publish_world import lay_out
+
+# An empty folder: nothing is to be fetched for these tests.
+NO_WHEELS = ("--wheels", "wheels")
+
+
+@pytest.fixture(scope="module")
+def desk(tmp_path_factory):
+    """Two releases of bert, one channel; the second one's middle tensor differs."""
+    folder = tmp_path_factory.mktemp("desk")
+    made = Desk(folder / "work", folder / "home")
+    (made.folder / "wheels").mkdir()
+    lay_out(made.folder / "models" / "bert-v1.0.0", tensor_bytes=1 << 20)
+    lay_out(made.folder / "models" / "bert-v2.0.0", other=1, tensor_bytes=1 << 20)
+    (made.folder / "models" / "bert-v1.0.0" / "weights.json").write_text('{"layers": ["attention", "output"]}' * 4000)
+    assert made.run("publish", "--model", "bert-v1.0.0").code == 0
+    assert made.run("publish", "--model", "bert-v2.0.0", "--channel", "stable").code == 0
+    return made
+
+
+@pytest.fixture(scope="module")
+def built(desk):
+    done = desk.run(
+        "bundle.build", "--model", "bert@stable", "--to", "usb", "--volume-size", "3300000", "--parity", "10%", *NO_WHEELS
+    ).result
+    assert done["safe_to_remove"]
+    return done
+
+
+def test_plan_says_what_build_then_writes(desk, built):
+    plan = desk.run("bundle.plan", "--model", "bert@stable", "--volume-size", "3300000", "--parity", "10").result
+    assert plan["bundle"] == built["bundle"]
+    assert [(one["name"], one["size"]) for one in plan["volumes"]] == [(one["name"], one["size"]) for one in built["volumes"]]
+    assert plan["media"] == len(built["volumes"]) == 2
+    assert not (desk.folder / "elsewhere").exists()
+
+
+def test_dry_build_writes_nothing(desk):
+    shown = desk.start("--dry", "bundle.build", "--model", "bert@stable", "--to", "elsewhere", "--report", "json")
+    assert (shown.wait(60), (desk.folder / "elsewhere").exists()) == (0, False)
+    shown.communicate()
+
+
+def test_what_was_written_passes_coreutils(desk, built):
+    folder = desk.folder / "usb"
+    checked = subprocess.run(["sha256sum", "-c", "SHA256SUMS"], cwd=folder, capture_output=True, text=True, check=False)
+    assert checked.returncode == 0, checked.stderr
+    names = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    assert {line.split(": ")[0] for line in checked.stdout.splitlines()} == names - {"SHA256SUMS"}
+    readme = (folder / "README.txt").read_text()
+    assert built["installer_sha256"] in readme
+    assert readme.count(built["root_fingerprint"]) == 2
+
+
+def test_summary_tells_what_to_compare_and_that_it_is_safe(desk, built):
+    again = desk.run(
+        "bundle.build",
+        "--model",
+        "bert@stable",
+        "--to",
+        "usb",
+        "--volume-size",
+        "3300000",
+        "--parity",
+        "10%",
+        *NO_WHEELS,
+        report="plain",
+    )
+    assert again.code == 0, again.err
+    assert "safe to remove" in again.out
+    assert built["installer_sha256"] in again.out
+    assert "kept" in again.out
+    follow = again.out.splitlines()[-1].removeprefix("next: modelport ").split()
+    assert desk.run(*follow).result["trusted"]
+
+
+def test_one_volume_is_made_again_to_the_byte(desk, built):
+    done = desk.run(
+        "bundle.build", "--model", "bert@stable", "--to", "third", "--volume-size", "3300000", "--only", "2", *NO_WHEELS
+    ).result
+    assert (done["bundle"], [one["volume"] for one in done["volumes"]], done["of_volumes"]) == (built["bundle"], [2], 2)
+    name = built["volumes"][1]["name"]
+    assert (desk.folder / "third" / name).read_bytes() == (desk.folder / "usb" / name).read_bytes()
+
+
+def test_a_bundle_is_a_source_for_fetch_show_and_verify(desk, built):
+    usb = str(desk.folder / "usb")
+    site = Desk(desk.folder.parent / "site", desk.folder.parent / "site-home")
+    assert "trust.pin" in site.run("fetch", "--model", "bert@stable", "--source", usb).refused(4)
+    assert site.run("trust.pin", "--source", usb, "--fingerprint", built["root_fingerprint"]).code == 0
+    fetched = site.run("fetch", "--model", "bert", "--source", usb).result
+    assert fetched["release"] == "bert-v2.0.0"
+    assert (site.folder / "models/bert-v2.0.0/model.safetensors").read_bytes() == (
+        desk.folder / "models/bert-v2.0.0/model.safetensors"
+    ).read_bytes()
+    shown = site.run("show", "--source", usb).result
+    assert [one["model"] for one in shown["models"]] == ["bert"]
+    assert site.run("show", "--model", "bert-v2.0.0", "--source", usb).result["facts"]["files"] == 5
+    assert site.run("verify", "--model", "bert-v2.0.0", "--source", usb, "--all").result["read"] > 0
+    assert "The bundle holds bert-v2.0.0" in site.run("fetch", "--model", "bert-v1.0.0", "--source", usb).refused(3)
+
+
+def test_damaged_media_are_named_and_made_whole(desk, built, tmp_path):
+    subprocess.run(["cp", "-r", desk.folder / "usb", tmp_path / "usb"], check=True)
+    path = volumes_in(tmp_path / "usb")[0]
+    flip(path, member_at(path, "parts/")[0] + 1000)
+    assert path.name in desk.run("bundle.verify", "--from", str(tmp_path / "usb")).refused(3)
+    done = desk.run("bundle.repair", "--folder", str(tmp_path / "usb")).result
+    assert [one["name"] for one in done["repaired"]] == [path.name]
+    proven = desk.run("bundle.verify", "--from", str(tmp_path / "usb"), "--root-fingerprint", built["root_fingerprint"]).result
+    assert (proven["trusted"], proven["missing"]) == (True, [])
+
+
+def test_a_differential_holds_only_what_the_site_lacks(desk, built):
+    done = desk.run("bundle.build", "--model", "bert-v2.0.0", "--base", "bert-v1.0.0", "--to", "delta", *NO_WHEELS).result
+    assert done["bases"] == ["bert-v1.0.0"]
+    assert done["left_out"] > 0
+    assert done["bytes"] < built["bytes"] * 0.6
+
+
+def test_keep_for_pins_what_the_bundle_needs(desk):
+    words = ("bundle.build", "--model", "bert-v1.0.0", "--to", "kept", "--keep-for", "1y", *NO_WHEELS)
+    first = desk.run(*words).result
+    assert "bundle bert-v1.0.0" in desk.run("retire", "--model", "bert-v1.0.0").refused(8)
+    again = desk.run(*words).result
+    assert (again["bundle"], again["bytes_written"]) == (first["bundle"], 0)
+
+
+@pytest.mark.parametrize(
+    "words, code, said",
+    [
+        (["bundle.build", "--model", "bert-v2.0.0"], 2, "--to is needed"),
+        (
+            ["bundle.build", "--model", "bert-v2.0.0", "--to", "x", "--volume-size", "1MiB"],
+            2,
+            "The least that works is --volume-size",
+        ),
+        (["bundle.build", "--model", "bert-v2.0.0", "--to", "x", "--only", "-1"], 2, "reads as a flag"),
+        (["bundle.verify", "--from", "-x"], 2, "--from has the value '-x'"),
+        (["bundle.verify", "--from", "models"], 2, "no volume"),
+        (["bundle.repair", "--folder", "models"], 2, "no volume"),
+    ],
+)
+def test_what_cannot_be_is_refused_in_one_line(desk, words, code, said):
+    assert said in desk.run(*words).refused(code)
+    assert not (desk.folder / "x").exists()
+
+
+def test_a_site_key_that_did_not_sign_is_refused(desk):
+    inventory = desk.folder / "inventory.json"
+    signed = {
+        "format": "modelport-inventory",
+        "format_version": 1,
+        "root_fingerprint": "00" * 32,
+        "snapshot": 1,
+        "made_at": "2026-11-22T10:00:00Z",
+        "releases": [],
+    }
+    inventory.write_text(json.dumps({"signed": signed, "signatures": [{"keyid": "00", "sig": "ab" * 64}]}))
+    words = ("bundle.plan", "--model", "bert-v2.0.0", "--have", str(inventory))
+    assert "is none of" in desk.run(*words).refused(2)
+    assert "not signed by the key" in desk.run(*words, "--site-key", "cd" * 32).refused(4)

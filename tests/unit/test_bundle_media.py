@@ -1,0 +1,370 @@
+"""Media that are damaged, swapped or mixed, and what verify, repair and a source make of them."""
+
+import os
+import random
+import shutil
+import subprocess
+
+import pytest
+
+from bundles.medium import open_medium
+from bundles.parity import find_program
+from bundles.repairing import repair_bundle
+from bundles.verifying import verify_bundle
+from pipeline.errors import InvalidDocument, NotPinned, ObjectMissing, SourceLied, UsageError, VerifyFailed
+from tests.bundle_forge import forge
+from tests.bundle_world import begin_tree, builder_of, contents_of, flip, least_size, member_at, reader_of, volume, volumes_in
+from tests.fetch_world import contents
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory):
+    return begin_tree(tmp_path_factory.mktemp("tree"), tensor_bytes=64 << 10)
+
+
+@pytest.fixture(scope="module")
+def built(tree):
+    """A bundle of several volumes with parity; tests take copies of it."""
+    builder = builder_of(tree)
+    wants = ("bert-v1.0.0", "bert@stable", "plain-v1.0.0")
+    folder = tree.folder / "built"
+    builder.build(folder, *wants, size=least_size(builder, *wants), parity=20)
+    assert len(volumes_in(folder)) >= 3
+    return folder
+
+
+@pytest.fixture
+def copy(built, tmp_path):
+    return shutil.copytree(built, tmp_path / "copy")
+
+
+def verify(*folders, **flags):
+    return verify_bundle(folders, lambda _: None, **flags)
+
+
+def repair(folder, *others):
+    return repair_bundle(folder, others, lambda _: None)
+
+
+def test_a_sound_bundle_is_proven(built, tree):
+    done = verify(built, fingerprint=tree.site.fingerprint)
+    assert done.trusted
+    assert done.missing == []
+    assert done.releases == ["bert-v1.0.0", "bert-v2.0.0", "plain-v1.0.0", "tok-v1.0.0"]
+    assert not done.warnings
+
+
+def test_without_a_fingerprint_the_root_is_named_to_compare(built, tree):
+    done = verify(built)
+    assert not done.trusted
+    assert tree.site.fingerprint in done.warnings[0]
+
+
+def test_another_root_is_refused(built):
+    with pytest.raises(NotPinned, match="its newest root is 1"):
+        verify(built, fingerprint="00" * 32)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_one_flipped_bit_anywhere_is_found(copy, seed):
+    chance = random.Random(seed)
+    path = chance.choice(volumes_in(copy))
+    flip(path, chance.randrange(path.stat().st_size), 1 << chance.randrange(8))
+    with pytest.raises((VerifyFailed, UsageError)) as failed:
+        verify(copy)
+    assert path.name in str(failed.value)
+
+
+def test_a_finding_names_the_member(copy):
+    path = volumes_in(copy)[1]
+    flip(path, member_at(path, "parts/")[0] + 5)
+    with pytest.raises(VerifyFailed, match=rf"{path.name}: parts/"):
+        verify(copy)
+
+
+@pytest.mark.parametrize("cut", [1, 511, 1024, 70_000])
+def test_a_truncated_volume_is_named(copy, cut):
+    path = volumes_in(copy)[0]
+    os.truncate(path, path.stat().st_size - cut)
+    with pytest.raises(VerifyFailed, match=rf"{path.name}: it has \d+ bytes, expected"):
+        verify(copy)
+
+
+def test_a_longer_volume_is_named(copy):
+    path = volumes_in(copy)[0]
+    with path.open("ab") as file:
+        file.write(b"x")
+    with pytest.raises(VerifyFailed, match="bytes, expected"):
+        verify(copy)
+
+
+def test_a_missing_volume_is_named_unless_more_media_come(copy):
+    volumes_in(copy)[1].unlink()
+    with pytest.raises(VerifyFailed, match=r"volume 2 \(.*vol002.tar\) is missing"):
+        verify(copy)
+    assert verify(copy, all_there=False).missing == [2]
+
+
+def test_names_and_order_of_volumes_do_not_matter(copy, tree):
+    paths = volumes_in(copy)
+    for number, path in enumerate(reversed(paths)):
+        path.rename(copy / f"renamed-{number}.tar")
+    assert verify(copy).missing == []
+    assert open_medium([copy]).missing == []
+
+
+def test_volumes_may_lie_on_several_media(copy, tmp_path):
+    other = tmp_path / "other"
+    other.mkdir()
+    moved = volumes_in(copy)[0]
+    moved.rename(other / moved.name)
+    assert verify(copy, other).missing == []
+
+
+def test_the_same_volume_twice_is_no_error(copy):
+    shutil.copy(volumes_in(copy)[0], copy / "again.tar")
+    assert verify(copy).missing == []
+
+
+def test_a_volume_of_another_bundle_is_refused_and_both_are_named(copy, tree, tmp_path):
+    builder_of(tree).build(tmp_path / "foreign", "plain-v1.0.0")
+    shutil.copy(volumes_in(tmp_path / "foreign")[0], copy / "zz.tar")
+    with pytest.raises(UsageError, match=r"of bundle bert-v1.0.0-and-2-more .*of bundle plain-v1.0.0"):
+        verify(copy)
+
+
+def test_swapped_contents_are_found(copy):
+    """Two volumes whose parts were exchanged, indexes left as they were."""
+    one, other = volumes_in(copy)[:2]
+    at, size = member_at(one, "parts/")
+    at2, size2 = member_at(other, "parts/")
+    part = other.read_bytes()[at2 : at2 + min(size, size2)]
+    with one.open("r+b") as file:
+        file.seek(at)
+        file.write(part)
+    with pytest.raises(VerifyFailed, match="parts/"):
+        verify(copy)
+
+
+def test_files_that_are_no_volumes_are_passed_by(copy):
+    (copy / "holiday.tar").write_bytes(b"\0" * 2048)
+    (copy / "short.tar").write_bytes(b"index.json")
+    (copy / "folder.tar").mkdir()
+    os.mkfifo(copy / "pipe.tar")
+    (copy / "link.tar").symlink_to("/etc/passwd")
+    assert verify(copy).missing == []
+
+
+def test_a_folder_without_volumes_is_refused(tmp_path):
+    with pytest.raises(UsageError, match="no volume"):
+        verify(tmp_path)
+
+
+def test_a_damaged_file_beside_the_volumes_is_named(copy):
+    (copy / "install.pyz").write_bytes(b"another program")
+    with pytest.raises(VerifyFailed, match=r"install\.pyz"):
+        verify(copy)
+
+
+def test_an_index_that_lies_about_parts_is_found_against_the_manifest(copy, tree):
+    """Somebody who can write a whole volume anew with a right index, but cannot sign."""
+    path = forge(volumes_in(copy)[0], copy.parent / "forged", drop_part=True)
+    with pytest.raises(VerifyFailed, match="is in no volume"):
+        verify(path.parent)
+
+
+# --- repair --------------------------------------------------------------------------------------
+
+
+def whole(built, folder):
+    return {name: data for name, data in contents_of(folder).items() if name in contents_of(built)} == contents_of(built)
+
+
+def test_nothing_is_done_to_a_sound_bundle(copy, built):
+    before = {path: path.stat().st_mtime_ns for path in copy.iterdir()}
+    assert repair(copy).repaired == []
+    assert {path: path.stat().st_mtime_ns for path in copy.iterdir()} == before
+
+
+def test_parity_makes_a_damaged_volume_whole(copy, built):
+    path = volumes_in(copy)[1]
+    at, _ = member_at(path, "parts/")
+    for offset in (5, 9000, 20_000):
+        flip(path, at + offset)
+    done = repair(copy)
+    assert [(one.volume, one.parity) for one in done.repaired] == [(2, True)]
+    assert contents_of(copy) == contents_of(built)
+
+
+def test_stock_par2_repairs_a_volume(copy, built):
+    """As the README tells a person who has nothing of ours."""
+    path = volumes_in(copy)[1]
+    flip(path, member_at(path, "parts/")[0] + 5)
+    done = subprocess.run([find_program(), "repair", f"{path.name}.par2"], cwd=copy, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+    assert path.read_bytes() == (built / path.name).read_bytes()
+
+
+def test_without_par2_parity_is_refused_and_says_how_to_get_it(tree, tmp_path, monkeypatch):
+    monkeypatch.setattr("bundles.parity.find_spec", lambda _: None)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(UsageError, match="par2") as refused:
+        builder_of(tree).build(tmp_path / "out", "plain-v1.0.0", parity=10)
+    assert "modelport[parity]" in refused.value.hint
+    assert not (tmp_path / "out").exists()
+
+
+def test_parity_makes_a_damaged_index_whole(copy, built):
+    for path in volumes_in(copy):
+        flip(path, 700)
+    repair(copy)
+    assert contents_of(copy) == contents_of(built)
+
+
+def test_parity_makes_a_truncated_volume_whole(copy, built):
+    path = volumes_in(copy)[1]
+    os.truncate(path, path.stat().st_size - 3000)
+    repair(copy)
+    assert contents_of(copy) == contents_of(built)
+
+
+def test_more_damage_than_parity_makes_good_is_said(copy):
+    path = volumes_in(copy)[1]
+    at, size = member_at(path, "parts/")
+    with path.open("r+b") as file:
+        file.seek(at)
+        file.write(bytes(size * 3 // 4))
+    with pytest.raises(VerifyFailed, match="could not be repaired"):
+        repair(copy)
+
+
+def without_parity(folder):
+    for path in folder.glob("*.par2"):
+        path.unlink()
+    return folder
+
+
+def test_two_half_good_copies_make_a_whole_one(built, tmp_path):
+    one, other = (without_parity(shutil.copytree(built, tmp_path / name)) for name in ("one", "other"))
+    path, twin = volumes_in(one)[0], volumes_in(other)[0]
+    flip(path, member_at(path, "parts/")[0] + 3)
+    flip(twin, member_at(twin, "metadata/")[0] + 3)
+    volumes_in(one)[1].unlink()
+    flip(volumes_in(other)[2], 600)
+    done = repair(one, other)
+    assert [one.volume for one in done.repaired] == [1, 2]
+    assert whole(without_parity(shutil.copytree(built, tmp_path / "right")), one)
+
+
+def test_copies_that_share_a_damaged_part_are_merged_chunk_by_chunk(tree, tmp_path):
+    big = begin_tree(tmp_path / "big", tensor_bytes=2 << 20)
+    builder = builder_of(big)
+    builder.build(tmp_path / "right", "bert-v1.0.0")
+    one, other = (shutil.copytree(tmp_path / "right", tmp_path / name) for name in ("one", "other"))
+    path, twin = volumes_in(one)[0], volumes_in(other)[0]
+    at, size = member_at(path, "parts/")
+    flip(path, at + 100)
+    flip(twin, at + size - 100)
+    done = repair(one, other)
+    assert [(one.volume, one.parity) for one in done.repaired] == [(1, False)]
+    assert contents_of(one) == contents_of(tmp_path / "right")
+
+
+def test_damage_in_the_same_place_of_both_copies_is_said(built, tmp_path):
+    one, other = (without_parity(shutil.copytree(built, tmp_path / name)) for name in ("one", "other"))
+    for folder in (one, other):
+        path = volumes_in(folder)[1]
+        flip(path, member_at(path, "parts/")[0] + 3)
+    with pytest.raises(VerifyFailed, match="whole in no copy"):
+        repair(one, other)
+
+
+# --- as a source ---------------------------------------------------------------------------------
+
+
+def test_a_document_is_taken_from_the_volume_in_which_it_is_whole(copy, built):
+    first = volumes_in(copy)[0]
+    flip(first, member_at(first, "metadata/timestamp.json")[0] + 9)
+    good = b"".join(reader_of(built).get("metadata/timestamp.json"))
+    assert b"".join(reader_of(copy).get("metadata/timestamp.json")) == good
+
+
+def test_a_document_that_is_whole_nowhere_is_refused(copy):
+    for path in volumes_in(copy):
+        flip(path, member_at(path, "metadata/timestamp.json")[0] + 9)
+    with pytest.raises(SourceLied, match="timestamp"):
+        list(reader_of(copy).get("metadata/timestamp.json"))
+
+
+def test_a_part_of_a_missing_volume_names_it(copy):
+    gone = volumes_in(copy)[1]
+    key = volume(gone).bundle.plan.volumes[1][0].key
+    gone.unlink()
+    with pytest.raises(ObjectMissing, match=r"volume 2 of \d+: which is not here") as missing:
+        list(reader_of(copy).get(key))
+    assert "--source" in missing.value.hint
+
+
+def test_what_a_bundle_does_not_hold_names_what_it_holds(copy):
+    with pytest.raises(ObjectMissing) as missing:
+        list(reader_of(copy).get("parts/00/" + "00" * 32))
+    assert "bert-v2.0.0" in missing.value.hint
+
+
+def test_a_bundle_is_read_only(copy):
+    reader = reader_of(copy)
+    with pytest.raises(UsageError, match="read-only"):
+        reader.put("metadata/timestamp.json", b"", sha256="00")
+    with pytest.raises(UsageError, match="read-only"):
+        reader.delete("metadata/timestamp.json")
+
+
+def test_fetch_takes_a_release_out_of_volumes(built, tree):
+    fetcher = tree.fetcher(reader_of(built))
+    fetched = fetcher.fetch("bert@stable")
+    assert contents(fetcher.models / fetched.release) == contents(tree.sources["bert-v2.0.0"])
+    assert contents(fetcher.models / "tok-v1.0.0") == contents(tree.sources["tok-v1.0.0"])
+
+
+def test_a_rotten_part_is_fetched_from_the_other_copy(copy, built, tree):
+    for path in volumes_in(copy):
+        flip(path, member_at(path, "parts/")[0] + 40)
+    fetcher = tree.fetcher(reader_of(copy), reader_of(built))
+    fetcher.fetch("bert-v2.0.0")
+    assert contents(fetcher.models / "bert-v2.0.0") == contents(tree.sources["bert-v2.0.0"])
+
+
+def test_a_folder_where_no_volume_is_whole_says_why(copy):
+    for path in volumes_in(copy):
+        os.truncate(path, 5000)
+    with pytest.raises(InvalidDocument, match="no whole volume"):
+        reader_of(copy)
+
+
+# --- a repair that is interrupted -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("nth", [1, 2, 3, 5, 8])
+def test_a_repair_cut_off_at_any_write_is_finished_by_the_next(built, tmp_path, monkeypatch, nth):
+    one, other = (without_parity(shutil.copytree(built, tmp_path / name)) for name in ("one", "other"))
+    for path in volumes_in(one):
+        for ending in ("parts/", "metadata/", "targets/"):
+            flip(path, member_at(path, ending)[0] + 3)
+        flip(path, path.stat().st_size - 5)
+    volumes_in(one)[1].unlink()
+    write, left = os.pwrite, [nth]
+
+    def cut(fd, data, at):
+        left[0] -= 1
+        if left[0] < 0:
+            # Half of it, and then the machine is gone.
+            write(fd, data[: len(data) // 2], at)
+            raise KeyboardInterrupt
+        return write(fd, data, at)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("bundles.salvage.os.pwrite", cut)
+        with pytest.raises(KeyboardInterrupt):
+            repair(one, other)
+    repair(one, other)
+    assert contents_of(one) == contents_of(other)
