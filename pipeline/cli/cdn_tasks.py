@@ -10,7 +10,8 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from pipeline.cli.commands import STORE, UNSAFE_HELP, Answer, Run, command
+from pipeline.cli.answer import Answer
+from pipeline.cli.commands import STORE, UNSAFE_HELP, Run, command
 
 if TYPE_CHECKING:
     from pipeline.cdn_work import Worked

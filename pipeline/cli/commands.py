@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 from invoke.exceptions import Exit
 from invoke.tasks import Task, task
 
+from pipeline.cli.answer import Answer
 from pipeline.cli.masking import Mask, mask_logs, secrets_in
 from pipeline.cli.typable import make_typable
 from pipeline.errors import Interrupted, ModelportError, UsageError
@@ -57,18 +58,6 @@ SETTING_HELP = {
 REPEATED = ("source",)
 UNSAFE_HELP = "Sign in a store without conditional writes: only if nobody else does. Default: refused."
 _REPORT_HELP = "How to report: auto (bars on a terminal, else plain), plain, json (one document on stdout). Default auto."
-
-
-class Answer:
-    """What a command found out: a document for programs and a short summary for people.
-
-    ``left``: the run is done, but its exit code is this error's, as when work is left in the ledger.
-    """
-
-    def __init__(self, document: Any, summary: str, *, left: ModelportError | None = None) -> None:
-        self.document = document
-        self.summary = summary
-        self.left = left
 
 
 class Run:

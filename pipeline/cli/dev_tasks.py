@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from functools import partial
 
-from pipeline.cli.commands import Answer, Run, command
+from pipeline.cli.answer import Answer
+from pipeline.cli.commands import Run, command
 
 dev_command = partial(command, group="dev")
 # The order of cost: what fails in a second is asked first.

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from pipeline.cli.commands import STORE, Answer, Run, command
+from pipeline.cli.answer import Answer
+from pipeline.cli.commands import STORE, Run, command
 
 # The flags of a task that reads from sources.
 SOURCES = ("source", "ca_bundle", *STORE)

@@ -7,7 +7,8 @@ next: ``fetch_tasks``
 
 from __future__ import annotations
 
-from pipeline.cli.commands import STORE, UNSAFE_HELP, Answer, Run, command
+from pipeline.cli.answer import Answer
+from pipeline.cli.commands import STORE, UNSAFE_HELP, Run, command
 
 
 @command(

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pipeline.cli.commands import Answer, Run, command
+from pipeline.cli.answer import Answer
+from pipeline.cli.commands import Run, command
 
 
 @command(

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pipeline.cli.commands import STORE, UNSAFE_HELP, Answer, Run, command
+from pipeline.cli.answer import Answer
+from pipeline.cli.commands import STORE, UNSAFE_HELP, Run, command
 from pipeline.errors import UsageError
 
 

@@ -16,6 +16,7 @@ import traceback
 from dataclasses import asdict, is_dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
+from pipeline.cli.answer import Answer
 from pipeline.cli.pace import Pace
 from pipeline.cli.streams import write_line
 from pipeline.errors import ModelportError, UsageError
@@ -24,7 +25,6 @@ from pipeline.events import CdnAsked, Event, PartDone, Progress, Retrying, StepF
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from pipeline.cli.commands import Answer
     from pipeline.cli.masking import Mask
 
 MODES = ("auto", "plain", "json")

@@ -7,7 +7,8 @@ next: ``trust_tasks``
 
 from __future__ import annotations
 
-from pipeline.cli.commands import Answer, Run, command
+from pipeline.cli.answer import Answer
+from pipeline.cli.commands import Run, command
 from pipeline.cli.fetch_tasks import SOURCES
 
 

@@ -15,13 +15,13 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 from rich.text import Text
 
+from pipeline.cli.answer import Answer
 from pipeline.cli.report import plain_line
 from pipeline.cli.streams import write_line
 from pipeline.events import CdnAsked, Event, PartDone, Retrying, StepFinished, StepStarted, Warned
 from pipeline.events import Progress as Progressed
 
 if TYPE_CHECKING:
-    from pipeline.cli.commands import Answer
     from pipeline.cli.masking import Mask
 
 

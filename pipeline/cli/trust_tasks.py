@@ -11,7 +11,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.cli.commands import STORE, UNSAFE_HELP, Answer, Run, command
+from pipeline.cli.answer import Answer
+from pipeline.cli.commands import STORE, UNSAFE_HELP, Run, command
 from pipeline.errors import DiskError, SourceError, UsageError
 
 if TYPE_CHECKING:

@@ -8,7 +8,8 @@ import pytest
 from invoke.collection import Collection
 from invoke.program import Program
 
-from pipeline.cli.commands import Answer, command
+from pipeline.cli.answer import Answer
+from pipeline.cli.commands import command
 from pipeline.errors import ConflictError, DiskError, IntegrityError, LeftInLedger, TrustError, UnavailableError, UsageError
 from pipeline.events import PartDone, Progress, Retrying, StepFinished, StepStarted, Warned
 

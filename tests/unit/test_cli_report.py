@@ -7,7 +7,7 @@ import msgspec
 import pytest
 from rich.console import Console
 
-from pipeline.cli.commands import Answer
+from pipeline.cli.answer import Answer
 from pipeline.cli.masking import Mask
 from pipeline.cli.report import (
     EVENT_NAMES,

@@ -1,0 +1,24 @@
+"""An answer: what a task found out, for programs and for people.
+
+Takes nothing of the command line, so that tasks make it and reports show it without knowing each other.
+
+next: ``report``
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pipeline.errors import ModelportError
+
+
+class Answer:
+    """What a command found out: a document for programs and a short summary for people.
+
+    ``left``: the run is done, but its exit code is this error's, as when work is left in the ledger.
+    """
+
+    def __init__(self, document: Any, summary: str, *, left: ModelportError | None = None) -> None:
+        self.document = document
+        self.summary = summary
+        self.left = left
