@@ -109,7 +109,9 @@ class _Building:
         self._order = order
         self._output = output
         self._assets = assets
-        self._served = sorted(served.values(), key=lambda one: one.path)
+        # The page's side must be there offline as well; the worker is what its downloads run in.
+        engine = [Served(name, name, len(data), sha256_of(data), data) for name, data in order.engine.items()]
+        self._served = sorted([*served.values(), *engine], key=lambda one: one.path)
         self._listen = listen
 
     def run(self, warnings: list[str], started_s: float) -> Built:
@@ -129,8 +131,6 @@ class _Building:
         self._output.write(pointer.manifest, data, digest)
         for older in earlier[: 0 if same else EARLIER]:
             self._write_patch(_patch_path(older.digits, digest), older.data, data)
-        for name, engine in self._order.engine.items():
-            self._output.write(name, engine, sha256_of(engine))
         told = encode_document(pointer)
         self._output.write(RELEASE, told, sha256_of(told))
         removed = self._output.remove(_left_over(manifest, pointer, earlier))
@@ -172,8 +172,7 @@ class _Building:
         )
 
     def _file(self, one: Served, types: Sequence[str]) -> WebFile:
-        asset = self._assets.by_path[one.source]
-        parts = asset.parts if one.data is None else _parts(one.data)
+        parts = self._assets.by_path[one.source].parts if one.data is None else _parts(one.data)
         more = More(parts=(PART_BYTES, parts) if parts else None, source=one.source if one.source != one.path else "")
         group = self._order.options.group_of(one.source)
         return WebFile(one.path, one.size, one.sha256, types.index(content_type(one.path)), group, more)
