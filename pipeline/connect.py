@@ -16,6 +16,8 @@ import socket
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
@@ -23,12 +25,14 @@ from urllib.parse import unquote, urlsplit
 from pipeline.digest import sha256_of
 from pipeline.errors import SettingsError
 from pipeline.events import Listener, ignore
-from pipeline.ports import ObjectStore, TreeReader
+from pipeline.ports import Cdn, ObjectStore, TreeReader
+from pipeline.providers import PROVIDERS, Credentials
 from pipeline.setting_keys import KEYS, nearest
 from pipeline.settings import Settings
 
 if TYPE_CHECKING:
     from pipeline.place import Place
+    from pipeline.steps.edge_proof import Front
     from pipeline.supply import Supply
 
 SCHEMES = ("file", "s3", "oss", "memory")
@@ -77,6 +81,7 @@ def open_place(
     """
     from pipeline.place import Place
     from pipeline.steps.ready import KeyPlace
+    from pipeline.steps.serve import Delivery
     from pipeline.trust.keys import Keyring, KeySecrets
     from pipeline.trust.state import TrustState
 
@@ -97,6 +102,8 @@ def open_place(
         cache=settings.places.cache,
         by=whoami(),
         bytes_sent=opened.bytes_sent,
+        # A dry run calls nobody: not even a proof of names that it did not write.
+        delivery=Delivery(() if dry else open_fronts(settings)),
     )
 
 
@@ -124,6 +131,64 @@ def open_supply(settings: Settings, *, offline: bool = False, listen: Listener =
         cache=CacheFolder(settings.places.cache / "fetch", settings.cache_limit),
         installs=Installs(settings.places.state / "installed"),
         channel=named[0].get("channel", "stable"),
+    )
+
+
+def open_cdns(settings: Settings) -> tuple[Cdn, ...]:
+    """Open the control planes of the CDNs that the settings name, in their order.
+
+    Nobody is called, and an adapter is imported when it is first asked for something: credentials that it lacks are told then.
+    """
+    from pipeline.cdns.configured import ConfiguredCdn
+
+    pairs = zip(settings.cdn, settings.cdn_credentials, strict=True)
+    return tuple(
+        ConfiguredCdn(
+            one["provider"],
+            one["base_url"],
+            partial(_open_adapter, settings, one, credentials),
+            prefetch_per_day=one.get("prefetch_per_day"),
+            urls_per_call=one.get("urls_per_call"),
+            per_second=one.get("calls_per_second"),
+        )
+        for one, credentials in pairs
+        if "provider" in one
+    )
+
+
+def _open_adapter(settings: Settings, one: Mapping[str, Any], credentials: Credentials) -> Cdn:
+    from pipeline.cdns.calling import Calling
+    from pipeline.sources.proxies import Proxies
+
+    network = settings.network
+    proxies = Proxies(network.https_proxy, network.http_proxy, network.no_proxy)
+    adapter = import_module(f"pipeline.cdns.{one['provider']}")
+    cdn: Cdn = adapter.open_cdn(
+        base_url=one["base_url"],
+        endpoint=one["endpoint"],
+        credentials=credentials,
+        options={key: one[key] for key in PROVIDERS[one["provider"]].options if key in one},
+        calling=Calling(proxies=proxies, ca_file=_authorities(settings)),
+    )
+    return cdn
+
+
+def open_fronts(settings: Settings) -> tuple[Front, ...]:
+    """Open the CDNs that the settings name, each with its edge as users see it; nobody is called.
+
+    Raises:
+        SettingsError: there is no such file of certificate authorities.
+    """
+    if not any("provider" in one for one in settings.cdn):
+        return ()
+    from pipeline.sources.edge import HttpEdge
+    from pipeline.sources.proxies import Proxies
+    from pipeline.steps.edge_proof import Front
+
+    network = settings.network
+    proxies = Proxies(network.https_proxy, network.http_proxy, network.no_proxy)
+    return tuple(
+        Front(cdn, HttpEdge(cdn.base_url, proxies=proxies, ca_file=_authorities(settings))) for cdn in open_cdns(settings)
     )
 
 

@@ -17,6 +17,7 @@ The exit codes are a contract (docs/reference/exit-codes.md)::
     │   ├── SizeMismatch
     │   ├── PoisonedObject             a content name with other bytes
     │   ├── VerifyFailed
+    │   ├── EdgeProofFailed            an edge does not serve what stands at the origin, or not as it should
     │   ├── SourceLied                 an answer contradicts what was asked or signed
     │   └── ObjectMissing              raised by ports; an integrity error when nobody expected it
     ├── TrustError                 4
@@ -127,6 +128,10 @@ class PoisonedObject(IntegrityError):
 
 class VerifyFailed(IntegrityError):
     """A verification named at least one missing, short or wrong object."""
+
+
+class EdgeProofFailed(IntegrityError):
+    """An edge does not serve an object, or serves it otherwise than the origin has it."""
 
 
 class SourceLied(IntegrityError):

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 from typing_extensions import Buffer
 
@@ -225,7 +225,8 @@ class CallLimits:
     """How much one call of an operation may hold, and how often it may be made.
 
     ``body_bytes`` and ``hosts`` are None where the vendor names no limit; ``history`` is how long a task
-    can be asked for, None where it cannot.
+    can be asked for, None where it cannot. ``per_day`` is how many URLs a day takes, None where nobody counts;
+    the vendor's day begins ``day_ahead`` before that of UTC.
     """
 
     urls: int
@@ -234,6 +235,8 @@ class CallLimits:
     hosts: int | None = None
     per_second: float = 10.0
     history: timedelta | None = None
+    per_day: int | None = None
+    day_ahead: timedelta = timedelta(0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,7 +274,10 @@ class Cdn(Protocol):
 
     * One ``submit`` is one request: the driver gives it a legal chunk and retries what may be retried.
     * An operation that is missing from ``limits`` is one the vendor does not have.
+    * A URL of a ``submit`` that none of the tasks it gives names was not taken.
     * Methods may be called from several threads at once.
+    * To ask (``poll``, ``quota``, ``find``) raises ``CdnUnavailable``, ``CallRefused``, ``AccessDenied``, ``ClockSkew``,
+      ``RedirectRefused`` or ``UnavailableError``.
     """
 
     @property
@@ -305,32 +311,65 @@ class Cdn(Protocol):
         Raises:
             CdnUnavailable: it may be sent again.
             CallUnanswered: it may have been carried out.
-            CallRefused, QuotaUsedUp, AccessDenied
+            QuotaUsedUp, CallRefused
+            AccessDenied, ClockSkew, RedirectRefused, UnavailableError: nothing was done, and no repetition will help.
         """
         ...
 
     def poll(self, tasks: Sequence[CdnTask]) -> Mapping[str, TaskStatus]:
-        """Tell the state of each task by its id, in as many requests as the vendor needs.
-
-        Raises:
-            CdnUnavailable, CallRefused, AccessDenied
-        """
+        """Tell the state of each task by its id, in as many requests as the vendor needs."""
         ...
 
     def quota(self) -> Mapping[Op, Quota] | None:
-        """Tell what is left today, None where the vendor has no such call.
-
-        Raises:
-            CdnUnavailable, CallRefused, AccessDenied
-        """
+        """Tell what is left today, None where the vendor has no such call."""
         ...
 
     def find(self, op: Op, urls: Sequence[str], *, since: datetime) -> Sequence[CdnTask] | None:
-        """Look for tasks of ``op`` on ``urls`` made at or after ``since``; None where the vendor cannot be asked.
+        """Look for tasks of ``op`` on ``urls`` made at or after ``since``; None where the vendor cannot be asked."""
+        ...
+
+
+# Whether an edge had an object: its own copy, or one it fetched just now; not every edge tells.
+Cached = Literal["hit", "miss", "unknown"]
+
+
+class EdgeAnswer(NamedTuple):
+    """What an edge says to a request for one byte; ``ranged``: it came alone, not the whole object."""
+
+    ranged: bool
+    cache_control: str
+    cached: Cached
+
+
+class Edge(Protocol):
+    """A CDN's edge as users see it; a redirect is refused. Methods may be called from several threads at once."""
+
+    @property
+    def url(self) -> str:
+        """Where the tree is, without a slash at its end."""
+        ...
+
+    @property
+    def requests(self) -> int:
+        """How many requests were made so far."""
+        ...
+
+    def look(self, key: str, *, at: int, size: int | None) -> EdgeAnswer:
+        """Ask for the one byte at ``at`` of an object that must have ``size`` bytes; None where that is not known.
 
         Raises:
-            CdnUnavailable, CallRefused, AccessDenied
+            ObjectMissing: HTTP 404 or 410, perhaps remembered from before the object was there.
+            SourceLied: another size, a range that was not asked for, an encoding, a web page.
+            RedirectRefused, AccessDenied, StoreUnavailable, UnavailableError
         """
+        ...
+
+    def get(self, key: str) -> Iterator[bytes]:
+        """Yield all bytes of an object, in blocks; raises as ``look``."""
+        ...
+
+    def close(self) -> None:
+        """Let go of every connection."""
         ...
 
 

@@ -19,6 +19,7 @@ from pathlib import Path
 import msgspec
 import tuf.api.serialization.json  # noqa: F401 (as above)
 
+from pipeline.collect import CollectOrder, collect_garbage
 from pipeline.errors import ModelportError
 from pipeline.retry import Patience
 from tests.publish_world import Machine, Mortal, Shelf, session_for, steps_until
@@ -110,6 +111,12 @@ def publish(job: dict) -> dict:
     return msgspec.to_builtins(done)
 
 
+def collect(job: dict) -> dict:
+    """Collect garbage; ``at`` as above."""
+    machine, place = _place(job)
+    return msgspec.to_builtins(collect_garbage(CollectOrder(apply=True), place, machine.events.append))
+
+
 def _place(job: dict):
     machine = Machine(Path(job["home"]), Shelf(*job["shelf"]), job["keys"], job["ahead_s"])
     at = job.get("at") or {}
@@ -119,7 +126,7 @@ def _place(job: dict):
     return machine, machine.place(step=step, wrap=wrap, patience=Patience(first_wait_s=0.01))
 
 
-JOBS = {"publish": publish}
+JOBS = {"publish": publish, "collect": collect}
 
 if __name__ == "__main__":
     main()

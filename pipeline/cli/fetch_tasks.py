@@ -75,7 +75,7 @@ def clean(run: Run, *, keep: str = "") -> Answer:
     settings = run.settings
     cache = CacheFolder(settings.places.cache / "fetch", settings.cache_limit)
     removed = cache.shrink(parse_size(keep, "--keep") if keep else 0, dry=run.dry)
-    return Answer(removed, clean_summary(removed))
+    return Answer(removed, clean_summary(removed, dry=run.dry))
 
 
 WALK = (fetch,)

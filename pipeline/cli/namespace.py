@@ -17,13 +17,21 @@ from invoke.collection import Collection
 from invoke.program import Program
 from invoke.tasks import Task
 
-from pipeline.cli import dev_tasks, fetch_tasks, release_tasks, source_tasks, trust_tasks
+from pipeline.cli import cdn_tasks, channel_tasks, dev_tasks, fetch_tasks, garbage_tasks, release_tasks, source_tasks, trust_tasks
 from pipeline.cli.streams import drop
 
 GROUPS: dict[str, tuple[Task[Any], ...]] = {
-    "": (*release_tasks.WALK, *fetch_tasks.WALK, *source_tasks.WALK),
+    "": (
+        *release_tasks.WALK,
+        *channel_tasks.WALK,
+        *release_tasks.WITHDRAWALS,
+        *garbage_tasks.WALK,
+        *fetch_tasks.WALK,
+        *source_tasks.WALK,
+    ),
     "cache": fetch_tasks.CACHE,
     "trust": trust_tasks.WALK,
+    "cdn": cdn_tasks.WALK,
     "dev": dev_tasks.WALK,
 }
 

@@ -159,10 +159,10 @@ def plain_line(event: Event) -> str:
     """Say ``event`` in one line, or in none."""
     match event:
         case StepStarted(step, items, size):
-            return f"{step}: " + ", ".join([f"{items} items"] * bool(items) + [spell_size(size)] * bool(size) or ["started"])
+            return f"{step}: " + (_amount(items, size) or "started")
         case StepFinished(step, items, size, seconds):
-            done = [f"{items} items"] * bool(items) + [spell_size(size)] * bool(size)
-            return f"{step}: done" + (f", {', '.join(done)}" if done else "") + f" in {seconds:.1f} s"
+            done = _amount(items, size)
+            return f"{step}: done" + (f", {done}" if done else "") + f" in {seconds:.1f} s"
         case Retrying(what, attempt, wait_s, why):
             return f"retry {attempt} of {what} in {wait_s:.1f} s: {why}"
         case Warned(code, message):
@@ -171,6 +171,16 @@ def plain_line(event: Event) -> str:
             return f"replaced part {name} ({spell_size(size)})"
         case _:
             return ""
+
+
+def spell_count(count: int, thing: str) -> str:
+    """Spell a number of things: 1 file, 2 files, 0 entries for "entry"."""
+    many = f"{thing.removesuffix('y')}ies" if thing.endswith("y") else f"{thing}s"
+    return f"{count} {thing if count == 1 else many}"
+
+
+def _amount(items: int, size: int) -> str:
+    return ", ".join([spell_count(items, "item")] * bool(items) + [spell_size(size)] * bool(size))
 
 
 def plain_value(value: Any) -> Any:

@@ -115,7 +115,11 @@ class Lease:
 
     def lapsed(self) -> bool:
         """Whether the lease may have looked stale to others since it was last written."""
-        return self._monotonic() - self._renewed_s >= STALE.total_seconds()
+        return self.age_s() >= STALE.total_seconds()
+
+    def age_s(self) -> float:
+        """Seconds since the last write of the lease began."""
+        return self._monotonic() - self._renewed_s
 
     def renew(self) -> None:
         """Write the lease now."""
