@@ -37,6 +37,7 @@ from pipeline.steps.ready import ready_to_sign
 from pipeline.trust.changes import MoveChannel
 from pipeline.trust.commit import commit_changes
 from pipeline.trust.facts import instant_text
+from pipeline.webview import show_everywhere, show_web
 
 OWNER = "cdn"
 # The job of single objects that somebody prefetches by hand.
@@ -218,6 +219,8 @@ def _move(place: Place, move: Promised, release: Release, listen: Listener, *, a
     known = move.channel in ready.view.channels(release.model)
     history = ready.view.channel(release.model, check_channel(move.channel)).history if known else ()
     if known and history and history[-1].to == move.release:
+        # Perhaps by a run that was killed before the web view followed.
+        show_web(place, release, ready.view, listen)
         return
     if any(past.at > promised_at for past in history):
         last = history[-1]
@@ -231,7 +234,7 @@ def _move(place: Place, move: Promised, release: Release, listen: Listener, *, a
     committed = commit_changes(ready.publisher, [MoveChannel(check_channel(move.channel), release, move.by, expected=expected)])
     if committed.refused:
         raise committed.refused[0]
-    place.show(listen)
+    show_everywhere(place, release, committed.view, listen)
 
 
 def _is_anothers(job: Job, place: Place) -> bool:

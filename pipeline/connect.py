@@ -80,6 +80,7 @@ def open_place(
         SettingsError: as ``open_store``.
     """
     from pipeline.place import Place
+    from pipeline.release import Channel
     from pipeline.steps.ready import KeyPlace
     from pipeline.steps.serve import Delivery
     from pipeline.trust.keys import Keyring, KeySecrets
@@ -104,6 +105,7 @@ def open_place(
         bytes_sent=opened.bytes_sent,
         # A dry run calls nobody: not even a proof of names that it did not write.
         delivery=Delivery(() if dry else open_fronts(settings)),
+        web_channel=Channel(settings.web["channel"]),
     )
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from pipeline.events import Event, Listener, Warned, one_at_a_time
 from pipeline.ports import ObjectStore
+from pipeline.release import Channel
 from pipeline.steps.ledger import Ledger
 from pipeline.steps.prefetch import Dispatch
 from pipeline.steps.ready import KeyPlace
@@ -33,7 +34,7 @@ class Place:
 
     ``by`` is who is acting, for signed histories. ``bytes_sent`` counts all bodies sent to the store.
     ``step(name)`` is called just before each step that ``publish.STEPS`` and ``commit.STEPS`` name: tests
-    stop there. ``delivery`` are the CDNs before the store.
+    stop there. ``delivery`` are the CDNs before the store, ``web_channel`` is what the web view shows.
     """
 
     store: ObjectStore
@@ -45,6 +46,7 @@ class Place:
     now: Callable[[], datetime] = utc_now
     step: Callable[[str], None] = no_step
     delivery: Delivery = field(default_factory=Delivery)
+    web_channel: Channel = Channel("stable")  # noqa: RUF009 (a name, which nothing changes)
 
     def view(self) -> View:
         """The tree as a client sees it, verified.
@@ -59,7 +61,7 @@ class Place:
         delivery = self.delivery
 
         def prove(keys: Sequence[str]) -> None:
-            prove_names(delivery.fronts, self.store, keys, self._refresh(listen), listen, waiting=delivery.waiting)
+            prove_names(delivery.fronts, self.store, keys, self.refresh(listen), listen, waiting=delivery.waiting)
 
         keys = self.keys.named or Keyring({})
         return Publisher(self.store, self.state, keys, now=self.now, listen=listen, step=self.step, prove_names=prove)
@@ -72,12 +74,13 @@ class Place:
     def show(self, listen: Listener) -> tuple[Stale, ...]:
         """Let every edge serve what was committed just now; tell, and give, those that do not follow."""
         delivery = self.delivery
-        stale = show_timestamp(delivery.fronts, self.store, self._refresh(listen), listen, waiting=delivery.waiting)
+        stale = show_timestamp(delivery.fronts, self.store, self.refresh(listen), listen, waiting=delivery.waiting)
         for one in stale:
             listen(Warned("edge-stale", f"{one.edge} may still show what was there before: {one.found}"))
         return stale
 
-    def _refresh(self, listen: Listener) -> Refresh:
+    def refresh(self, listen: Listener) -> Refresh:
+        """How a CDN is made to forget what it has under some keys."""
         # A refresh is a job of its own and short: nobody waits for it, so that no lease need stand behind it.
         return partial(refresh_now, dispatch=self.dispatch("", listen))
 

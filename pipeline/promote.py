@@ -32,6 +32,7 @@ from pipeline.steps.serve import LeftAt, Served, Warmed, left_at, prove_edges, s
 from pipeline.trust.changes import MoveChannel
 from pipeline.trust.commit import Committed, commit_changes
 from pipeline.trust.view import View
+from pipeline.webview import show_everywhere
 
 # The steps of a move before and after those of its commit (``trust.commit.STEPS``).
 STEPS = ("promote.ready", "promote.origin", "promote.edge", "promote.commit", "promote.show", "promote.warm", "promote.drop")
@@ -148,7 +149,7 @@ class _Moving:
             move = MoveChannel(self._channel, release, place.by, expected=found, forced=bool(lacking))
             committed = commit_changes(ready.publisher, [move])
             place.step("promote.show")
-            stale = place.show(listen)
+            stale = show_everywhere(place, release, committed.view, listen)
             place.step("promote.warm")
             left = self._warm(release, lacking, dispatch) if lacking and self._warms else ()
             if not committed.refused and not lacking:

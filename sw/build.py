@@ -16,17 +16,20 @@ from pathlib import Path
 import msgspec
 
 from pipeline.digest import Sha256, sha256_of
-from pipeline.errors import SourceError
+from pipeline.errors import SourceError, UsageError
 from pipeline.events import Listener, StepFinished, StepStarted, Warned
 from pipeline.layout import content_type
 from pipeline.wire import encode_document
 from sw.load import Asset, Assets, load_assets
 from sw.manifest import (
     APP,
+    CLIENT,
     EARLIER,
+    OURS,
     PART_BYTES,
     RELEASE,
     RELEASE_BYTES,
+    WORKER,
     More,
     Pack,
     Patch,
@@ -38,17 +41,16 @@ from sw.naming import HASH_DIGITS, Served, name_files
 from sw.options import WebOptions
 from sw.output import Earlier, Output, manifest_path
 from sw.packs import plan_packs
-from sw.patches import is_worth, make_patch
+from sw.patches import PATCHES, is_worth, make_dcz, make_patch
 
 # Smaller files cost less than the request for a patch.
 PATCHED_BYTES = 4 << 10
 PATCHED_MOST_BYTES = 16 << 20
-SHOWN = 10
 
 
 @dataclass(frozen=True, slots=True)
 class BuildOrder:
-    """What to build, and where to; ``engine`` holds the worker's own files by name."""
+    """What to build, and where to; ``engine`` holds the worker's own files by name; ``dry`` writes nothing."""
 
     assets: Path
     to: Path
@@ -57,6 +59,7 @@ class BuildOrder:
     engine: Mapping[str, bytes]
     options: WebOptions = field(default_factory=WebOptions)
     strict: bool = False
+    dry: bool = False
 
 
 class Built(msgspec.Struct, kw_only=True):
@@ -79,6 +82,22 @@ class Built(msgspec.Struct, kw_only=True):
     seconds: float
 
 
+def kill_release(to: Path, *, dry: bool = False) -> Path:
+    """Tell every worker of the release in ``to`` to remove what it stored and to leave; give the file that says so.
+
+    Raises:
+        UsageError: there is no release.
+        DiskError
+    """
+    output = Output(to, dry=dry)
+    pointer = output.pointer()
+    if pointer is None:
+        raise UsageError(f"{to} holds no web release", hint="Name the folder that web.build wrote.")
+    told = encode_document(msgspec.structs.replace(pointer, kill=True))
+    output.write(RELEASE, told, sha256_of(told))
+    return to / RELEASE
+
+
 def build_web(order: BuildOrder, listen: Listener) -> Built:
     """Build ``order.assets`` into ``order.to``.
 
@@ -88,7 +107,7 @@ def build_web(order: BuildOrder, listen: Listener) -> Built:
         SourceChanged, DiskError
     """
     started_s = time.monotonic()
-    output = Output(order.to)
+    output = Output(order.to, dry=order.dry)
     output.check(order.assets)
     assets = load_assets(order.assets, listen)
     warnings = [str(one) for one in assets.dangling]
@@ -110,7 +129,11 @@ class _Building:
         self._output = output
         self._assets = assets
         # The page's side must be there offline as well; the worker is what its downloads run in.
-        engine = [Served(name, name, len(data), sha256_of(data), data) for name, data in order.engine.items()]
+        # A worker that holds the manifest cannot stand in it.
+        inside = (CLIENT,) if order.options.single_file else (CLIENT, WORKER)
+        engine = [
+            Served(name, name, len(order.engine[name]), sha256_of(order.engine[name]), order.engine[name]) for name in inside
+        ]
         self._served = sorted([*served.values(), *engine], key=lambda one: one.path)
         self._listen = listen
 
@@ -131,6 +154,9 @@ class _Building:
         self._output.write(pointer.manifest, data, digest)
         for older in earlier[: 0 if same else EARLIER]:
             self._write_patch(_patch_path(older.digits, digest), older.data, data)
+        if self._order.options.single_file:
+            worker = _with_manifest(self._order.engine[WORKER], pointer, data)
+            self._output.write(WORKER, worker, sha256_of(worker))
         told = encode_document(pointer)
         self._output.write(RELEASE, told, sha256_of(told))
         removed = self._output.remove(_left_over(manifest, pointer, earlier))
@@ -219,8 +245,11 @@ class _Building:
             patch = make_patch(old_data, new_data)
             if is_worth(patch, new_data):
                 path = _patch_path(old.sha256, file.sha256)
+                made = Patch(old.sha256, file.sha256, path, len(patch))
                 self._output.write(path, patch, sha256_of(patch))
-                patches.append(Patch(old.sha256, file.sha256, path, len(patch)))
+                negotiated = make_dcz(old_data, new_data)
+                self._output.write(made.negotiated, negotiated, sha256_of(negotiated))
+                patches.append(made)
         return msgspec.structs.replace(manifest, patches=tuple(patches))
 
     def _write_patch(self, path: str, old: bytes, new: bytes) -> None:
@@ -238,6 +267,12 @@ def _pointer(manifest: WebManifest, data: bytes, origin: tuple[str, ...]) -> Poi
     return made if fits or not origin else _pointer(manifest, data, origin[:-1])
 
 
+def _with_manifest(worker: bytes, pointer: Pointer, manifest: bytes) -> bytes:
+    """The worker with what it would ask for in front (docs/web-format.md §7)."""
+    inside = msgspec.json.encode({"manifest": manifest.decode(), "release": pointer}, order="sorted")
+    return b"self.modelport=" + inside + b";\n" + worker
+
+
 def _parts(data: bytes) -> tuple[Sha256, ...]:
     if len(data) <= PART_BYTES:
         return ()
@@ -245,7 +280,7 @@ def _parts(data: bytes) -> tuple[Sha256, ...]:
 
 
 def _patch_path(origin: str, to: str) -> str:
-    return f"patches/{origin[:HASH_DIGITS]}.{to[:HASH_DIGITS]}.gz"
+    return f"{PATCHES}{origin[:HASH_DIGITS]}.{to[:HASH_DIGITS]}.gz"
 
 
 def _without_history(manifest: WebManifest) -> WebManifest:
@@ -254,21 +289,14 @@ def _without_history(manifest: WebManifest) -> WebManifest:
 
 def _left_over(manifest: WebManifest, pointer: Pointer, earlier: Sequence[Earlier]) -> set[str]:
     """What earlier builds wrote and no release that is kept needs."""
-    wanted = {pointer.manifest, *_written_by(manifest)}
+    wanted = {*OURS, pointer.manifest, *manifest.written()}
     wanted |= {_patch_path(origin, pointer.sha256) for origin in pointer.origin}
     # The ways to the release before this one led from all that were kept then.
     written = {_patch_path(older.digits, earlier[0].digits) for older in earlier[1:]}
     for older in earlier:
-        mine = {manifest_path(older.digits), *_written_by(older.manifest)}
         if older.digits in pointer.origin or older.digits == pointer.sha256[:HASH_DIGITS]:
-            wanted |= mine - {patch.path for patch in older.manifest.patches}
-        written |= mine
+            # A page that is gone is gone: who still shows that version has it stored, by its digest.
+            hashed = {file.path for file in older.manifest.files if file.path != file.source}
+            wanted |= {manifest_path(older.digits), *hashed, *(pack.path for pack in older.manifest.packs)}
+        written |= {manifest_path(older.digits), *older.manifest.written()}
     return written - wanted
-
-
-def _written_by(manifest: WebManifest) -> set[str]:
-    return {
-        *(file.path for file in manifest.files),
-        *(pack.path for pack in manifest.packs),
-        *(patch.path for patch in manifest.patches),
-    }

@@ -74,6 +74,11 @@ class Patch(msgspec.Struct, frozen=True, rename={"origin": "from"}):
     path: str
     size: int
 
+    @property
+    def negotiated(self) -> str:
+        """The same way as a server offers it under ``Content-Encoding: dcz``."""
+        return f"{self.path.removesuffix('.gz')}.dcz"
+
 
 class Navigate(msgspec.Struct, frozen=True):
     """How the worker answers navigations: regular expressions on the path, below the scope."""
@@ -112,9 +117,20 @@ class WebManifest(msgspec.Struct, frozen=True, kw_only=True):
     mirrors: tuple[str, ...] = ()
     models: dict[str, WebModel] = {}
 
+    def written(self) -> set[str]:
+        """The names of everything that this version consists of, itself left out."""
+        return {
+            *(file.path for file in self.files),
+            *(pack.path for pack in self.packs),
+            *(path for patch in self.patches for path in (patch.path, patch.negotiated)),
+        }
+
 
 class Pointer(msgspec.Struct, frozen=True, kw_only=True, rename={"origin": "from"}):
-    """``release.json``: the manifest that is current, and those from which a patch leads to it."""
+    """``release.json``: the manifest that is current, and those from which a patch leads to it.
+
+    ``kill``: the worker removes what it stored and leaves.
+    """
 
     format: str = FORMAT
     engine: int = ENGINE
@@ -123,3 +139,4 @@ class Pointer(msgspec.Struct, frozen=True, kw_only=True, rename={"origin": "from
     sha256: Sha256
     size: int
     origin: tuple[str, ...] = ()
+    kill: bool | msgspec.UnsetType = msgspec.UNSET

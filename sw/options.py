@@ -21,16 +21,16 @@ OPTIONAL = "optional"
 
 @dataclass(frozen=True, slots=True)
 class WebOptions:
-    """``keep`` are not renamed; ``optional`` never hold a version up; ``leave_out`` are served but not precached."""
+    """``keep`` are not renamed; ``optional`` never hold a version up; ``single_file`` puts the manifest into the worker."""
 
     keep: tuple[str, ...] = ()
     optional: tuple[str, ...] = ()
-    leave_out: tuple[str, ...] = ()
     navigate: Navigate = field(default_factory=Navigate)
     isolate: bool = False
     mirrors: tuple[str, ...] = ()
     models: Mapping[str, WebModel] = field(default_factory=dict)
     packs: bool = True
+    single_file: bool = False
 
     def keeps(self, path: str) -> bool:
         """Whether ``path`` is served under its own name."""

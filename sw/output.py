@@ -20,7 +20,7 @@ from pipeline.errors import DiskError, InvalidDocument, UsageError
 from pipeline.sources.folder import SourceFile
 from pipeline.sources.reading import open_source
 from pipeline.wire import decode_document
-from sw.manifest import EARLIER, FORMAT, MANIFEST_BYTES, RELEASE, RELEASE_BYTES, Pointer, WebManifest
+from sw.manifest import CLIENT, EARLIER, FORMAT, MANIFEST_BYTES, RELEASE, RELEASE_BYTES, WORKER, Pointer, WebManifest
 from sw.naming import HASH_DIGITS
 
 BLOCK = 1 << 20
@@ -45,10 +45,11 @@ def manifest_path(digits: str) -> str:
 
 
 class Output:
-    """A folder that a build writes into."""
+    """A folder that a build writes into; ``dry``: it counts what it would write, and leaves the folder alone."""
 
-    def __init__(self, place: Path) -> None:
+    def __init__(self, place: Path, *, dry: bool = False) -> None:
         self.place = place
+        self._dry = dry
         self.written = 0
 
     def check(self, assets: Path) -> None:
@@ -94,6 +95,17 @@ class Output:
             found.append(Earlier(manifest, data))
         return found
 
+    def known(self) -> set[str]:
+        """Every name that a release standing here gives to a file."""
+        found = {RELEASE, WORKER, CLIENT}
+        for older in self.earlier():
+            found |= {manifest_path(older.digits), *older.manifest.written()}
+        return found
+
+    def files(self) -> list[str]:
+        """The paths of all files there are."""
+        return sorted(path.relative_to(self.place).as_posix() for path in self.place.rglob("*") if path.is_file())
+
     def read(self, path: str, cap: int) -> bytes | None:
         """The bytes of a file, None if it is not there or has more than ``cap`` bytes."""
         try:
@@ -111,7 +123,7 @@ class Output:
         """
         if self._has(path, len(data), sha256):
             return
-        self._place(path, lambda descriptor: _write_all(descriptor, data))
+        self._place(path, lambda descriptor: _write_all(descriptor, data), len(data))
 
     def copy(self, path: str, source: SourceFile, sha256: Sha256) -> None:
         """Put the bytes of ``source`` under ``path``, as ``write`` does.
@@ -128,12 +140,12 @@ class Output:
                     _write_all(descriptor, reader.read_at(at, min(BLOCK, source.size - at)))
                 reader.check_unchanged()
 
-        self._place(path, fill)
+        self._place(path, fill, source.size)
 
     def remove(self, paths: Collection[str]) -> int:
         """Remove files that earlier builds wrote; how many there were."""
         gone = 0
-        for path in sorted(paths):
+        for path in () if self._dry else sorted(paths):
             try:
                 (self.place / path).unlink()
                 gone += 1
@@ -153,8 +165,11 @@ class Output:
         except OSError:
             return False
 
-    def _place(self, path: str, fill: Callable[[int], None]) -> None:
+    def _place(self, path: str, fill: Callable[[int], None], size: int) -> None:
         """Write beside the final name, then rename: a reader sees the old file or the new one."""
+        self.written += size
+        if self._dry:
+            return
         final = self.place / path
         try:
             final.parent.mkdir(parents=True, exist_ok=True)
@@ -164,13 +179,17 @@ class Output:
         try:
             fill(descriptor)
             os.fchmod(descriptor, 0o644)
-            self.written += os.fstat(descriptor).st_size
             Path(beside).replace(final)
         except OSError as error:
             raise _disk(final, error) from None
         finally:
             os.close(descriptor)
             Path(beside).unlink(missing_ok=True)
+
+
+def standing_name(output: Output) -> str:
+    """The name of the application that was built into ``output`` last, "" for none."""
+    return next((older.manifest.name for older in output.earlier()), "")
 
 
 def _write_all(descriptor: int, data: bytes) -> None:

@@ -17,7 +17,17 @@ from invoke.collection import Collection
 from invoke.program import Program
 from invoke.tasks import Task
 
-from pipeline.cli import cdn_tasks, channel_tasks, dev_tasks, fetch_tasks, garbage_tasks, release_tasks, source_tasks, trust_tasks
+from pipeline.cli import (
+    cdn_tasks,
+    channel_tasks,
+    dev_tasks,
+    fetch_tasks,
+    garbage_tasks,
+    release_tasks,
+    source_tasks,
+    trust_tasks,
+    web_tasks,
+)
 from pipeline.cli.streams import drop
 
 GROUPS: dict[str, tuple[Task[Any], ...]] = {
@@ -32,6 +42,7 @@ GROUPS: dict[str, tuple[Task[Any], ...]] = {
     "cache": fetch_tasks.CACHE,
     "trust": trust_tasks.WALK,
     "cdn": cdn_tasks.WALK,
+    "web": web_tasks.WALK,
     "dev": dev_tasks.WALK,
 }
 
