@@ -1,26 +1,47 @@
 // The page's side: registers the worker, lets a worker of its own do the downloads, and passes on what happens.
 
-/** Start; gives a `Modelport`. Options: `worker` (where sw.js is), `auto: false` to download nothing by itself. */
-export async function start({ worker = new URL("sw.js", import.meta.url).href, auto = true } = {}) {
+const RETRY_MS = 30_000;
+
+/** Start; gives a `Modelport`. Options: `worker` (where sw.js is). */
+export async function start({ worker = new URL("sw.js", import.meta.url).href } = {}) {
   if (!navigator.serviceWorker) throw new Error("this browser, or this insecure address, has no service workers");
   const registration = await navigator.serviceWorker.register(worker, { updateViaCache: "none" });
   const client = new Modelport(worker, registration);
-  if (auto && !navigator.connection?.saveData) client.update();
-  else if (auto) client.update({ optional: false });
-  document.addEventListener("visibilitychange", () => auto && !document.hidden && client.update());
+  const look = () => document.hidden || client.update();
+  document.addEventListener("visibilitychange", look);
+  addEventListener("online", look);
+  client.on("failed", ({ kind, id }) => id || /quota|storage|paused/.test(kind) || setTimeout(look, RETRY_MS));
+  client.update();
   return client;
 }
 
-/** Events, each with a `detail`: checking, progress, fault, current, ready, failed, killed, engine, model. */
+/** Events, each with a `detail`: checking, update, progress, fault, current, ready, failed, paused, killed, engine, model. */
 export class Modelport extends EventTarget {
   #loader;
   #channel;
+  #begun = {};
+  #busy = false;
 
   constructor(worker, registration) {
     super();
     Object.assign(this, { worker, registration, scope: registration.scope });
     this.#channel = new BroadcastChannel(`modelport:${this.scope}`);
-    this.#channel.onmessage = ({ data: { type, ...detail } }) => this.dispatchEvent(new CustomEvent(type, { detail }));
+    this.#channel.onmessage = ({ data: { type, ...detail } }) => {
+      this.#busy = /^(checking|update|progress)$/.test(type) || (this.#busy && type === "fault");
+      if (type === "progress" || type === "model") this.#measure(type, detail);
+      if ("kind" in detail && !detail.message) detail.message = told(detail);
+      // The page's own worker has no registration: what is to happen to it happens here.
+      if (type === "killed") registration.unregister();
+      if (type === "engine") registration.update();
+      this.dispatchEvent(new CustomEvent(type, { detail }));
+    };
+    // An engine that was exchanged may read what the one before it could not.
+    registration.addEventListener("updatefound", () => {
+      const next = registration.installing;
+      next.addEventListener("statechange", () => next.state === "activated" && next.postMessage({ command: "update" }));
+    });
+    // Where the last page goes in the middle of a download, the service worker goes on with it.
+    addEventListener("pagehide", () => this.#busy && registration.active?.postMessage({ command: "update" }));
   }
 
   /** Hear an event; gives the function that stops hearing it. */
@@ -30,9 +51,9 @@ export class Modelport extends EventTarget {
     return () => this.removeEventListener(type, listener);
   }
 
-  /** Look for a new version and bring it. */
-  update(options = {}) {
-    this.#send({ command: "update", ...options });
+  /** Look for a new version and bring it; without what is optional where the browser is to save data. */
+  update({ optional = !navigator.connection?.saveData } = {}) {
+    this.#send({ command: "update", optional });
   }
 
   /** Stop downloading, in every tab, until `resume`. */
@@ -47,16 +68,18 @@ export class Modelport extends EventTarget {
 
   /** Hash everything that is stored, and bring again what is not right. */
   verify() {
-    this.#send({ command: "verify" });
+    this.#send({ command: "update", verify: true });
   }
 
-  /** What is there: {version, sha256, left, installing, paused, usage, quota}. */
+  /** What is there: {version, sha256, left, installing, paused, usage, quota}; sizes in bytes. */
   async status() {
-    const meta = await caches.open(`modelport-meta:${this.scope}`);
-    const record = async (name) => (await meta.match(new URL(`__modelport/${name}`, this.scope)))?.json();
-    const [current, installing, paused] = await Promise.all(["current", "installing", "paused"].map(record));
+    const records = await caches.open(`modelport-records:${this.scope}`);
+    const record = async (name) => (await records.match(new URL(`__modelport/${name}`, this.scope)))?.json();
+    const names = ["current/0", "current/1", "installing", "paused"];
+    const [one, other, installing, paused] = await Promise.all(names.map(record));
     const { usage, quota } = (await navigator.storage?.estimate?.()) ?? {};
-    return { ...current, installing: installing?.sha256, paused: Boolean(paused), usage, quota };
+    const { version, sha256, left } = (one?.turn > (other?.turn ?? 0) ? one : other) ?? {};
+    return { version, sha256, left, installing: installing?.sha256, paused: Boolean(paused), usage, quota };
   }
 
   /** A model of this release: `url(path)`, `download({signal, onprogress})`, `remove()`. */
@@ -64,21 +87,45 @@ export class Modelport extends EventTarget {
     return {
       url: (path) => new URL(`models/${id}/${path}`, this.scope).href,
       remove: () => this.#send({ command: "model", id, remove: true }),
-      download: ({ signal, onprogress } = {}) =>
-        new Promise((done, fail) => {
-          const ends = [
+      download: async ({ signal, onprogress } = {}) => {
+        signal?.throwIfAborted();
+        // Many bytes that were fetched on purpose are worth asking to keep.
+        await navigator.storage?.persist?.();
+        return new Promise((done, fail) => {
+          const stop = () => {
+            this.#send({ command: "stop", id });
+            end(() => fail(signal.reason));
+          };
+          const offs = [
             this.on("model", (detail) => {
               if (detail.id !== id) return;
-              onprogress?.(detail);
-              if (detail.ready) finish(() => done(detail));
+              if (detail.ready) end(() => done(detail));
+              else onprogress?.(detail);
             }),
-            this.on("failed", (detail) => finish(() => fail(Object.assign(new Error(detail.message), detail)))),
+            this.on("failed", (detail) => detail.id === id && end(() => fail(Object.assign(new Error(detail.message), detail)))),
+            () => signal?.removeEventListener("abort", stop),
           ];
-          const finish = (last) => (ends.forEach((end) => end()), last());
-          signal?.addEventListener("abort", () => (this.pause(), finish(() => fail(signal.reason))));
+          const end = (last) => {
+            for (const off of offs) off();
+            last();
+          };
+          signal?.addEventListener("abort", stop);
           this.#send({ command: "model", id });
-        }),
+        });
+      },
     };
+  }
+
+  #measure(type, detail) {
+    const { done, total, id = type } = detail;
+    const now = performance.now();
+    // Another total is another download.
+    if (this.#begun[id]?.total !== total || this.#begun[id].done > done) this.#begun[id] = { total, done, now };
+    const { done: before, now: then } = this.#begun[id];
+    // Bytes a second, and seconds that are left.
+    detail.rate = now > then ? (1000 * (done - before)) / (now - then) : 0;
+    detail.eta = detail.rate ? (total - done) / detail.rate : null;
+    this.#begun[id].done = Math.min(before, done);
   }
 
   #send(message) {
@@ -87,3 +134,5 @@ export class Modelport extends EventTarget {
     this.#loader.postMessage(message);
   }
 }
+
+const told = ({ kind, url, expected, found }) => (url ? `${kind}: ${url}: expected ${expected}, found ${found}` : `${kind}: ${found}`);

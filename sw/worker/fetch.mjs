@@ -1,103 +1,87 @@
 // Bytes from the network, believed only when size and digest are right: retries, deadlines, mirrors, a circuit breaker.
 
-import { sha256 } from "./bytes.mjs";
+import { gathered, hashOf } from "./bytes.mjs";
 
-/** What failed, by name: http, network, stall, size, hash, quota, manifest, paused. */
-export class Fault extends Error {
-  constructor(kind, url, expected, found) {
-    super(`${kind}: ${url}: expected ${expected}, found ${found}`);
-    Object.assign(this, { kind, url, expected, found });
+// By this Accept, which needs no preflight, the worker knows the engine's own requests and lets them pass.
+export const ACCEPT = "application/vnd.modelport,*/*";
+const STALL_MS = 10_000;
+// So many failures of the network one after another mean that there is none: more would only drain a battery.
+const BREAK_AFTER = 5;
+
+/** What failed, by name: http, network, stall, size, hash, quota, storage, manifest, paused. */
+export function fault(kind, url, expected, found) {
+  return Object.assign(new Error(kind), { kind, url, expected, found });
+}
+
+/** Read `size` bytes at `start` of an address that has `whole` of them, at most `size` if `loose`. `signal` ends it. */
+export async function transfer(url, { size, start = 0, whole = size, loose }, signal, heard, cache) {
+  const stop = new AbortController();
+  const end = () => stop.abort();
+  const part = size < whole;
+  const headers = part ? { Accept: ACCEPT, Range: `bytes=${start}-${start + size - 1}` } : { Accept: ACCEPT };
+  let timer;
+  let stalled;
+  const alive = (bytes) => {
+    clearTimeout(timer);
+    timer = setTimeout(() => end((stalled = true)), STALL_MS);
+    heard(bytes);
+  };
+  signal.addEventListener("abort", end);
+  if (signal.aborted) end();
+  try {
+    alive(0);
+    const answer = await fetch(url, { cache, headers, signal: stop.signal });
+    if (!answer.ok) throw fault("http", url, 200, answer.status);
+    // One byte more than there may be, to see it; of a server without ranges all before the part is passed over.
+    const data = await gathered(answer.body, part ? size : size + 1, part && answer.status !== 206 ? start : 0, alive);
+    if (data.length !== size && !(loose && data.length < size)) throw fault("size", url, size, data.length);
+    return data;
+  } catch (error) {
+    if (signal.aborted) throw fault("paused", url, "to go on", "a stop");
+    if (stalled) throw fault("stall", url, "bytes", `none for ${STALL_MS / 1000} s`);
+    throw error.kind ? error : fault("network", url, "an answer", error.message);
+  } finally {
+    clearTimeout(timer);
+    signal.removeEventListener("abort", end);
   }
 }
 
-// By this Accept, which needs no preflight, the worker knows the engine's own requests and lets them pass.
-export const ACCEPT = "application/vnd.modelport";
-const STALL_MS = 10_000;
-const TRIES = 4;
-// So many failures of the network in a row mean that there is none: more would only drain a battery.
-const BREAK_AFTER = 5;
+/** The address of a path below a base. */
+export function address(path, base) {
+  return new URL(encodeURI(path).replace(/[?#]/g, encodeURIComponent), base).href;
+}
 
-const wait = (milliseconds) => new Promise((done) => setTimeout(done, milliseconds));
-
-/** A line to a site and its mirrors. `signal` ends it. */
-export class Line {
-  constructor(bases, signal, heard = () => {}) {
-    Object.assign(this, { bases, signal, heard, failed: 0, received: 0 });
-  }
-
-  /** Fetch `size` bytes at `start` of `path` (all of it if `whole` says so), with digest `hash`. */
-  async bytes(path, { size, start = 0, whole = size, hash }) {
-    let last;
-    for (let attempt = 0, gone = 0; attempt < Math.max(TRIES, this.bases.length); attempt++) {
-      if (this.failed >= BREAK_AFTER) throw new Fault("network", path, "an answer", "none for a while");
-      if (attempt) await wait(Math.random() * Math.min(3000, 100 * 4 ** attempt));
-      const url = new URL(path, this.bases[attempt % this.bases.length]).href;
+/** A line to a site and its mirrors: gives the function that brings a piece, verified, or throws the last fault. */
+export function line(bases, signal, heard = () => {}) {
+  let broken = 0;
+  let brokenAt = 0;
+  let base = 0;
+  return async (piece, tries = Math.max(4, bases.length)) => {
+    for (let attempt = 1, gone = 0; ; attempt++) {
+      const begun = performance.now();
+      const used = base;
+      const url = address(piece.path, bases[used % bases.length]);
+      let got = 0;
       try {
-        const data = await this.once(url, { size, start, whole, cache: attempt ? "reload" : "default" });
-        const found = await sha256(data);
-        if (found !== hash) throw new Fault("hash", url, hash, found);
-        this.failed = 0;
+        const data = await transfer(url, piece, signal, (bytes) => heard(bytes, (got += bytes)), attempt > 1 ? "reload" : "default");
+        const found = await hashOf(data);
+        if (found !== piece.sha256) throw fault("hash", url, piece.sha256, found);
+        broken = 0;
         return data;
       } catch (error) {
-        if (this.signal.aborted) throw new Fault("paused", path, "to go on", "a stop");
-        last = error instanceof Fault ? error : new Fault("network", url, "an answer", error.message);
-        this.failed = last.kind === "network" || last.kind === "stall" ? this.failed + 1 : 0;
-        if (last.status === 404 || last.status === 410) gone++;
-        if (gone === 2 && this.bases.length < 2) break;
-      }
-    }
-    throw last;
-  }
-
-  /** One request; the body is read no further than it may be long. */
-  async once(url, { size, start, whole, cache }) {
-    const stop = new AbortController();
-    const ended = () => stop.abort();
-    this.signal.addEventListener("abort", ended);
-    let stalled = false;
-    let timer;
-    const alive = () => {
-      clearTimeout(timer);
-      timer = setTimeout(() => stop.abort((stalled = true)), STALL_MS);
-    };
-    try {
-      alive();
-      const headers = { Accept: ACCEPT };
-      const part = size !== whole;
-      if (part) headers.Range = `bytes=${start}-${start + size - 1}`;
-      const answer = await fetch(url, { headers, cache, signal: stop.signal, credentials: "same-origin" });
-      if (!answer.ok) throw Object.assign(new Fault("http", url, 200, answer.status), { status: answer.status });
-      // A server without ranges sends all of it: what stands before the part is passed over.
-      let skip = part && answer.status !== 206 ? start : 0;
-      const reader = answer.body.getReader();
-      const data = new Uint8Array(size);
-      let at = 0;
-      for (;;) {
-        const { done, value } = await reader.read();
-        if (done) break;
-        alive();
-        const block = value.subarray(Math.min(skip, value.length));
-        skip -= value.length - block.length;
-        if (at + block.length > size) {
-          if (!part) throw new Fault("size", url, size, "more");
-          data.set(block.subarray(0, size - at), at);
-          this.heard(size - at);
-          at = size;
-          reader.cancel().catch(() => {});
-          break;
+        heard(-got);
+        // Requests that were under way together and failed together say it once.
+        if (!/^(network|stall)/.test(error.kind)) broken = 0;
+        else if (begun >= brokenAt) {
+          broken++;
+          brokenAt = performance.now();
         }
-        data.set(block, at);
-        at += block.length;
-        this.received += block.length;
-        this.heard(block.length);
+        if (/^4(04|10)$/.test(error.found)) gone++;
+        error.over = broken >= BREAK_AFTER;
+        if (error.kind === "paused" || error.over || attempt >= tries || gone > bases.length) throw error;
+        if (used === base) base++;
+        await new Promise((done) => setTimeout(done, Math.random() * Math.min(3000, 100 * 4 ** attempt)));
       }
-      if (at !== size) throw new Fault("size", url, size, at);
-      return data;
-    } catch (error) {
-      throw stalled ? new Fault("stall", url, "bytes", `none for ${STALL_MS / 1000} s`) : error;
-    } finally {
-      clearTimeout(timer);
-      this.signal.removeEventListener("abort", ended);
     }
-  }
+  };
 }

@@ -1,186 +1,160 @@
 // The walk of an update: pointer → manifest → what is missing → one record that switches.
 
-import { gunzip, patched, sha256 } from "./bytes.mjs";
-import { ACCEPT, Fault, Line } from "./fetch.mjs";
-import { named, planned } from "./plan.mjs";
-import { indexed } from "./route.mjs";
+import { gunzip, hashOf, patched } from "./bytes.mjs";
+import { address, fault, line, transfer } from "./fetch.mjs";
+import { planned } from "./plan.mjs";
+import { commit, current, forget, get, held, put, retain, scope, write } from "./store.mjs";
+import { sweep, version } from "./versions.mjs";
 
-export const ENGINE = 1;
+const ENGINE = 1;
 const POINTER_BYTES = 300;
 const AT_ONCE = 6;
+const TELL_MS = 100;
 // Beside the bytes themselves a browser keeps books.
 const SLACK = 1.1;
 
+const total = (jobs) => jobs.reduce((sum, { size }) => sum + size, 0);
+
 /** Look for a new version and bring it. Gives the state that it ends in; `tell(type, detail)` reports on the way. */
-export async function update(store, { signal, tell, optional = true, verify = false }) {
-  const site = new Line([store.scope], signal);
-  const current = await store.record("current");
-  const pointer = await point(store.scope, signal);
+export async function update(tell, signal, { optional = true, verify } = {}, last) {
+  const pointer = await pointed(signal);
   if (pointer.kill) return "killed";
   if (pointer.engine > ENGINE) return "engine";
-  if (current?.sha256 === pointer.sha256 && !current.left && !verify) return "current";
-  const data = await manifestOf(store, site, pointer, current);
-  const version = indexed(JSON.parse(new TextDecoder().decode(data)));
-  await store.put(pointer.sha256, data);
-  await store.write("installing", { sha256: pointer.sha256 });
-  const held = verify ? await checked(store) : await store.held();
-  const jobs = planned(version, (name) => held.has(name));
-  const groups = version.manifest.groups;
-  const left = await download(store, version, jobs, { signal, tell, optional });
-  const missing = left.filter(({ group }) => groups[group]?.required);
-  if (missing.length) throw missing[0].fault;
-  const before = current && current.sha256 !== pointer.sha256 ? current.sha256 : current?.before;
-  // The commit: from here on new tabs get the new version, and get it whole.
-  await store.write("current", { sha256: pointer.sha256, version: pointer.version, before, left: left.length });
-  await store.forget("installing");
-  return current?.sha256 === pointer.sha256 ? "current" : "ready";
-}
-
-async function point(scope, signal) {
-  const url = new URL("release.json", scope).href;
-  const answer = await fetch(url, { cache: "no-cache", signal, headers: { Accept: ACCEPT } }).catch((error) => {
-    throw new Fault("network", url, "an answer", error.message);
-  });
-  if (!answer.ok) throw new Fault("http", url, 200, answer.status);
-  const text = await answer.text();
+  const { sha256, size, version: number } = pointer;
+  const now = await current();
+  const same = now?.sha256 === sha256;
+  if (verify) await checked();
+  if (same && !now.left && !verify) return "current";
   try {
-    if (text.length > POINTER_BYTES) throw new RangeError("too long");
-    const pointer = JSON.parse(text);
-    const whole = /^[0-9a-f]{64}$/.test(pointer.sha256) && pointer.size >= 0 && typeof pointer.manifest === "string";
-    if (pointer.format !== "modelport-web" || !(pointer.kill || whole)) throw new RangeError("not of this format");
-    return pointer;
+    if (!(await get(sha256))) await put(sha256, pointer.text ?? (await manifest(pointer, now, signal)));
+    await write("installing", { sha256, size });
+    const release = await version({ sha256, size });
+    const jobs = planned(release, await held());
+    if (!same) tell("update", { version: number, jobs: jobs.length, size: total(jobs) });
+    const todo = jobs.filter(({ required }) => optional || required);
+    const lines = (heard) => line([scope, ...release.manifest.mirrors], signal, heard);
+    const failed = await download(todo, lines, signal, tell);
+    const missing = failed.find(({ required }) => required);
+    if (missing) throw missing.fault;
+    // The commit: from here on new tabs get the new version, and get it whole.
+    const before = same ? now.before : now && { sha256: now.sha256, size: now.size };
+    const left = jobs.length - todo.length + failed.length;
+    await commit({ sha256, size, version: number, before, left });
+    await forget("installing");
+    return same ? "current" : "ready";
   } catch (error) {
+    // What is missing may be missing because it was deployed anew in the meantime.
+    if (sha256 !== last && /^(http|hash|size)/.test(error.kind) && (await pointed(signal)).sha256 !== sha256)
+      return update(tell, signal, { optional }, sha256);
+    throw error;
+  }
+}
+
+async function pointed(signal) {
+  // A worker that is all in one file has its manifest inside.
+  const text = self.modelport && new TextEncoder().encode(self.modelport);
+  if (text) return { text, size: text.length, sha256: await hashOf(text), version: JSON.parse(self.modelport).version };
+  const url = address("release.json", scope);
+  const data = await transfer(url, { size: POINTER_BYTES, loose: true }, signal, () => {}, "no-cache");
+  try {
+    const pointer = JSON.parse(new TextDecoder().decode(data));
+    if (pointer.format === "modelport-web" && (pointer.kill || /^[0-9a-f]{64}$/.test(pointer.sha256))) return pointer;
+  } catch {
     // A login page, most likely.
-    throw new Fault("manifest", url, "a release", error.message);
   }
+  throw fault("manifest", url, "a release", "something else");
 }
 
-async function manifestOf(store, site, pointer, current) {
-  const kept = await store.get(pointer.sha256);
-  if (kept) return new Uint8Array(await kept.arrayBuffer());
-  const digits = (text) => text.slice(0, 16);
-  if (current && pointer.from?.includes(digits(current.sha256))) {
-    const old = await store.get(current.sha256);
-    const path = `patches/${digits(current.sha256)}.${digits(pointer.sha256)}.gz`;
-    const data = old && (await viaPatch(site, path, pointer.size, old, pointer).catch(() => undefined));
-    if (data) return data;
+function manifest({ manifest: path, sha256, size, from }, now, signal) {
+  const digits = now?.sha256.slice(0, 16);
+  const patch = from?.includes(digits) && { from: now.sha256, path: `patches/${digits}.${sha256.slice(0, 16)}.gz`, size };
+  return brought({ piece: { path, sha256, size }, patch }, line([scope], signal), signal);
+}
+
+/** The bytes of a job, by its patch where that leads to them. */
+async function brought({ piece, patch }, bring, signal, heard = () => {}) {
+  if (patch) {
+    try {
+      const old = await (await get(patch.from)).arrayBuffer();
+      const packed = await transfer(address(patch.path, scope), { size: patch.size, loose: true }, signal, heard);
+      const data = patched(new Uint8Array(old), await gunzip(packed, 2 * piece.size + 99), piece.size);
+      if ((await hashOf(data)) === piece.sha256) return data;
+    } catch {
+      // The whole file says better what is wrong, if anything is.
+    }
   }
-  return site.bytes(pointer.manifest, { size: pointer.size, hash: pointer.sha256 });
+  return bring(piece);
 }
 
-/** Fetch a patch of at most `most` bytes and apply it; throws unless the result has the digest. */
-async function viaPatch(line, path, most, old, { size, sha256: hash }) {
-  const answer = await fetch(new URL(path, line.bases[0]), { signal: line.signal, headers: { Accept: ACCEPT } });
-  if (!answer.ok) throw new Fault("http", path, 200, answer.status);
-  const packed = await answer.arrayBuffer();
-  if (packed.byteLength > most) throw new Fault("size", path, most, packed.byteLength);
-  line.heard(packed.byteLength);
-  const data = patched(new Uint8Array(await old.arrayBuffer()), await gunzip(packed, 22 * size + 64), size);
-  const found = await sha256(data);
-  if (found !== hash) throw new Fault("hash", path, hash, found);
-  return data;
-}
-
-/** Do the jobs, several at once. Gives those that failed, each with its fault. */
-async function download(store, version, jobs, { signal, tell, optional }) {
-  const { manifest } = version;
-  const todo = jobs.filter(({ group }) => optional || manifest.groups[group]?.required);
-  const total = todo.reduce((sum, { size }) => sum + size, 0);
-  await room(todo.reduce((sum, { pack, piece }) => sum + (pack?.size ?? piece.size), 0));
-  const started = Date.now();
-  let done = 0;
-  let files = 0;
+/** Do the jobs, several at once, by the line that `lines(heard)` gives. Gives those that failed, each with its fault. */
+export async function download(jobs, lines, signal, tell, type = "progress", detail = {}) {
+  const size = total(jobs);
+  await room(size);
+  const failed = [];
+  const queue = [...jobs];
+  let [done, files, told] = [0, 0, 0];
   const heard = (bytes) => {
+    const now = performance.now();
     done += bytes;
-    const seconds = (Date.now() - started) / 1000;
-    const rate = seconds ? done / seconds : 0;
-    tell("progress", { done, total, files, of: todo.length, rate, eta: rate ? Math.max(0, total - done) / rate : null });
+    if (bytes && now - told < TELL_MS) return;
+    told = now;
+    tell(type, { ...detail, done, total: size, files, of: jobs.length });
   };
-  const line = new Line([store.scope, ...manifest.mirrors], signal, heard);
-  const left = [];
-  const queue = [...todo];
+  const bring = await lines(heard);
   const work = async () => {
-    for (let job; (job = queue.shift()) && !signal.aborted; ) {
+    for (let job; (job = queue.shift()); ) {
       try {
-        await (job.pack ? unpack(store, line, job) : bring(store, line, job));
+        const data = await brought(job, bring, signal, heard);
+        await store(job, data);
         files++;
       } catch (error) {
-        const fault = error instanceof Fault ? error : new Fault("network", job.piece?.path ?? job.pack.path, "bytes", error.message);
-        left.push({ ...job, fault });
-        tell("fault", { ...fault, message: fault.message, group: job.group });
+        const full = !error.kind;
+        const left = total([job, ...queue]);
+        job.fault = full ? fault(error.name === "QuotaExceededError" ? "quota" : "storage", job.piece.path, left, await free()) : error;
         // Without room, or without a network, the rest would only fail as well.
-        if (fault.kind === "quota") throw fault;
+        const over = full || error.over || signal.aborted;
+        if (job.instead && !over) queue.push(...job.instead);
+        else {
+          failed.push(job, ...(over ? queue.splice(0) : []).map((other) => ({ ...other, fault: job.fault })));
+          tell("fault", job.fault);
+        }
       }
     }
   };
   await Promise.all(Array.from({ length: AT_ONCE }, work));
-  if (signal.aborted) throw new Fault("paused", store.scope, "to go on", "a stop");
-  return left;
+  heard(0);
+  return failed;
 }
 
-async function room(needed) {
-  const { quota, usage } = (await navigator.storage?.estimate?.()) ?? {};
-  if (quota && needed * SLACK > quota - usage)
-    throw Object.assign(new Fault("quota", "storage", needed, quota - usage), { needed, available: quota - usage });
-}
-
-async function bring(store, line, { piece, patch }) {
-  const { path, name, start, size, whole } = piece;
-  if (patch) {
-    const old = await store.get(patch.from);
-    const data = old && (await viaPatch(line, patch.path, patch.size, old, { size, sha256: name }).catch(() => undefined));
-    if (data) return store.put(name, data);
-  }
-  return store.put(name, await line.bytes(path, { size, start, whole, hash: name }));
-}
-
-async function unpack(store, line, { pack, inside }) {
-  let data;
-  try {
-    data = await line.bytes(pack.path, { size: pack.size, hash: pack.sha256 });
-  } catch (error) {
-    if (["paused", "network"].includes(error.kind)) throw error;
-    // A pack saves requests and is never needed.
-    for (const file of inside) await bring(store, line, { piece: { ...file, name: file.sha256, start: 0, whole: file.size } });
-    return;
-  }
+/** Keep what a job brought: a piece, or the files of a pack, each believed by its own digest. */
+async function store({ piece, inside = [piece] }, data) {
   let at = 0;
-  for (const { sha256: name, size, path } of inside) {
+  for (const { sha256, size, path } of inside) {
     const bytes = data.subarray(at, (at += size));
-    const found = await sha256(bytes);
-    if (found !== name) throw new Fault("hash", path, name, found);
-    await store.put(name, bytes);
+    const found = inside[0] === piece ? sha256 : await hashOf(bytes);
+    if (found !== sha256) throw fault("hash", path, sha256, found);
+    await put(sha256, bytes).catch(async () => {
+      await sweep(true);
+      await put(sha256, bytes);
+    });
   }
+}
+
+async function free() {
+  const { quota, usage } = await navigator.storage.estimate();
+  return quota - usage;
+}
+
+async function room(size) {
+  const needed = Math.ceil(size * SLACK);
+  if (needed > (await free())) await sweep(true);
+  const available = await free();
+  if (needed > available) throw fault("quota", scope, needed, available);
 }
 
 /** Hash everything that is stored; what is wrong is removed. */
-async function checked(store) {
-  const held = await store.held();
-  const bad = new Set();
-  for (const name of held) {
-    const data = await (await store.get(name))?.arrayBuffer();
-    if (!data || (await sha256(data)) !== name) bad.add(name);
-  }
-  const good = new Set([...held].filter((name) => !bad.has(name)));
-  if (bad.size) await store.sweep(good);
-  return good;
+async function checked() {
+  const good = new Set();
+  for (const name of await held()) if ((await hashOf(await (await get(name)).arrayBuffer())) === name) good.add(name);
+  await retain(good);
 }
-
-/** Remove what no version that is kept needs. `kept` are digests of manifests. */
-export async function sweep(store, kept) {
-  const wanted = new Set();
-  const installing = await store.record("installing");
-  for (const digest of [...kept, installing?.sha256].filter(Boolean)) {
-    const answer = await store.get(digest);
-    if (!answer) continue;
-    wanted.add(digest);
-    const version = indexed(await answer.json());
-    for (const name of named(version)) wanted.add(name);
-    for (const { sha256: model } of Object.values(version.manifest.models)) {
-      const record = await store.record(`model/${model}`);
-      for (const name of [model, ...(record?.names ?? [])]) wanted.add(name);
-    }
-  }
-  await store.sweep(wanted);
-}
-

@@ -1,64 +1,52 @@
 // What is kept in the browser: bytes under their SHA-256, and the few records that say which version is which.
 
-import { Fault } from "./fetch.mjs";
+export const scope = self.registration?.scope ?? new URL("./", self.location).href;
+const BYTES = "bytes";
+const RECORDS = "records";
+const key = (name) => `${scope}__modelport/${name}`;
+const on = async (which, action, ...rest) => (await caches.open(`modelport-${which}:${scope}`))[action](...rest);
+const keysOf = async (which) => (await on(which, "keys")).map(({ url }) => url.slice(key("").length));
 
-/** The store of one scope. Everything in `cas` was verified before it was put there. */
-export class Store {
-  constructor(scope) {
-    Object.assign(this, { scope, names: { cas: `modelport-cas:${scope}`, meta: `modelport-meta:${scope}` } });
-  }
+/** The stored bytes of a digest as a Response, or undefined. */
+export const get = (name) => on(BYTES, "match", key(name));
 
-  #key(name) {
-    return new URL(`__modelport/${name}`, this.scope).href;
-  }
+/** Keep verified bytes. */
+export const put = (name, data) => on(BYTES, "put", key(name), new Response(data));
 
-  async #cache(which) {
-    return caches.open(this.names[which]);
-  }
+/** The digests that are there. */
+export const held = async () => new Set(await keysOf(BYTES));
 
-  /** The stored bytes of a digest as a Response, or undefined. */
-  async get(name) {
-    return (await this.#cache("cas")).match(this.#key(name));
-  }
-
-  /** Keep verified bytes. Throws a Fault of kind quota where there is no room. */
-  async put(name, data) {
-    try {
-      await (await this.#cache("cas")).put(this.#key(name), new Response(data));
-    } catch (error) {
-      throw error.name === "QuotaExceededError" ? new Fault("quota", name, data.byteLength, "no room") : error;
-    }
-  }
-
-  /** The digests that are there. */
-  async held() {
-    const keys = await (await this.#cache("cas")).keys();
-    return new Set(keys.map(({ url }) => url.slice(url.lastIndexOf("/") + 1)));
-  }
-
-  /** Remove everything but `wanted`. */
-  async sweep(wanted) {
-    const cas = await this.#cache("cas");
-    for (const name of await this.held()) if (!wanted.has(name)) await cas.delete(this.#key(name));
-  }
-
-  /** Read a record, undefined if there is none. */
-  async record(name) {
-    return (await (await this.#cache("meta")).match(this.#key(name)))?.json();
-  }
-
-  /** Write a record: one put, so it is the old one or the new one. */
-  async write(name, value) {
-    await (await this.#cache("meta")).put(this.#key(name), Response.json(value));
-  }
-
-  /** Remove a record. */
-  async forget(name) {
-    await (await this.#cache("meta")).delete(this.#key(name));
-  }
-
-  /** Remove everything of this scope. */
-  async clear() {
-    await Promise.all(Object.values(this.names).map((name) => caches.delete(name)));
-  }
+/** Remove all bytes but the `wanted`. */
+export async function retain(wanted) {
+  for (const name of await held()) if (!wanted.has(name)) await on(BYTES, "delete", key(name));
 }
+
+/** Read a record, undefined if there is none. */
+export const record = async (name) => (await on(RECORDS, "match", key(name)))?.json();
+
+/** Write a record. */
+export const write = (name, value) => on(RECORDS, "put", key(name), new Response(JSON.stringify(value)));
+
+/** Remove a record. */
+export const forget = (name) => on(RECORDS, "delete", key(name));
+
+/** All records whose names begin so: [name, value]. */
+export async function records(prefix) {
+  const names = (await keysOf(RECORDS)).filter((name) => name.startsWith(prefix));
+  return Promise.all(names.map(async (name) => [name, await record(name)]));
+}
+
+/** The version that is whole and shown. */
+export async function current() {
+  const [one, other] = [await record("current/0"), await record("current/1")];
+  return one?.turn > (other?.turn ?? 0) ? one : other;
+}
+
+/** Switch: one write under a name that the version until now does not have, so a crash leaves either of them. */
+export async function commit(value) {
+  const turn = ((await current())?.turn ?? 0) + 1;
+  return write(`current/${turn % 2}`, { ...value, turn });
+}
+
+/** Remove everything of this scope. */
+export const clear = () => Promise.all([RECORDS, BYTES].map((which) => caches.delete(`modelport-${which}:${scope}`)));

@@ -1,165 +1,182 @@
 // The engine: a service worker that answers from the store, and, started as a page's own worker, the one that fills it.
 
-import { ACCEPT } from "./fetch.mjs";
-import { sweep, update } from "./install.mjs";
-import { modelPath, openModel } from "./models.mjs";
-import { fallback, found, ignorable, indexed } from "./route.mjs";
-import { answered, repairing } from "./serve.mjs";
-import { Store } from "./store.mjs";
+import { ACCEPT, address, fault, line } from "./fetch.mjs";
+import { download, update } from "./install.mjs";
+import { named } from "./plan.mjs";
+import { fallback, found, ignorable, moved } from "./route.mjs";
+import { answered } from "./serve.mjs";
+import { clear, current, forget, held, record, records, scope, write } from "./store.mjs";
+import { model, never, sweep, version } from "./versions.mjs";
 
-const scope = self.registration?.scope ?? new URL("./", self.location).href;
-const store = new Store(scope);
+const serving = self.registration;
+const NETWORK_MS = 240_000;
+const GRACE_MS = 3_000;
+const OPENING_MS = 60_000;
 const channel = new BroadcastChannel(`modelport:${scope}`);
-const tell = (type, detail = {}) => channel.postMessage({ type, ...detail });
+const tell = (type, detail) => channel.postMessage({ type, ...detail });
+const failed = (error, id) => tell("failed", { kind: "internal", found: error.message, ...error, id });
+// Which version each client opened with, and keeps until it navigates; null for one that came from the network.
+const bound = new Map();
+const stops = new Map();
 let stop = new AbortController();
-let cached;
 
-/** The manifest of a version that is whole, indexed; undefined if it is not stored. */
-async function version(digest) {
-  if (!digest) return undefined;
-  cached ??= new Map();
-  if (!cached.has(digest)) {
-    const answer = await store.get(digest);
-    if (!answer) return undefined;
-    cached.set(digest, indexed(await answer.json()));
-  }
-  return cached.get(digest);
+function going() {
+  if (stop.signal.aborted) stop = new AbortController();
+  return stop.signal;
 }
 
-/** One update at a time, whoever runs it: a page's worker, or this one when no page is open. */
-async function refresh(options = {}) {
-  return navigator.locks.request(`modelport:${scope}`, { ifAvailable: true }, async (lock) => {
-    if (!lock || (await store.record("paused"))) return "waiting";
-    stop = new AbortController();
-    tell("checking");
-    let state;
+/** One at a time, whoever runs it: a page's worker waits for its turn, the service worker not for long. */
+async function turn(work) {
+  const patience = serving && { signal: AbortSignal.timeout(GRACE_MS) };
+  const locked = async () => {
+    const signal = going();
+    // A browser ends a service worker after five minutes; what is there by then stays.
+    const timer = serving && setTimeout(() => stop.abort(), NETWORK_MS);
     try {
-      state = await update(store, { signal: stop.signal, tell, ...options });
-      if (state === "killed") await leave();
-      if (state === "engine") await self.registration?.update();
-      if (state === "ready" || options.verify) await clean();
-      tell(state, { current: await store.record("current") });
-    } catch (fault) {
-      // What this version got stays for the next try, but not where there is no room for both.
-      if (fault.kind === "quota") {
-        await store.forget("installing");
-        await clean();
+      await work(signal);
+    } catch (error) {
+      // What a version got stays for the next try, but not where there is no room for both.
+      if (/^(quota|storage)/.test(error.kind)) {
+        await forget("installing");
+        await sweep(true);
       }
-      tell("failed", { ...fault, message: fault.message });
-      state = "failed";
+      failed(error);
     }
-    return state;
+    clearTimeout(timer);
+  };
+  // Whoever has the turn does the same.
+  return navigator.locks.request(`modelport:${scope}`, { ...patience }, locked).catch(() => {});
+}
+
+function refresh({ asked = Date.now(), ...options }) {
+  return turn(async (signal) => {
+    // Somebody else looked while this one waited.
+    if ((await record("paused")) || (!options.verify && (await record("checked")) >= asked)) return;
+    tell("checking");
+    const state = await update(tell, signal, options);
+    if (state === "killed") await clear();
+    else await write("checked", Date.now());
+    if (state === "ready") await sweep();
+    tell(state, await current());
+    if (serving && state === "killed") await serving.unregister();
+    if (serving && state === "engine") await serving.update();
   });
 }
 
-async function clean() {
-  const current = await store.record("current");
-  const bound = (await store.record("clients")) ?? {};
-  await sweep(store, [...new Set([current?.sha256, current?.before, ...Object.values(bound)])]);
+/** Look for a new version, and forget which version clients had that are gone; what only they needed goes too. */
+async function later(asked) {
+  await new Promise((done) => setTimeout(done, GRACE_MS));
+  const open = new Set((await clients.matchAll({ type: "all", includeUncontrolled: true })).map(({ id }) => `client/${id}`));
+  const gone = (await records("client/")).filter(([name, { at }]) => !open.has(name) && at < asked - OPENING_MS);
+  for (const [name] of gone) await forget(name);
+  if (gone.length) await turn(() => sweep());
+  await refresh({ asked });
 }
 
-async function leave() {
-  await store.clear();
-  await self.registration?.unregister();
+async function bind(client, now) {
+  bound.set(client, now);
+  if (now) await write(`client/${client}`, { at: Date.now(), version: { sha256: now.sha256, size: now.size } });
 }
 
-/** Which version a client got when it opened: it keeps it until it navigates. */
-async function bind(client, digest) {
-  const alive = new Set((await self.clients.matchAll({ type: "all", includeUncontrolled: true })).map(({ id }) => id));
-  const bound = (await store.record("clients")) ?? {};
-  const kept = Object.entries(bound).filter(([id]) => alive.has(id));
-  await store.write("clients", { ...Object.fromEntries(kept), [client]: digest });
-}
-
-async function respond(event) {
-  const { request } = event;
-  const url = new URL(request.url);
-  const path = decodeURIComponent(url.pathname).slice(new URL(scope).pathname.length);
-  const current = await store.record("current");
-  const digest = request.mode === "navigate" ? current?.sha256 : await bound(event.clientId, current);
-  const release = await version(digest);
-  if (!release) return fetch(request);
-  const { manifest } = release;
-  const model = modelPath(path);
-  if (model && manifest.models[model.id]) return modelled(request, manifest, model);
-  let file = found(release, path);
-  if (request.mode === "navigate") {
-    event.waitUntil(bind(event.resultingClientId, digest));
-    if (!file || !ignorable(release, url.search)) {
-      const page = file ?? fallback(release, path);
-      if (!page || url.search) return fetch(request).catch((error) => (page ? serve(request, page, manifest) : Promise.reject(error)));
-      file = page;
+/** What answers a request for what the release may have. */
+async function respond(event, path, search) {
+  const { request, clientId, resultingClientId } = event;
+  const opens = request.mode === "navigate";
+  const now = await current();
+  if (!now) return fetch(request);
+  if (!opens && !bound.has(clientId)) bound.set(clientId, (await record(`client/${clientId}`))?.version ?? null);
+  const mine = opens ? now : bound.get(clientId);
+  // A worker is of the version of the page that started it.
+  if (resultingClientId) event.waitUntil(bind(resultingClientId, mine));
+  const network = () => {
+    if (opens) event.waitUntil(bind(resultingClientId, null));
+    return fetch(request);
+  };
+  try {
+    const release = await version(mine ?? now);
+    const { manifest } = release;
+    const [, id, inside] = /^models\/([^/]+)\/(.+)$/.exec(path) ?? [];
+    if (manifest.models[id]) {
+      const { files, bring } = await model(release, id);
+      const file = files.get(inside);
+      return file ? await answered(request, file, bring, manifest.isolate) : new Response(null, { status: 404 });
     }
-  }
-  // A hashed name is good in every version: a page may ask for what only its own version had.
-  for (const other of file ? [] : [current?.sha256, current?.before]) file ??= (await version(other))?.files.get(path);
-  return file ? serve(request, file, manifest) : fetch(request);
-}
-
-async function bound(client, current) {
-  const all = (await store.record("clients")) ?? {};
-  return all[client] ?? current?.sha256;
-}
-
-async function serve(request, file, manifest) {
-  try {
-    return await answered(store, request, file, repairing(scope, manifest.mirrors), manifest.isolate);
-  } catch (fault) {
-    tell("fault", { ...fault, message: fault.message });
-    return new Response(`${fault.message}\n`, { status: 504, statusText: "Not verified" });
+    let file = found(release, path);
+    if (opens && !file) {
+      const other = moved(release, path);
+      if (other !== undefined) return Response.redirect(address(other, scope) + search, 301);
+      file = fallback(release, path);
+    }
+    // A hashed name is good in every version: a page may ask for what only its own version had.
+    for (const other of file ? [] : [now, now.before]) file ??= other && (await version(other)).files.get(path);
+    if (!file) return await network();
+    const serve = () => answered(request, file, line([scope, ...manifest.mirrors], never), manifest.isolate);
+    return await (opens ? ignorable(release, search) : mine || file.hashed) ? await serve() : await network().catch(serve);
+  } catch (error) {
+    tell("fault", error);
+    // A page may come as on a first visit, to heal what is lost; anything else must be what it is taken for.
+    return opens ? network() : new Response(null, { status: 504, statusText: error.message });
   }
 }
 
-async function modelled(request, manifest, { id, file: path }) {
-  try {
-    const { files, bring } = await openModel(store, manifest.models[id], stop.signal);
-    const file = files.get(path);
-    if (!file) return new Response(`${id} has no file ${path}\n`, { status: 404 });
-    return await answered(store, request, file, bring, manifest.isolate);
-  } catch (fault) {
-    tell("fault", { ...fault, message: fault.message });
-    return new Response(`${fault.message}\n`, { status: 504, statusText: "Not verified" });
+/** Bring all of a model, or remove it. */
+async function fill({ id, remove }) {
+  const release = await version(await current());
+  if (!release.manifest.models[id]) throw fault("manifest", id, "a model of this version", "none");
+  stops.set(id, new AbortController());
+  const signal = AbortSignal.any([going(), stops.get(id).signal]);
+  const { files, sha256 } = await model(release, id, signal);
+  const names = named({ files });
+  if (remove) {
+    await forget(`model/${sha256}`);
+    return turn(() => sweep());
   }
+  const have = await held();
+  const pieces = [...files.values()].flatMap((file) => file.pieces).filter((piece) => !have.has(piece.sha256));
+  const lines = async (heard) => (await model(release, id, signal, heard)).bring;
+  const [first] = await download(pieces.map((piece) => ({ piece, size: piece.size })), lines, signal, tell, "model", { id });
+  if (first) throw first.fault;
+  await write(`model/${sha256}`, { id, names, ready: true });
+  return tell("model", { id, ready: true });
 }
 
 const commands = {
-  update: (options) => refresh(options),
-  pause: async () => (await store.write("paused", true), stop.abort()),
-  resume: async () => (await store.forget("paused"), refresh()),
-  verify: () => refresh({ verify: true }),
-  async model({ id, remove }) {
-    const current = await version((await store.record("current"))?.sha256);
-    const model = current?.manifest.models[id];
-    if (!model) return tell("failed", { kind: "manifest", message: `there is no model ${id}` });
-    if (remove) return (await store.forget(`model/${model.sha256}`), clean());
-    const { names, files, bring } = await openModel(store, model, stop.signal);
-    const held = await store.held();
-    const pieces = [...files.values()].flatMap(({ list }) => list);
-    const total = pieces.reduce((sum, { size }) => sum + size, 0);
-    let done = 0;
-    for (const piece of pieces) {
-      if (!held.has(piece.name)) await store.put(piece.name, await bring(piece));
-      tell("model", { id, done: (done += piece.size), total });
-    }
-    return tell("model", { id, done, total, ready: true, parts: names.length });
+  update: refresh,
+  model: (options) => fill(options).catch((error) => failed(error, options.id)),
+  stop: ({ id }) => stops.get(id)?.abort(),
+  async pause() {
+    await write("paused", true);
+    stop.abort();
+    tell("paused");
+  },
+  async resume() {
+    await forget("paused");
+    await refresh({});
   },
 };
 
-self.addEventListener("message", (event) => {
-  const { command, ...options } = event.data ?? {};
-  const work = commands[command]?.(options)?.catch((fault) => tell("failed", { ...fault, message: fault.message }));
-  event.waitUntil?.(work);
+channel.onmessage = ({ data }) => data.type === "paused" && stop.abort();
+addEventListener("message", (event) => {
+  const { command, ...options } = event.data;
+  const work = commands[command]?.(options);
+  if (serving) event.waitUntil(work);
 });
 
-if (self.registration) {
-  self.addEventListener("install", (event) => event.waitUntil(self.skipWaiting()));
-  self.addEventListener("activate", (event) => event.waitUntil(self.clients.claim()));
-  self.addEventListener("fetch", (event) => {
-    const { request } = event;
-    const own = request.headers.get("Accept") === ACCEPT || !request.url.startsWith(scope);
-    if (own || !["GET", "HEAD"].includes(request.method)) return;
-    event.respondWith(respond(event));
-    // A page that brings its own worker takes the lock at once; this is for pages without one.
-    if (request.mode === "navigate") event.waitUntil(new Promise((done) => setTimeout(done, 3000)).then(() => refresh()));
+if (serving) {
+  addEventListener("install", () => skipWaiting());
+  addEventListener("activate", (event) => event.waitUntil(clients.claim()));
+  addEventListener("fetch", (event) => {
+    const { method, url, headers, mode } = event.request;
+    if (headers.get("Accept") === ACCEPT || !url.startsWith(scope) || !/^(GET|HEAD)$/.test(method)) return;
+    const { pathname, search } = new URL(url);
+    let path;
+    try {
+      path = decodeURIComponent(pathname).slice(decodeURIComponent(new URL(scope).pathname).length);
+    } catch {
+      return;
+    }
+    event.respondWith(respond(event, path, search));
+    // A page that brings its own worker has looked by then; this is for pages without one.
+    if (mode === "navigate") event.waitUntil(later(Date.now()));
   });
 }
