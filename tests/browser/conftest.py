@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
 from tests.servers.web_host import WebHost, run_web_host
-from tests.web_world import CHROMIUM, assets, build
+from tests.browser_world import CHROMIUM, assets, build
 
 
 @pytest.fixture(scope="session")
