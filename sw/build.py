@@ -18,7 +18,8 @@ import msgspec
 from pipeline.digest import Sha256, sha256_of
 from pipeline.errors import SourceError, UsageError
 from pipeline.events import Listener, StepFinished, StepStarted, Warned
-from pipeline.layout import content_type
+from pipeline.layout import content_type, is_hashed_web_file, web_key
+from pipeline.release import WEB_PATH_BYTES, ModelName, path_fault
 from pipeline.wire import encode_document
 from sw.load import Asset, Assets, load_assets
 from sw.manifest import (
@@ -118,7 +119,25 @@ def build_web(order: BuildOrder, listen: Listener) -> Built:
         listen(Warned("web-dangling", warning))
     kept = assets.keep | {path for path in assets.by_path if order.options.keeps(path)}
     served = name_files({path: asset.loaded for path, asset in assets.by_path.items()}, kept)
+    _check_served(served)
     return _Building(order, output, assets, served, listen).run(warnings, started_s)
+
+
+def _check_served(served: Mapping[str, Served]) -> None:
+    """See that every name can be served.
+
+    Raises:
+        SourceError: it is too long with its hash, or it looks hashed and is not, so that caches would keep it for ever.
+    """
+    for one in served.values():
+        fault = path_fault(one.path, limit=WEB_PATH_BYTES)
+        if fault:
+            raise SourceError(f"{one.source} would be served as {one.path}: {fault}", hint="Give it a shorter name.")
+        if one.path == one.source and is_hashed_web_file(web_key(ModelName("app"), one.path)):
+            raise SourceError(
+                f"{one.source} keeps its name, which looks hashed: browsers would never ask for it again",
+                hint="Rename it, or let it be hashed.",
+            )
 
 
 class _Building:

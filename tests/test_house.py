@@ -54,10 +54,9 @@ def test_module_has_plain_names(file):
 def test_module_says_what_it_is_and_what_comes_next(file):
     words = ast.get_docstring(ast.parse(file.read_text(encoding="utf-8")))
     assert words
-    modules = {
-        ".".join(one.relative_to(CHECKOUT / "pipeline").with_suffix("").parts) for one in PYTHON if "pipeline" in one.parts
-    }
-    known = modules | {module.rpartition(".")[2] for module in modules} | {module.removesuffix(".__init__") for module in modules}
+    paths = [one.relative_to(CHECKOUT).with_suffix("").parts for one in PYTHON if {"pipeline", "bundles", "sw"} & set(one.parts)]
+    # By its whole name, or by any end of it.
+    known = {".".join(parts[start:]).removesuffix(".__init__") for parts in paths for start in range(len(parts))}
     for following in re.findall(r"^next: ``(?:pipeline\.)?([a-z_0-9.]+?)/?``", words, re.MULTILINE):
         assert following in known
 

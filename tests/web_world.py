@@ -1,124 +1,88 @@
-"""Sites for tests of the worker: small applications, built by the product's own build, and pages that note what happens."""
+"""Folders of web assets for tests: written from text, built, and read back."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from random import Random
-from typing import Any
 
-from playwright.sync_api import Page
-
-from sw.assemble import engine_files
+from pipeline.digest import sha256_of
+from pipeline.events import Event, Warned
+from pipeline.wire import decode_document
 from sw.build import BuildOrder, Built, build_web
+from sw.manifest import Pointer, WebManifest
 from sw.options import WebOptions
 
-CHROMIUM = "/usr/bin/chromium"
-# Ends of a run of the walk; each comes once.
-ENDS = ("current", "ready", "failed", "killed", "engine", "paused")
-
-INDEX = """<!doctype html>
-<html lang="en">
-<title>{version}</title>
-<link rel="icon" href="data:,">
-<link rel="stylesheet" href="style.css">
-<script type="module">
-  import {{ start }} from "./sw-client.js";
-  window.log = [];
-  start().then((client) => {{
-    for (const type of ["checking", "update", "progress", "fault", "current", "ready", "failed", "paused", "killed", "engine", "model"])
-      client.on(type, (detail) => log.push([type, detail]));
-    window.client = client;
-  }}, (error) => log.push(["refused", {{ message: error.message }}]));
-</script>
-<script type="module" src="app.js"></script>
-<p id="said"></p>
-</html>
-"""
-APP = """export const version = "{version}";
-document.querySelector("#said").textContent = version;
-window.lazy = () => import("./lazy.js").then(({{ part }}) => part);
-window.inWorker = () => new Promise((done) => {{
-  new Worker(new URL("./side.js", import.meta.url), {{ type: "module" }}).onmessage = ({{ data }}) => done(data);
-}});
-"""
+# Small stand-ins: what these bytes are plays no part in a build.
+ENGINE = {"sw.js": b"/* worker */\n", "sw-client.js": b"/* client */\n"}
+HASH = re.compile(r"\.[0-9a-f]{16}(?=\.)")
 
 
-def noise(size: int, seed: int = 1) -> bytes:
-    """Bytes that do not compress."""
-    return Random(seed).randbytes(size)
+@dataclass
+class Site:
+    """A folder of assets and the folder that it is built into."""
 
+    folder: Path
+    events: list[Event] = field(default_factory=list)
 
-def assets(version: str = "1.0.0", more: Mapping[str, bytes] | None = None) -> dict[str, bytes]:
-    """A small application: its page says its version, as do its lazy chunk and its worker."""
-    texts = {
-        "index.html": INDEX.format(version=version),
-        "about.html": f"<!doctype html><title>about {version}</title>",
-        "docs/index.html": f"<!doctype html><title>docs {version}</title>",
-        "style.css": "p { color: rgb(1, 2, 3) }\n",
-        "app.js": APP.format(version=version),
-        "lazy.js": f'export const part = "lazy {version}";\n',
-        "side.js": f'import {{ part }} from "./lazy.js";\npostMessage(part);\nfetch("/data.json");\n',
-        "data.json": f'{{"version":"{version}"}}\n',
-        "robots.txt": f"# {version}\n",
-    }
-    return {name: text.encode() for name, text in texts.items()} | dict(more or {})
+    @property
+    def assets(self) -> Path:
+        return self.folder / "dist"
 
+    @property
+    def to(self) -> Path:
+        return self.folder / "public"
 
-def build(folder: Path, files: Mapping[str, bytes], version: str = "1.0.0", **options: Any) -> Built:
-    """Build ``files`` into ``folder``, over what an earlier build left there."""
-    source = folder.parent / f"{folder.name}-{version}-assets"
-    for name, data in files.items():
-        path = source / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(data)
-    order = BuildOrder(source, folder, "shop", version, engine_files(), WebOptions(**options))
-    return build_web(order, lambda event: None)
+    def write(self, files: Mapping[str, str | bytes]) -> Site:
+        """Let the assets be exactly these."""
+        for old in self.assets.rglob("*"):
+            if old.is_file() or old.is_symlink():
+                old.unlink()
+        for name, data in files.items():
+            path = self.assets / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(data.encode() if isinstance(data, str) else data)
+        self.assets.mkdir(parents=True, exist_ok=True)
+        return self
 
+    def build(self, version: str = "1.0.0", *, to: Path | None = None, strict: bool = False, **options: object) -> Built:
+        order = BuildOrder(
+            self.assets,
+            to or self.to,
+            "shop",
+            version,
+            ENGINE,
+            WebOptions(**options),
+            strict=strict,  # type: ignore[arg-type]  # tests give any
+        )
+        return build_web(order, self.events.append)
 
-def served(folder: Path, source: str) -> str:
-    """The one name below ``folder`` that a source file is served under."""
-    stem, dot, ending = source.rpartition(".")
-    found = [*folder.glob(f"{stem}.????????????????{dot}{ending}")] or [folder / source]
-    return max(found, key=lambda path: path.stat().st_mtime_ns).relative_to(folder).as_posix()
+    @property
+    def pointer(self) -> Pointer:
+        return decode_document((self.to / "release.json").read_bytes(), Pointer, what="release.json", cap=1 << 20)
 
+    @property
+    def manifest(self) -> WebManifest:
+        data = (self.to / self.pointer.manifest).read_bytes()
+        assert sha256_of(data) == self.pointer.sha256
+        assert len(data) == self.pointer.size
+        return decode_document(data, WebManifest, what="manifest", cap=1 << 24)
 
-def outcome(page: Page, *ends: str, timeout_s: float = 60) -> Any:
-    """Wait for one of the ends; gives [type, detail] of the first."""
-    wanted = list(ends or ENDS)
-    page.wait_for_function("wanted => window.log?.some(([type]) => wanted.includes(type))", arg=wanted, timeout=1000 * timeout_s)
-    return page.evaluate("wanted => log.find(([type]) => wanted.includes(type))", wanted)
+    def names(self) -> dict[str, str]:
+        """Where each asset is served."""
+        return {file.source: file.path for file in self.manifest.files if file.path not in ENGINE}
 
+    def served(self, source: str) -> bytes:
+        return (self.to / self.names()[source]).read_bytes()
 
-def opened(page: Page, url: str, *ends: str) -> Any:
-    """Open the application and wait until it has looked for a version."""
-    page.goto(url)
-    return outcome(page, *ends)
+    def text(self, source: str) -> str:
+        """A served file with its hashes spelled ``#``."""
+        return HASH.sub(".#", self.served(source).decode())
 
+    def files(self, place: Path | None = None) -> dict[str, bytes]:
+        place = place or self.to
+        return {path.relative_to(place).as_posix(): path.read_bytes() for path in sorted(place.rglob("*")) if path.is_file()}
 
-def again(page: Page, *ends: str) -> Any:
-    """Look once more, as an application would after a while."""
-    page.evaluate("log.length = 0, client.update()")
-    return outcome(page, *ends)
-
-
-def controlled(page: Page, url: str) -> None:
-    """Open the application so that it is installed and served by the worker."""
-    assert opened(page, url)[0] == "ready"
-    page.reload()
-    outcome(page)
-
-
-def text(page: Page, url: str) -> Any:
-    """[status, body as text] of a fetch by the page."""
-    return page.evaluate("url => fetch(url).then(async (answer) => [answer.status, await answer.text()])", url)
-
-
-def stored(page: Page) -> Any:
-    """The digests in the store."""
-    return page.evaluate(
-        """async () => {
-          const name = (await caches.keys()).find((name) => name.startsWith("modelport-bytes:"));
-          return name ? (await (await caches.open(name)).keys()).map(({ url }) => url.split("/").at(-1)) : [];
-        }"""
-    )
+    def warnings(self) -> list[str]:
+        return [event.message for event in self.events if isinstance(event, Warned)]

@@ -32,6 +32,8 @@ _SCRIPT_TYPES = frozenset(
     {"", "module", "text/javascript", "application/javascript", "text/ecmascript", "application/ecmascript"}
 )
 _RAW = frozenset({"script", "style"})
+# Their content is text, whatever it looks like (§13.2.5.2, §13.2.5.3); html.parser knows the former two.
+_WORDS = frozenset({"textarea", "title", "xmp", "iframe", "noembed", "noframes"})
 
 _URL_ATTRIBUTES: dict[str, dict[str, How]] = {
     "a": {"href": "route", "xlink:href": "route"},
@@ -122,6 +124,8 @@ class _Reader(HTMLParser):
         start = self._here()
         attributes = list(_attributes(self._text, start, self.get_starttag_text() or ""))
         self._take(tag, {one.name: one.value for one in reversed(attributes)})
+        if tag in _WORDS and not self._drawing:
+            self.set_cdata_mode(tag)
         if tag in _RAW:
             self._raw = tag
             self._script_type = next((one.value.text.strip().lower() for one in attributes if one.name == "type"), "")

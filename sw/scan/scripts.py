@@ -24,7 +24,7 @@ _WORTH_READING = re.compile(rb"\bimport\b|\bfrom\s*[\"']|\bURL\b|Worker\b|import
 _QUERY = """
 (import_statement source: (string) @module)
 (export_statement source: (string) @module)
-(call_expression function: (import) arguments: (arguments . (_) @module))
+(call_expression function: (import) arguments: (arguments) @imported)
 (new_expression
   constructor: [(identifier) @name (member_expression property: (property_identifier) @name)]
   arguments: (arguments . (_)) @given
@@ -82,10 +82,10 @@ def string_text(node: Node, data: bytes, start: int = 0) -> Text | None:
 
 def _captured(tree: Tree, data: bytes, start: int) -> Iterator[Reference]:
     for _, captures in QueryCursor(_query()).matches(tree.root_node):
-        if "module" in captures:
-            url = string_text(captures["module"][0], data, start)
-            if url is not None:
-                yield Reference(url, "module")
+        if "name" not in captures:
+            # A comment may stand before what is imported; what stands behind it are attributes.
+            nodes = captures.get("module") or _given(captures["imported"][0])[:1]
+            yield from (Reference(url, "module") for node in nodes if (url := string_text(node, data, start)) is not None)
             continue
         for node, how in _places(_call(captures, data), data):
             url = string_text(node, data, start)
@@ -99,8 +99,12 @@ def _call(captures: Mapping[str, Sequence[Node]], data: bytes) -> Call:
     return Call(
         data[name.start_byte : name.end_byte].decode(),
         data[called.start_byte : called.end_byte].decode("utf-8", "replace"),
-        [node for node in captures["given"][0].named_children if node.type != "comment"],
+        _given(captures["given"][0]),
     )
+
+
+def _given(arguments: Node) -> Sequence[Node]:
+    return [node for node in arguments.named_children if node.type != "comment"]
 
 
 def _places(call: Call, data: bytes) -> Iterator[tuple[Node, How]]:

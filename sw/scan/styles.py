@@ -44,31 +44,39 @@ def style_references(text: Text) -> list[Reference]:
     return found
 
 
-def _urls(text: Text, lines: Sequence[int], nodes: Sequence[Any], *, strings: bool = False) -> Iterator[Text]:
-    """``strings``: a string here is a URL, as in ``image-set("a.png" 1x)``."""
-    rule = ""
-    for node in nodes:
-        kind = node.type
-        start = lines[node.source_line - 1] + node.source_column - 1
-        if kind == "at-keyword":
-            rule = node.lower_value
-        elif kind in {"{} block", "[] block", "() block"}:
-            rule = ""
-            yield from _urls(text, lines, node.content)
-        elif kind == "literal" and node.value == ";":
-            rule = ""
-        elif rule == "namespace":
-            # Its URL is a name, which nobody fetches.
-            continue
-        elif kind == "url":
-            yield _url_at(text, start)
-        elif kind == "string" and (strings or rule == "import"):
-            yield _string_at(text, start)
-            rule = "" if rule == "import" else rule
-        elif kind == "function":
-            # type("image/png") in an image-set is no image.
-            takes = node.lower_name in _URL_FUNCTIONS or node.lower_name in _IMAGE_FUNCTIONS
-            yield from _urls(text, lines, node.arguments, strings=takes)
+def _urls(text: Text, lines: Sequence[int], nodes: Sequence[Any]) -> Iterator[Text]:
+    """Walk blocks and functions without recursion: they may be nested as deep as a file is long."""
+    # (the rest of a list, whether a string in it is a URL as in image-set("a.png" 1x), the rule that it stands in)
+    waiting: list[tuple[Iterator[Any], bool, str]] = [(iter(nodes), False, "")]
+    while waiting:
+        rest, strings, rule = waiting.pop()
+        for node in rest:
+            kind = node.type
+            if kind == "at-keyword":
+                rule = node.lower_value
+            elif kind in {"{} block", "[] block", "() block"}:
+                waiting += [(rest, strings, ""), (iter(node.content), False, "")]
+                break
+            elif kind == "literal" and node.value == ";":
+                rule = ""
+            elif rule == "namespace":
+                # Its URL is a name, which nobody fetches.
+                continue
+            elif kind == "url":
+                yield _url_at(text, _start(lines, node))
+            elif kind == "string" and (strings or rule == "import"):
+                yield _string_at(text, _start(lines, node))
+                rule = "" if rule == "import" else rule
+            elif kind == "function":
+                # type("image/png") in an image-set is no image.
+                takes = node.lower_name in _URL_FUNCTIONS or node.lower_name in _IMAGE_FUNCTIONS
+                waiting += [(rest, strings, rule), (iter(node.arguments), takes, "")]
+                break
+
+
+def _start(lines: Sequence[int], node: Any) -> int:
+    at: int = lines[node.source_line - 1] + node.source_column - 1
+    return at
 
 
 def _string_at(text: Text, start: int) -> Text:
