@@ -72,7 +72,7 @@ def build(folder: Path, files: Mapping[str, bytes], version: str = "1.0.0", **op
         path = source / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data)
-    order = BuildOrder(source, folder, "shop", version, engine_files(), WebOptions(**options))
+    order = BuildOrder(source, folder, "shop", version, engine_files(), WebOptions(keep=("data.json",), **options))
     return build_web(order, lambda event: None)
 
 

@@ -35,13 +35,14 @@ export class Modelport extends EventTarget {
       if (type === "engine") registration.update();
       this.dispatchEvent(new CustomEvent(type, { detail }));
     };
-    // An engine that was exchanged may read what the one before it could not.
+    // An engine that took the place of another may read what that one, which the page has, could not.
+    const first = !registration.active;
     registration.addEventListener("updatefound", () => {
       const next = registration.installing;
-      next.addEventListener("statechange", () => next.state === "activated" && next.postMessage({ command: "update" }));
+      next.addEventListener("statechange", () => first || next.state !== "activated" || next.postMessage(this.#wish()));
     });
     // Where the last page goes in the middle of a download, the service worker goes on with it.
-    addEventListener("pagehide", () => this.#busy && registration.active?.postMessage({ command: "update" }));
+    addEventListener("pagehide", () => this.#busy && registration.active?.postMessage(this.#wish()));
   }
 
   /** Hear an event; gives the function that stops hearing it. */
@@ -52,8 +53,8 @@ export class Modelport extends EventTarget {
   }
 
   /** Look for a new version and bring it; without what is optional where the browser is to save data. */
-  update({ optional = !navigator.connection?.saveData } = {}) {
-    this.#send({ command: "update", optional });
+  update(options = {}) {
+    this.#send({ ...this.#wish(), ...options });
   }
 
   /** Stop downloading, in every tab, until `resume`. */
@@ -68,7 +69,7 @@ export class Modelport extends EventTarget {
 
   /** Hash everything that is stored, and bring again what is not right. */
   verify() {
-    this.#send({ command: "update", verify: true });
+    this.update({ verify: true });
   }
 
   /** What is there: {version, sha256, left, installing, paused, usage, quota}; sizes in bytes. */
@@ -114,6 +115,10 @@ export class Modelport extends EventTarget {
         });
       },
     };
+  }
+
+  #wish() {
+    return { command: "update", optional: !navigator.connection?.saveData };
   }
 
   #measure(type, detail) {

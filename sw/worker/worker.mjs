@@ -53,9 +53,8 @@ function refresh({ asked = Date.now(), ...options }) {
     // Somebody else looked while this one waited.
     if ((await record("paused")) || (!options.verify && (await record("checked")) >= asked)) return;
     tell("checking");
-    const state = await update(tell, signal, options);
+    const state = await update(tell, signal, options).finally(() => write("checked", Date.now()));
     if (state === "killed") await clear();
-    else await write("checked", Date.now());
     if (state === "ready") await sweep();
     tell(state, await current());
     if (serving && state === "killed") await serving.unregister();
