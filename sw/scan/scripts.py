@@ -19,8 +19,11 @@ from tree_sitter import Language, Node, Parser, Query, QueryCursor, Tree
 
 from sw.scan.text import How, Reference, Text, text_of, translate
 
-# Cheap to see that a script refers to nothing: a bundle without any of these need not be parsed.
-_WORTH_READING = re.compile(rb"\bimport\b|\bfrom\s*[\"']|\bURL\b|Worker\b|importScripts|addModule|sourceMappingURL")
+# No reference is without one of these: "import" stands in import.meta.url as well. Looked for from the end, in C.
+_MARKS = (b"import", b"Worker", b"addModule")
+_FROM = re.compile(rb"from\s*[\"'/]")
+# What stands this far behind the last of these words is read no more: an address and its attributes are shorter.
+_BEHIND = 16 << 10
 _QUERY = """
 (import_statement source: (string) @module)
 (export_statement source: (string) @module)
@@ -54,17 +57,34 @@ class Call(NamedTuple):
 
 def script_references(data: bytes, start: int = 0) -> list[Reference]:
     """Find what a script refers to; ``start`` is where ``data`` begins in its file."""
-    if not _WORTH_READING.search(data):
-        return []
-    tree = parse_script(data)
-    found = [*_captured(tree, data, start)]
+    found = [*_captured(_worth_reading(data), start)]
     last = next(iter(deque(_MAP.finditer(data), maxlen=1)), None)
-    if last is not None:
+    if last is not None and _is_comment(data, last):
         group = 1 if last[1] is not None else 2
-        node = tree.root_node.descendant_for_byte_range(last.start(), last.end())
-        if node is not None and node.type == "comment":
-            found.append(Reference(text_of(last[group], start + last.start(group))))
+        found.append(Reference(text_of(last[group], start + last.start(group))))
     return found
+
+
+def _worth_reading(data: bytes) -> bytes:
+    """The script up to where nothing can be a reference any more: often its first lines, of megabytes."""
+    last = max(data.rfind(mark) for mark in _MARKS)
+    origin = data.rfind(b"from")
+    while origin > last and not _FROM.match(data, origin):
+        origin = data.rfind(b"from", 0, origin)
+    last = max(last, origin)
+    if last < 0:
+        return b""
+    end = data.find(b"\n", last + _BEHIND)
+    return data if end < 0 else data[:end]
+
+
+def _is_comment(data: bytes, found: re.Match[bytes]) -> bool:
+    line = data.rfind(b"\n", 0, found.start()) + 1
+    if not data[line : found.start()].strip() and not data[found.end() :].strip():
+        # A whole line at the end: a string, template or comment that it was inside of would never end.
+        return True
+    node = parse_script(data).root_node.descendant_for_byte_range(found.start(), found.end())
+    return node is not None and node.type == "comment"
 
 
 def parse_script(data: bytes) -> Tree:
@@ -80,8 +100,10 @@ def string_text(node: Node, data: bytes, start: int = 0) -> Text | None:
     return translate(inside, _ESCAPE, _unescape)
 
 
-def _captured(tree: Tree, data: bytes, start: int) -> Iterator[Reference]:
-    for _, captures in QueryCursor(_query()).matches(tree.root_node):
+def _captured(data: bytes, start: int) -> Iterator[Reference]:
+    if not data:
+        return
+    for _, captures in QueryCursor(_query()).matches(parse_script(data).root_node):
         if "name" not in captures:
             # A comment may stand before what is imported; what stands behind it are attributes.
             nodes = captures.get("module") or _given(captures["imported"][0])[:1]

@@ -16,8 +16,15 @@ import tinycss2
 
 from sw.scan.text import Reference, Text, translate
 
-# Cheap to see that a sheet refers to nothing; a backslash may spell a letter of any of these.
+# Cheap to see that a sheet, or a stretch of it, refers to nothing.
 _WORTH_READING = re.compile(r"(?:url|src|image)\s*\(|image-set\(|@import|sourceMappingURL|\\", re.IGNORECASE)
+# An escape that may be a letter of these words.
+_SPELLED = re.compile(r"\\(?:0{0,4}[4-7][0-9a-fA-F]|[g-zG-Z])")
+# Where a stretch ends, and what is passed over as a whole because such a sign in it says nothing.
+_LANDMARK = re.compile(
+    r"/\*[\s\S]*?(?:\*/|\Z)|\"(?:[^\"\\\n\r\f]|\\(?:\r\n|[\s\S]))*\"?|'(?:[^'\\\n\r\f]|\\(?:\r\n|[\s\S]))*'?"
+    r"|[uU][rR][lL]\([ \t\n\r\f]*(?![\"' \t\n\r\f])(?:[^)\\]|\\[\s\S])*\)?|\\[\s\S]|([(){};])"
+)
 _LINE_END = re.compile(r"\r\n|\r|\n|\f")
 _STRING = re.compile(r"\"((?:[^\"\\\n\r\f]|\\(?:\r\n|[^\r])|\\\r)*)\"|'((?:[^'\\\n\r\f]|\\(?:\r\n|[^\r])|\\\r)*)'")
 _URL = re.compile(
@@ -35,17 +42,36 @@ def style_references(text: Text) -> list[Reference]:
     """Find what a style sheet refers to."""
     if not _WORTH_READING.search(text.text):
         return []
-    lines = [0, *(match.end() for match in _LINE_END.finditer(text.text))]
-    nodes = tinycss2.parse_component_value_list(text.text)
-    found = [Reference(url) for url in _urls(text, lines, nodes)]
+    # A name may be spelled with escapes: then only the tokens tell, everywhere.
+    stretches = [(0, len(text.text))] if _SPELLED.search(text.text) else _stretches(text.text)
+    found = [Reference(url) for start, end in stretches for url in _urls(text.part(start, end))]
     source_map = _MAP.search(text.text)
     if source_map:
         found.append(Reference(text.group(source_map, 1)))
     return found
 
 
-def _urls(text: Text, lines: Sequence[int], nodes: Sequence[Any]) -> Iterator[Text]:
+def _stretches(text: str) -> Iterator[tuple[int, int]]:
+    """The declarations and rules' heads that may refer to something: the rest of a sheet, most of it, needs no tokens."""
+    start = depth = 0
+    for match in _LANDMARK.finditer(text):
+        mark = match[1]
+        if mark == "(":
+            depth += 1
+        elif mark == ")":
+            depth = max(0, depth - 1)
+        elif mark is not None and not depth:
+            if _WORTH_READING.search(text, start, match.end()):
+                yield start, match.end()
+            start = match.end()
+    if _WORTH_READING.search(text, start):
+        yield start, len(text)
+
+
+def _urls(text: Text) -> Iterator[Text]:
     """Walk blocks and functions without recursion: they may be nested as deep as a file is long."""
+    lines = [0, *(match.end() for match in _LINE_END.finditer(text.text))]
+    nodes = tinycss2.parse_component_value_list(text.text)
     # (the rest of a list, whether a string in it is a URL as in image-set("a.png" 1x), the rule that it stands in)
     waiting: list[tuple[Iterator[Any], bool, str]] = [(iter(nodes), False, "")]
     while waiting:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -132,3 +133,20 @@ def test_whatever_is_read_no_scanner_fails_and_places_are_in_order(data):
         places = list(one.url.at)
         assert places == sorted(places)
         assert 0 <= places[0] <= places[-1] <= len(data)
+
+
+SHEET = [
+    "a{background:url(a.png)}", "@import 'a.css' layer(x);", "/* url(no.png); { ( ' */", "b{content:'url(no.png);{('}", "{", "}", ";", "(", ")",
+    "c{background:image-set('a.png' 1x, url( \"b.png\" ) 2x)}", "url(data:a;b{c}d)", "@namespace url(no);", "'open", '"open', "\n", "\r\n",
+    ".md\\:d{color:red}", "@font-face{src:url(a.woff),url('b.woff')}", "url(a\\)b.png)", "[a='x;y']", "--x:{url(a.png);url(b.png)}", "/*", "\\",
+]  # fmt: skip
+
+
+@settings(deadline=None, max_examples=300)
+@given(parts=st.lists(st.sampled_from(SHEET), max_size=12))
+def test_reading_stretches_of_a_sheet_finds_what_reading_all_of_it_finds(parts):
+    sheet = text_of("".join(parts).encode())
+    with pytest.MonkeyPatch.context() as patch:
+        found = [(one.url.text, *one.url.at) for one in style_references(sheet)]
+        patch.setattr("sw.scan.styles._stretches", lambda text: [(0, len(text))])
+        assert found == [(one.url.text, *one.url.at) for one in style_references(sheet)]

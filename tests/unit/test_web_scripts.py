@@ -95,3 +95,24 @@ def test_places_are_those_of_the_file_byte_for_byte():
 )
 def test_what_is_no_script_is_read_without_an_exception(data):
     script_references(data)
+
+
+FILLER = "\nexport function f(a) { return a / 2 + `text ${a}` + '//' } // words\n" * 2000
+
+
+@pytest.mark.parametrize("name", [*REFERENCES, *NOTHING])
+def test_what_follows_a_reference_from_afar_changes_nothing(name):
+    code = REFERENCES[name][0] if name in REFERENCES else NOTHING[name]
+    if "sourceMappingURL" not in code:
+        assert found(f"{code}{FILLER}") == found(code)
+        assert found(f"function outer() {{ if (x) {{ y = `${{z(async () => {{ /* */\n{FILLER}") == []
+
+
+@pytest.mark.parametrize("opened", ["", "function outer() {\n", "const x = {\n  y() {\n", "if (a) { b(() => {\n"])
+def test_reference_deep_in_a_long_script_is_found_wherever_reading_ends(opened):
+    code = f"{opened}import('./a.js');\n{FILLER}"
+    assert found(code) == [("./a.js", "module")]
+
+
+def test_map_at_the_end_of_a_long_script_is_found_without_reading_it_all():
+    assert found(f"import './a.js'{FILLER}//# sourceMappingURL=a.js.map\n") == [("./a.js", "module"), ("a.js.map", "url")]
