@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from random import Random
@@ -90,6 +91,14 @@ def outcome(page: Page, *ends: str, timeout_s: float = 60) -> Any:
     return page.evaluate("wanted => log.find(([type]) => wanted.includes(type))", wanted)
 
 
+def until(page: Page, expression: str, arg: object = None, timeout_s: float = 60) -> None:
+    """Wait until an expression, which may be a promise, is true. What the store holds is announced by nobody."""
+    deadline = time.monotonic() + timeout_s
+    while not page.evaluate(expression, arg):
+        assert time.monotonic() < deadline, expression
+        page.wait_for_timeout(100)
+
+
 def opened(page: Page, url: str, *ends: str) -> Any:
     """Open the application and wait until it has looked for a version."""
     page.goto(url)
@@ -122,3 +131,26 @@ def stored(page: Page) -> Any:
           return name ? (await (await caches.open(name)).keys()).map(({ url }) => url.split("/").at(-1)) : [];
         }"""
     )
+
+
+def age(page: Page) -> None:
+    """Let every note of which tab shows which version be an old one."""
+    page.evaluate(
+        """async () => {
+          const records = await caches.open((await caches.keys()).find((name) => name.startsWith("modelport-records:")));
+          for (const key of await records.keys())
+            if (key.url.includes("/client/"))
+              await records.put(key, new Response(JSON.stringify({ ...(await (await records.match(key)).json()), at: 0 })));
+        }"""
+    )
+
+
+def sizes(page: Page) -> list[int]:
+    """How many bytes each entry of the store has."""
+    found: list[int] = page.evaluate(
+        """async () => {
+          const bytes = await caches.open((await caches.keys()).find((name) => name.startsWith("modelport-bytes:")));
+          return Promise.all((await bytes.keys()).map(async (key) => (await (await bytes.match(key)).blob()).size));
+        }"""
+    )
+    return found

@@ -108,15 +108,14 @@ export async function download(jobs, lines, signal, tell, type = "progress", det
         await store(job, data);
         files++;
       } catch (error) {
-        const full = !error.kind;
-        const left = total([job, ...queue]);
-        job.fault = full ? fault(error.name === "QuotaExceededError" ? "quota" : "storage", job.piece.path, left, await free()) : error;
+        const full = /^(quota|storage)/.test(error.kind);
+        if (full) Object.assign(error, { url: job.piece.path, expected: total([job, ...queue]), found: await free() });
         // Without room, or without a network, the rest would only fail as well.
         const over = full || error.over || signal.aborted;
         if (job.instead && !over) queue.push(...job.instead);
         else {
-          failed.push(job, ...(over ? queue.splice(0) : []).map((other) => ({ ...other, fault: job.fault })));
-          tell("fault", job.fault);
+          failed.push(...[job, ...(over ? queue.splice(0) : [])].map((one) => ({ ...one, fault: error })));
+          tell("fault", error);
         }
       }
     }

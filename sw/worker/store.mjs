@@ -1,14 +1,25 @@
 // What is kept in the browser: bytes under their SHA-256, and the few records that say which version is which.
 
+import { fault } from "./fetch.mjs";
+
 export const scope = self.registration?.scope ?? new URL("./", self.location).href;
 const BYTES = "bytes";
 const RECORDS = "records";
 const key = (name) => `${scope}__modelport/${name}`;
-const on = async (which, action, ...rest) => (await caches.open(`modelport-${which}:${scope}`))[action](...rest);
+const cacheName = (which) => `modelport-${which}:${scope}`;
+const on = async (which, action, ...rest) => {
+  try {
+    return await (await caches.open(cacheName(which)))[action](...rest);
+  } catch (error) {
+    throw fault(error.name === "QuotaExceededError" ? "quota" : "storage", scope, "room", error.message);
+  }
+};
+// Reading makes no cache where there is none.
+const read = (which, name) => caches.match(key(name), { cacheName: cacheName(which) });
 const keysOf = async (which) => (await on(which, "keys")).map(({ url }) => url.slice(key("").length));
 
 /** The stored bytes of a digest as a Response, or undefined. */
-export const get = (name) => on(BYTES, "match", key(name));
+export const get = (name) => read(BYTES, name);
 
 /** Keep verified bytes. */
 export const put = (name, data) => on(BYTES, "put", key(name), new Response(data));
@@ -22,7 +33,7 @@ export async function retain(wanted) {
 }
 
 /** Read a record, undefined if there is none. */
-export const record = async (name) => (await on(RECORDS, "match", key(name)))?.json();
+export const record = async (name) => (await read(RECORDS, name))?.json();
 
 /** Write a record. */
 export const write = (name, value) => on(RECORDS, "put", key(name), new Response(JSON.stringify(value)));
@@ -49,4 +60,4 @@ export async function commit(value) {
 }
 
 /** Remove everything of this scope. */
-export const clear = () => Promise.all([RECORDS, BYTES].map((which) => caches.delete(`modelport-${which}:${scope}`)));
+export const clear = () => Promise.all([RECORDS, BYTES].map((which) => caches.delete(cacheName(which))));

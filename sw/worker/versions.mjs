@@ -6,7 +6,7 @@ import { indexed } from "./route.mjs";
 import { current, get, held, put, record, records, retain, scope, write } from "./store.mjs";
 
 export const never = new AbortController().signal;
-const read = new Map();
+const known = new Map();
 
 /** The bytes under a digest: stored, or brought and stored. */
 export async function kept(piece, bring) {
@@ -20,8 +20,8 @@ export async function kept(piece, bring) {
 
 const parsed = async (piece, bring, made) => {
   const name = piece.sha256;
-  if (!read.has(name)) read.set(name, made(JSON.parse(await (await kept(piece, bring)).text())));
-  return read.get(name);
+  if (!known.has(name)) known.set(name, made(JSON.parse(await (await kept(piece, bring)).text())));
+  return known.get(name);
 };
 
 /** A version, from the record that names it. Throws a fault if its manifest is lost and cannot be had. */

@@ -11,7 +11,7 @@ import { model, never, sweep, version } from "./versions.mjs";
 const serving = self.registration;
 const NETWORK_MS = 240_000;
 const GRACE_MS = 3_000;
-const OPENING_MS = 60_000;
+const OPENING_MS = 10_000;
 const channel = new BroadcastChannel(`modelport:${scope}`);
 const tell = (type, detail) => channel.postMessage({ type, ...detail });
 const failed = (error, id) => tell("failed", { kind: "internal", found: error.message, ...error, id });
@@ -53,7 +53,7 @@ function refresh({ asked = Date.now(), ...options }) {
     // Somebody else looked while this one waited.
     if ((await record("paused")) || (!options.verify && (await record("checked")) >= asked)) return;
     tell("checking");
-    const state = await update(tell, signal, options).finally(() => write("checked", Date.now()));
+    const state = await update(tell, signal, options).finally(() => write("checked", Date.now()).catch(() => {}));
     if (state === "killed") await clear();
     if (state === "ready") await sweep();
     tell(state, await current());
