@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from pipeline.cli.report import spell_size
 from pipeline.cli.summaries import left_line
+from pipeline.cli.typable import flag_words
 
 if TYPE_CHECKING:
     from pipeline.webview import Synced
@@ -32,7 +33,7 @@ def built_summary(done: Built) -> str:
         lines.append(f"  removed   {done.removed} files of releases that are no longer kept")
     if done.warnings:
         lines.append(f"  warnings  {len(done.warnings)} references lead to no file; --strict refuses them")
-    return "\n".join([*lines, f"next: invoke web.check --to {done.to}"])
+    return "\n".join([*lines, f"next: invoke web.check{flag_words(to=done.to)}"])
 
 
 def killed_summary(to: str) -> str:
@@ -50,8 +51,8 @@ def checked_summary(done: Checked) -> str:
             f"  references  {done.references}, each leads to a file",
             f"  worker      {sizes.worker} bytes compressed, the page's side {sizes.client}",
             f"  documents   release.json {sizes.release} bytes, {done.manifest} {sizes.manifest}",
-            f"next: invoke web.serve --to {done.folder}",
-            f"then: invoke publish --kind web --source {done.folder} --model {done.name}-v{done.version}",
+            f"next: invoke web.serve{flag_words(to=done.folder)}",
+            f"then: invoke publish{flag_words(kind='web', source=done.folder, model=f'{done.name}-v{done.version}')}",
         ]
     )
 

@@ -88,18 +88,19 @@ def check(run: Run, *, to: str) -> Answer:
     Example: invoke web.check --to public/
     Exit codes: 0 all is right, 2 there is no release, 3 a finding (each is named).
     """
-    del run
     from pipeline.cli.web_summaries import checked_summary
     from pipeline.errors import VerifyFailed
+    from pipeline.events import Warned
 
     _need_extra()
     from sw.check import check_folder
 
     checked = check_folder(Path(to))
     if checked.findings:
-        first, *more = checked.findings
-        rest = "".join(f"\n  {one}" for one in more[:20]) + (f"\n  and {len(more) - 20} more" if len(more) > 20 else "")
-        raise VerifyFailed(f"{first}{rest}", hint="Build it again: invoke web.build --assets dist/ --to " + to)
+        for one in checked.findings:
+            run.listen(Warned("web-finding", one))
+        more = f" (and {len(checked.findings) - 1} more)" if len(checked.findings) > 1 else ""
+        raise VerifyFailed(f"{checked.findings[0]}{more}", hint=f"Build it again: invoke web.build --assets dist/ --to {to}")
     return Answer(checked, checked_summary(checked))
 
 

@@ -6,7 +6,9 @@ import hashlib
 import json
 import os
 import zlib
+from pathlib import Path
 
+import jsonschema
 import pytest
 import zstandard
 
@@ -19,6 +21,8 @@ from sw.manifest import PART_BYTES, Navigate
 from sw.patches import apply_patch
 from sw.scan import kinds
 from tests.web_world import ENGINE, HASH, Site
+
+CHECKOUT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
@@ -545,3 +549,29 @@ def test_gzip_of_a_patch_names_no_file_and_no_time(site):
     assert data[:4] == b"\x1f\x8b\x08\x00"
     assert data[4:8] == bytes(4)
     assert gzip.decompress(data)
+
+
+# --- the documents and their schemas ------------------------------------------------------------------
+
+
+def schema(name):
+    return json.loads((CHECKOUT / "docs" / "reference" / f"{name}.schema.json").read_text())
+
+
+def test_documents_hold_to_their_schemas(site):
+    for number in (3, 4):
+        site.write({"index.html": "<script src=app.js></script>", "app.js": edited(number), "big.bin": bytes(PART_BYTES + 1)})
+        site.build(f"1.{number}.0", optional=("*.png",), mirrors=("https://m.example/",))
+    jsonschema.validate(json.loads((site.to / site.pointer.manifest).read_bytes()), schema("web-manifest"))
+    jsonschema.validate(json.loads((site.to / "release.json").read_bytes()), schema("web-release"))
+    kill_release(site.to)
+    jsonschema.validate(json.loads((site.to / "release.json").read_bytes()), schema("web-release"))
+
+
+@pytest.mark.parametrize("change", [{"files": [["a.js"]]}, {"groups": []}, {"files": [["a", "1", "", 0, "app", {}]]}], ids=str)
+def test_schema_refuses_what_is_no_manifest(site, change):
+    site.write({"index.html": "x"})
+    site.build()
+    document = json.loads((site.to / site.pointer.manifest).read_bytes()) | change
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(document, schema("web-manifest"))
