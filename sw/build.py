@@ -174,7 +174,7 @@ class _Building:
         for older in earlier[: 0 if same else EARLIER]:
             self._write_patch(_patch_path(older.digits, digest), older.data, data)
         if self._order.options.single_file:
-            worker = _with_manifest(self._order.engine[WORKER], pointer, data)
+            worker = _with_manifest(self._order.engine[WORKER], data)
             self._output.write(WORKER, worker, sha256_of(worker))
         told = encode_document(pointer)
         self._output.write(RELEASE, told, sha256_of(told))
@@ -266,9 +266,11 @@ class _Building:
                 path = _patch_path(old.sha256, file.sha256)
                 made = Patch(old.sha256, file.sha256, path, len(patch))
                 self._output.write(path, patch, sha256_of(patch))
-                negotiated = make_dcz(old_data, new_data)
-                self._output.write(made.negotiated, negotiated, sha256_of(negotiated))
                 patches.append(made)
+                if old.sha256[:HASH_DIGITS] in old.path and file.sha256[:HASH_DIGITS] in file.path:
+                    # A server knows files by the digits in their names alone.
+                    negotiated = make_dcz(old_data, new_data)
+                    self._output.write(made.negotiated, negotiated, sha256_of(negotiated))
         return msgspec.structs.replace(manifest, patches=tuple(patches))
 
     def _write_patch(self, path: str, old: bytes, new: bytes) -> None:
@@ -286,10 +288,9 @@ def _pointer(manifest: WebManifest, data: bytes, origin: tuple[str, ...]) -> Poi
     return made if fits or not origin else _pointer(manifest, data, origin[:-1])
 
 
-def _with_manifest(worker: bytes, pointer: Pointer, manifest: bytes) -> bytes:
+def _with_manifest(worker: bytes, manifest: bytes) -> bytes:
     """The worker with what it would ask for in front (docs/web-format.md §7)."""
-    inside = msgspec.json.encode({"manifest": manifest.decode(), "release": pointer}, order="sorted")
-    return b"self.modelport=" + inside + b";\n" + worker
+    return b"self.modelport=" + msgspec.json.encode(manifest.decode()) + b";\n" + worker
 
 
 def _parts(data: bytes) -> tuple[Sha256, ...]:
