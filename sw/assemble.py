@@ -13,7 +13,10 @@ import re
 from collections.abc import Mapping
 from importlib.resources import files
 
-from sw.manifest import CLIENT, WORKER
+import msgspec
+
+from pipeline.digest import sha256_of
+from sw.manifest import CLIENT, WORKER, WebManifest
 from sw.shrink import shrunk
 
 _ENGINE = ("bytes", "fetch", "route", "plan", "store", "versions", "serve", "install", "worker")
@@ -25,15 +28,16 @@ _EXPORT = re.compile(rb"^export ", re.MULTILINE)
 
 def engine_files() -> Mapping[str, bytes]:
     """The worker's files by the names that they are served under."""
-    # One scope for all modules: what one of them exports, the others call by its name.
+    # One scope for all modules: what one of them exports, the others call by its name. Nothing else runs in a worker of ours.
     engine = b"".join(_EXPORT.sub(b"", _IMPORT.sub(b"", _module(name))) for name in _ENGINE)
-    return {WORKER: b'"use strict";(()=>{' + shrunk(engine, _OWN) + b"})();\n", CLIENT: shrunk(_module("client")) + b"\n"}
+    return {WORKER: b'"use strict";' + shrunk(engine, _OWN) + b"\n", CLIENT: shrunk(_module("client")) + b"\n"}
 
 
 def single_file(manifest: bytes) -> bytes:
     """``sw.js`` with the manifest inside, for hosts that are to have this one mutable file."""
-    text = json.dumps(manifest.decode(), ensure_ascii=True)
-    return f"self.modelport={text};\n".encode() + engine_files()[WORKER]
+    version = msgspec.json.decode(manifest, type=WebManifest).version
+    inside = {"sha256": sha256_of(manifest), "size": len(manifest), "version": version, "text": manifest.decode()}
+    return f"self.modelport={json.dumps(inside)};\n".encode() + engine_files()[WORKER]
 
 
 def _module(name: str) -> bytes:

@@ -25,6 +25,9 @@ _FUNCTIONS = frozenset(
 _SCOPES = _FUNCTIONS | {"program", "statement_block", "for_statement", "for_in_statement", "catch_clause"}
 _REFERENCES = frozenset({"identifier", "shorthand_property_identifier", "shorthand_property_identifier_pattern"})
 _SHORTHANDS = _REFERENCES - {"identifier"}
+_SHORTER = {"const": "let", "true": "!0", "false": "!1", "undefined": "void 0"}
+_VERBATIM = frozenset({"string_fragment", "escape_sequence"})
+_ENDS = frozenset({")", "]", "}"})
 _LETTERS = frozenset(string.ascii_letters + string.digits + "_$#")
 _WORDS = frozenset({"as", "do", "if", "in", "of"})
 
@@ -119,25 +122,20 @@ def _references(node: Node, scope: _Scope, *, at_top: bool = False) -> Iterator[
         yield from _references(child, inside)
 
 
+# Where a scope's own names stand, besides the statements in it.
+_PLACES = {"catch_clause": ("parameter",), "for_in_statement": ("left",)} | dict.fromkeys(_FUNCTIONS, ("parameters", "parameter"))
+
+
 def _declared(scope: Node) -> Iterator[Node]:
-    if scope.type in _FUNCTIONS:
-        for place in ("parameters", "parameter"):
-            given = scope.child_by_field_name(place)
-            if given is not None:
-                yield from _bound(given)
+    if scope.type in _PLACES:
+        for place in _PLACES[scope.type]:
+            yield from _bound(scope.child_by_field_name(place))
         return
-    if scope.type == "catch_clause":
-        yield from _bound(scope.child_by_field_name("parameter"))
-        return
-    if scope.type == "for_in_statement":
-        yield from _bound(scope.child_by_field_name("left"))
-        return
+    # What is exported keeps its name.
     for child in scope.children:
-        # What is exported keeps its name.
         if child.type == "lexical_declaration":
             for one in child.named_children:
-                if one.type == "variable_declarator":
-                    yield from _bound(one.child_by_field_name("name"))
+                yield from _bound(one.child_by_field_name("name"))
         elif child.type in {"function_declaration", "generator_function_declaration", "class_declaration"}:
             yield from _bound(child.child_by_field_name("name"))
 
@@ -167,23 +165,22 @@ def _names() -> Iterator[str]:
 
 def _tokens(node: Node) -> Iterator[tuple[str, str]]:
     """The words of a script, each with its kind."""
-    if node.type == "comment":
+    # What is inside strings and regular expressions is theirs.
+    if not node.children or node.type in {"string", "regex"}:
+        yield node.type, _SHORTER.get(node.type, _text(node))
         return
-    # What is inside strings, templates and regular expressions is theirs.
-    if not node.children or node.type in {"string", "template_string", "regex"}:
-        yield node.type, _text(node)
-        return
-    children = node.children
+    children = [child for child in node.children if child.type != "comment"]
     if node.type == "formal_parameters" and _is_alone(node):
         children = node.named_children
-    for number, child in enumerate(children):
-        if child.type == "lexical_declaration" and number and children[number - 1].type == "lexical_declaration":
+    before = ""
+    for child in children:
+        words = _tokens(child)
+        if child.type == before == "lexical_declaration":
             # One `let` for all that follow each other.
-            words = list(_tokens(child))[1:]
+            next(words)
             yield "joined", ","
-            yield from words
-        else:
-            yield from _tokens(child)
+        yield from words
+        before = child.type
 
 
 def _is_alone(parameters: Node) -> bool:
@@ -194,16 +191,21 @@ def _is_alone(parameters: Node) -> bool:
 
 def _spelled(tokens: Iterable[tuple[str, str]]) -> bytes:
     words: list[str] = []
+    before = ""
     for kind, word in tokens:
-        text = "let" if kind == "const" else word
-        last = words[-1] if words else ""
-        if last == ";" and (text == "}" or kind == "joined"):
+        last = words[-1] if words and before not in _VERBATIM else ""
+        if (last == ";" and (word == "}" or kind == "joined")) or (last == "," and word in _ENDS):
             words.pop()
             last = words[-1] if words else ""
-        if last and ((last[-1] in _LETTERS and text[0] in _LETTERS) or (last[-1] in "+-" and text[0] == last[-1])):
+        if kind not in _VERBATIM and last and _run_together(last[-1], word[0]):
             words.append(" ")
-        words.append(text)
+        words.append(word)
+        before = kind
     return "".join(words).encode()
+
+
+def _run_together(last: str, first: str) -> bool:
+    return (last in _LETTERS and first in _LETTERS) or (last in "+-" and first == last)
 
 
 def _text(node: Node) -> str:

@@ -59,7 +59,7 @@ def assets(version: str = "1.0.0", more: Mapping[str, bytes] | None = None) -> d
         "style.css": "p { color: rgb(1, 2, 3) }\n",
         "app.js": APP.format(version=version),
         "lazy.js": f'export const part = "lazy {version}";\n',
-        "side.js": f'import {{ part }} from "./lazy.js";\npostMessage(part);\nfetch("/data.json");\n',
+        "side.js": 'import { part } from "./lazy.js";\npostMessage(part);\nfetch("/data.json");\n',
         "data.json": f'{{"version":"{version}"}}\n',
         "robots.txt": f"# {version}\n",
     }
@@ -127,8 +127,8 @@ def stored(page: Page) -> Any:
     """The digests in the store."""
     return page.evaluate(
         """async () => {
-          const name = (await caches.keys()).find((name) => name.startsWith("modelport-bytes:"));
-          return name ? (await (await caches.open(name)).keys()).map(({ url }) => url.split("/").at(-1)) : [];
+          const name = (await caches.keys()).find((name) => name.startsWith("modelport:"));
+          return name ? (await (await caches.open(name)).keys()).map(({ url }) => url.split("/").at(-1)).filter((name) => name.length === 64) : [];
         }"""
     )
 
@@ -137,7 +137,7 @@ def age(page: Page) -> None:
     """Let every note of which tab shows which version be an old one."""
     page.evaluate(
         """async () => {
-          const records = await caches.open((await caches.keys()).find((name) => name.startsWith("modelport-records:")));
+          const records = await caches.open((await caches.keys()).find((name) => name.startsWith("modelport:")));
           for (const key of await records.keys())
             if (key.url.includes("/client/"))
               await records.put(key, new Response(JSON.stringify({ ...(await (await records.match(key)).json()), at: 0 })));
@@ -149,7 +149,7 @@ def sizes(page: Page) -> list[int]:
     """How many bytes each entry of the store has."""
     found: list[int] = page.evaluate(
         """async () => {
-          const bytes = await caches.open((await caches.keys()).find((name) => name.startsWith("modelport-bytes:")));
+          const bytes = await caches.open((await caches.keys()).find((name) => name.startsWith("modelport:")));
           return Promise.all((await bytes.keys()).map(async (key) => (await (await bytes.match(key)).blob()).size));
         }"""
     )

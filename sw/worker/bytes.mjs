@@ -39,7 +39,8 @@ export function patched(old, operations, size) {
     for (let value = 0, scale = 1; ; scale *= 128) {
       const byte = operations[at++];
       value += (byte & 127) * scale;
-      if (!(value <= Number.MAX_SAFE_INTEGER)) throw new RangeError();
+      // Past the end of the operations there are no numbers either.
+      if (!(value < 2 ** 53)) throw new RangeError();
       if (byte < 128) return value;
     }
   };

@@ -68,13 +68,19 @@ export class Modelport extends EventTarget {
   }
 
   /** Hash everything that is stored, and bring again what is not right. */
-  verify() {
+  async verify() {
+    const store = await caches.open(`modelport:${this.scope}`);
+    for (const key of await store.keys()) {
+      const digest = /[0-9a-f]{64}$/.exec(key.url)?.[0];
+      const data = digest && (await (await store.match(key))?.arrayBuffer());
+      if (data && (await hashOf(data)) !== digest) await store.delete(key);
+    }
     this.update({ verify: true });
   }
 
   /** What is there: {version, sha256, left, installing, paused, usage, quota}; sizes in bytes. */
   async status() {
-    const records = await caches.open(`modelport-records:${this.scope}`);
+    const records = await caches.open(`modelport:${this.scope}`);
     const record = async (name) => (await records.match(new URL(`__modelport/${name}`, this.scope)))?.json();
     const names = ["current/0", "current/1", "installing", "paused"];
     const [one, other, installing, paused] = await Promise.all(names.map(record));
@@ -94,7 +100,7 @@ export class Modelport extends EventTarget {
         await navigator.storage?.persist?.();
         return new Promise((done, fail) => {
           const stop = () => {
-            this.#send({ command: "stop", id });
+            this.#send({ command: "stop" });
             end(() => fail(signal.reason));
           };
           const offs = [
@@ -140,4 +146,18 @@ export class Modelport extends EventTarget {
   }
 }
 
-const told = ({ kind, url, expected, found }) => (url ? `${kind}: ${url}: expected ${expected}, found ${found}` : `${kind}: ${found}`);
+async function hashOf(data) {
+  const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", data));
+  return [...digest].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+}
+
+const SAID = {
+  manifest: "this is not of a release; a login page may have taken its place",
+  paused: "stopped",
+  profile: "the model is no release of profile web",
+  stall: "no bytes for 10 s",
+};
+
+function told({ kind, url = "the worker", expected, found }) {
+  return `${kind}: ${url}: ${SAID[kind] ?? `expected ${expected}, found ${found}`}`;
+}

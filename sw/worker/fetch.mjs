@@ -4,7 +4,9 @@ import { gathered, hashOf } from "./bytes.mjs";
 
 // By this Accept, which needs no preflight, the worker knows the engine's own requests and lets them pass.
 export const ACCEPT = "application/vnd.modelport,*/*";
-const STALL_MS = 10_000;
+const STALL_MS = 1e4;
+// And one for each place that has the bytes.
+const TRIES = 3;
 // So many failures of the network one after another mean that there is none: more would only drain a battery.
 const BREAK_AFTER = 5;
 
@@ -37,9 +39,9 @@ export async function transfer(url, { size, start = 0, whole = size, loose }, si
     if (data.length !== size && !(loose && data.length < size)) throw fault("size", url, size, data.length);
     return data;
   } catch (error) {
-    if (signal.aborted) throw fault("paused", url, "to go on", "a stop");
-    if (stalled) throw fault("stall", url, "bytes", `none for ${STALL_MS / 1000} s`);
-    throw error.kind ? error : fault("network", url, "an answer", error.message);
+    if (signal.aborted) throw fault("paused", url);
+    if (stalled) throw fault("stall", url);
+    throw error.kind ? error : fault("network", url, 200, error.message);
   } finally {
     clearTimeout(timer);
     signal.removeEventListener("abort", end);
@@ -51,14 +53,14 @@ export function address(path, base) {
   return new URL(encodeURI(path).replace(/[?#]/g, encodeURIComponent), base).href;
 }
 
-/** A line to a site and its mirrors: gives the function that brings a piece, verified, or throws the last fault. */
-export function line(bases, signal, heard = () => {}) {
+/** A line to a site and its mirrors: gives what brings a piece, verified, or throws the last fault; `heard` counts bytes. */
+export function line(bases, signal) {
   let broken = 0;
   let brokenAt = 0;
   let base = 0;
-  return async (piece, tries = Math.max(4, bases.length)) => {
+  return async (piece, heard = () => {}) => {
     for (let attempt = 1, gone = 0; ; attempt++) {
-      const begun = performance.now();
+      const begun = Date.now();
       const used = base;
       const url = address(piece.path, bases[used % bases.length]);
       let got = 0;
@@ -72,13 +74,13 @@ export function line(bases, signal, heard = () => {}) {
         heard(-got);
         // Requests that were under way together and failed together say it once.
         if (!/^(network|stall)/.test(error.kind)) broken = 0;
-        else if (begun >= brokenAt) {
+        else if (begun > brokenAt) {
           broken++;
-          brokenAt = performance.now();
+          brokenAt = Date.now();
         }
         if (/^4(04|10)$/.test(error.found)) gone++;
         error.over = broken >= BREAK_AFTER;
-        if (error.kind === "paused" || error.over || attempt >= tries || gone > bases.length) throw error;
+        if (error.kind === "paused" || error.over || attempt >= TRIES + bases.length || gone > bases.length) throw error;
         if (used === base) base++;
         await new Promise((done) => setTimeout(done, Math.random() * Math.min(3000, 100 * 4 ** attempt)));
       }

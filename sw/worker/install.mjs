@@ -3,7 +3,7 @@
 import { gunzip, hashOf, patched } from "./bytes.mjs";
 import { address, fault, line, transfer } from "./fetch.mjs";
 import { planned } from "./plan.mjs";
-import { commit, current, forget, get, held, put, retain, scope, write } from "./store.mjs";
+import { DIGEST, commit, current, forget, get, held, put, scope, write } from "./store.mjs";
 import { sweep, version } from "./versions.mjs";
 
 const ENGINE = 1;
@@ -23,7 +23,6 @@ export async function update(tell, signal, { optional = true, verify } = {}, las
   const { sha256, size, version: number } = pointer;
   const now = await current();
   const same = now?.sha256 === sha256;
-  if (verify) await checked();
   if (same && !now.left && !verify) return "current";
   try {
     if (!(await get(sha256))) await put(sha256, pointer.text ?? (await manifest(pointer, now, signal)));
@@ -32,8 +31,7 @@ export async function update(tell, signal, { optional = true, verify } = {}, las
     const jobs = planned(release, await held());
     if (!same) tell("update", { version: number, jobs: jobs.length, size: total(jobs) });
     const todo = jobs.filter(({ required }) => optional || required);
-    const lines = (heard) => line([scope, ...release.manifest.mirrors], signal, heard);
-    const failed = await download(todo, lines, signal, tell);
+    const failed = await download(todo, line([scope, ...release.manifest.mirrors], signal), signal, tell);
     const missing = failed.find(({ required }) => required);
     if (missing) throw missing.fault;
     // The commit: from here on new tabs get the new version, and get it whole.
@@ -52,27 +50,26 @@ export async function update(tell, signal, { optional = true, verify } = {}, las
 
 async function pointed(signal) {
   // A worker that is all in one file has its manifest inside.
-  const text = self.modelport && new TextEncoder().encode(self.modelport);
-  if (text) return { text, size: text.length, sha256: await hashOf(text), version: JSON.parse(self.modelport).version };
+  if (self.modelport) return self.modelport;
   const url = address("release.json", scope);
   const data = await transfer(url, { size: POINTER_BYTES, loose: true }, signal, () => {}, "no-cache");
   try {
     const pointer = JSON.parse(new TextDecoder().decode(data));
-    if (pointer.format === "modelport-web" && (pointer.kill || /^[0-9a-f]{64}$/.test(pointer.sha256))) return pointer;
+    if (pointer.format === "modelport-web" && (pointer.kill || DIGEST.test(pointer.sha256))) return pointer;
   } catch {
     // A login page, most likely.
   }
-  throw fault("manifest", url, "a release", "something else");
+  throw fault("manifest", url);
 }
 
 function manifest({ manifest: path, sha256, size, from }, now, signal) {
   const digits = now?.sha256.slice(0, 16);
   const patch = from?.includes(digits) && { from: now.sha256, path: `patches/${digits}.${sha256.slice(0, 16)}.gz`, size };
-  return brought({ piece: { path, sha256, size }, patch }, line([scope], signal), signal);
+  return brought({ piece: { path, sha256, size }, patch }, line([scope], signal), signal, () => {});
 }
 
 /** The bytes of a job, by its patch where that leads to them. */
-async function brought({ piece, patch }, bring, signal, heard = () => {}) {
+async function brought({ piece, patch }, bring, signal, heard) {
   if (patch) {
     try {
       const old = await (await get(patch.from)).arrayBuffer();
@@ -83,24 +80,23 @@ async function brought({ piece, patch }, bring, signal, heard = () => {}) {
       // The whole file says better what is wrong, if anything is.
     }
   }
-  return bring(piece);
+  return bring(piece, heard);
 }
 
-/** Do the jobs, several at once, by the line that `lines(heard)` gives. Gives those that failed, each with its fault. */
-export async function download(jobs, lines, signal, tell, type = "progress", detail = {}) {
+/** Do the jobs, several at once. Gives those that failed, each with its fault. */
+export async function download(jobs, bring, signal, tell, type = "progress", detail = {}) {
   const size = total(jobs);
   await room(size);
   const failed = [];
   const queue = [...jobs];
   let [done, files, told] = [0, 0, 0];
   const heard = (bytes) => {
-    const now = performance.now();
+    const now = Date.now();
     done += bytes;
     if (bytes && now - told < TELL_MS) return;
     told = now;
     tell(type, { ...detail, done, total: size, files, of: jobs.length });
   };
-  const bring = await lines(heard);
   const work = async () => {
     for (let job; (job = queue.shift()); ) {
       try {
@@ -146,14 +142,8 @@ async function free() {
 
 async function room(size) {
   const needed = Math.ceil(size * SLACK);
-  if (needed > (await free())) await sweep(true);
+  if (needed <= (await free())) return;
+  await sweep(true);
   const available = await free();
   if (needed > available) throw fault("quota", scope, needed, available);
-}
-
-/** Hash everything that is stored; what is wrong is removed. */
-async function checked() {
-  const good = new Set();
-  for (const name of await held()) if ((await hashOf(await (await get(name)).arrayBuffer())) === name) good.add(name);
-  await retain(good);
 }

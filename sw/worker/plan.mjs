@@ -1,9 +1,7 @@
 // What is still to be fetched for a version, and by which way: pure.
 
-/** The names that a version's files are stored under. */
-export function named({ files }) {
-  return [...files.values()].flatMap(({ pieces }) => pieces.map(({ sha256 }) => sha256));
-}
+/** All pieces of a release. */
+export const piecesOf = ({ files }) => [...files.values()].flatMap(({ pieces }) => pieces);
 
 /** Divide what is missing into jobs: packs that are mostly wanted, patches from what is there, single pieces. */
 export function planned({ manifest, files }, held) {

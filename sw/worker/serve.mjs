@@ -5,14 +5,14 @@ import { kept } from "./versions.mjs";
 
 /** Answer `request` with a file; `bring(piece)` gives the verified bytes of a piece that is not stored. */
 export async function answered(request, { size, type, sha256, pieces }, bring, isolate) {
-  const asked = request.headers.get("If-Range") ?? `"${sha256}"`;
-  const span = asked === `"${sha256}"` ? range(request.headers.get("Range"), size) : null;
+  const tag = `"${sha256}"`;
+  const span = (request.headers.get("If-Range") ?? tag) === tag ? range(request.headers.get("Range"), size) : null;
   const [start, end] = span || [0, size];
   const headers = {
     "Content-Type": type,
     "Accept-Ranges": "bytes",
     "X-Content-Type-Options": "nosniff",
-    ETag: `"${sha256}"`,
+    ETag: tag,
     ...(isolate && {
       "Cross-Origin-Opener-Policy": "same-origin",
       "Cross-Origin-Embedder-Policy": "require-corp",

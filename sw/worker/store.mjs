@@ -3,47 +3,45 @@
 import { fault } from "./fetch.mjs";
 
 export const scope = self.registration?.scope ?? new URL("./", self.location).href;
-const BYTES = "bytes";
-const RECORDS = "records";
-const key = (name) => `${scope}__modelport/${name}`;
-const cacheName = (which) => `modelport-${which}:${scope}`;
-const on = async (which, action, ...rest) => {
+// Of the cache, of the lock, and of the channel to the pages.
+export const place = `modelport:${scope}`;
+const prefix = `${scope}__modelport/`;
+export const DIGEST = /^[0-9a-f]{64}$/;
+
+async function on(action, ...rest) {
   try {
-    return await (await caches.open(cacheName(which)))[action](...rest);
+    return await (await caches.open(place))[action](...rest);
   } catch (error) {
     throw fault(error.name === "QuotaExceededError" ? "quota" : "storage", scope, "room", error.message);
   }
-};
-// Reading makes no cache where there is none.
-const read = (which, name) => caches.match(key(name), { cacheName: cacheName(which) });
-const keysOf = async (which) => (await on(which, "keys")).map(({ url }) => url.slice(key("").length));
+}
 
-/** The stored bytes of a digest as a Response, or undefined. */
-export const get = (name) => read(BYTES, name);
+/** What is under a digest or the name of a record, as a Response, or undefined. Makes no cache where there is none. */
+export const get = (name) => caches.match(prefix + name, { cacheName: place });
 
-/** Keep verified bytes. */
-export const put = (name, data) => on(BYTES, "put", key(name), new Response(data));
+/** Keep verified bytes, or the text of a record. */
+export const put = (name, data) => on("put", prefix + name, new Response(data));
 
-/** The digests that are there. */
-export const held = async () => new Set(await keysOf(BYTES));
+/** Remove bytes or a record. */
+export const forget = (name) => on("delete", prefix + name);
+
+/** The names that are there: digests and records. */
+export const held = async () => new Set((await on("keys")).map(({ url }) => url.slice(prefix.length)));
 
 /** Remove all bytes but the `wanted`. */
 export async function retain(wanted) {
-  for (const name of await held()) if (!wanted.has(name)) await on(BYTES, "delete", key(name));
+  for (const name of await held()) if (DIGEST.test(name) && !wanted.has(name)) await forget(name);
 }
 
 /** Read a record, undefined if there is none. */
-export const record = async (name) => (await read(RECORDS, name))?.json();
+export const record = async (name) => (await get(name))?.json();
 
 /** Write a record. */
-export const write = (name, value) => on(RECORDS, "put", key(name), new Response(JSON.stringify(value)));
-
-/** Remove a record. */
-export const forget = (name) => on(RECORDS, "delete", key(name));
+export const write = (name, value) => put(name, JSON.stringify(value));
 
 /** All records whose names begin so: [name, value]. */
-export async function records(prefix) {
-  const names = (await keysOf(RECORDS)).filter((name) => name.startsWith(prefix));
+export async function records(start) {
+  const names = [...(await held())].filter((name) => name.startsWith(start));
   return Promise.all(names.map(async (name) => [name, await record(name)]));
 }
 
@@ -60,4 +58,4 @@ export async function commit(value) {
 }
 
 /** Remove everything of this scope. */
-export const clear = () => Promise.all([RECORDS, BYTES].map((which) => caches.delete(cacheName(which))));
+export const clear = () => caches.delete(place);

@@ -1,7 +1,7 @@
 // Versions and the models in them: read back from the store, and kept for as long as somebody uses them.
 
 import { fault, line } from "./fetch.mjs";
-import { named } from "./plan.mjs";
+import { piecesOf } from "./plan.mjs";
 import { indexed } from "./route.mjs";
 import { current, get, held, put, record, records, retain, scope, write } from "./store.mjs";
 
@@ -39,18 +39,18 @@ export function modelFiles({ files, parts }) {
         start += size;
         return { path: `parts/${blake3.slice(0, 2)}/${blake3}`, sha256, start: start - size, size };
       });
-      if (start !== whole) throw fault("manifest", path, "whole parts", "a release of another profile");
+      if (start !== whole) throw fault("profile", path, whole, start);
       return [path, { size: whole, sha256: digest, type: "application/octet-stream", pieces }];
     }),
   );
 }
 
 /** A model of a version: its files by path, and what brings a piece of one. Noted, so that no sweep takes its parts. */
-export async function model({ manifest: { models } }, id, signal = never, heard) {
+export async function model({ manifest: { models } }, id, signal = never) {
   const { tree, manifest: path, sha256, size } = models[id];
-  const bring = line([tree.replace(/\/?$/, "/")], signal, heard);
+  const bring = line([tree.replace(/\/?$/, "/")], signal);
   const files = await parsed({ path, sha256, size }, bring, modelFiles);
-  if (!(await record(`model/${sha256}`))) await write(`model/${sha256}`, { id, names: named({ files }) });
+  if (!(await get(`model/${sha256}`))) await write(`model/${sha256}`, { id, names: piecesOf({ files }).map((piece) => piece.sha256) });
   return { files, bring, sha256 };
 }
 
@@ -65,12 +65,12 @@ export async function sweep(tight) {
     if (!one || wanted.has(one.sha256) || !(await get(one.sha256))) continue;
     wanted.add(one.sha256);
     const release = await version(one);
-    for (const name of named(release)) wanted.add(name);
+    for (const piece of piecesOf(release)) wanted.add(piece.sha256);
     for (const [key, { id, names }] of models) {
       // Until a model's new version is there, the parts of the old one save its download.
       const shown = release.manifest.models[id]?.sha256;
       const digest = key.slice(6);
-      if (digest === shown || (shown && !models.some(([other, { ready }]) => ready && other === `model/${shown}`)))
+      if (digest === shown || (shown && !(await get(`ready/${shown}`))))
         for (const name of [digest, ...names]) wanted.add(name);
     }
   }

@@ -2,22 +2,21 @@
 
 import { ACCEPT, address, fault, line } from "./fetch.mjs";
 import { download, update } from "./install.mjs";
-import { named } from "./plan.mjs";
+import { piecesOf } from "./plan.mjs";
 import { fallback, found, ignorable, moved } from "./route.mjs";
 import { answered } from "./serve.mjs";
-import { clear, current, forget, held, record, records, scope, write } from "./store.mjs";
+import { clear, current, forget, held, place, record, records, scope, write } from "./store.mjs";
 import { model, never, sweep, version } from "./versions.mjs";
 
 const serving = self.registration;
-const NETWORK_MS = 240_000;
-const GRACE_MS = 3_000;
-const OPENING_MS = 10_000;
-const channel = new BroadcastChannel(`modelport:${scope}`);
+const NETWORK_MS = 24e4;
+const GRACE_MS = 3e3;
+const OPENING_MS = 1e4;
+const channel = new BroadcastChannel(place);
 const tell = (type, detail) => channel.postMessage({ type, ...detail });
 const failed = (error, id) => tell("failed", { kind: "internal", found: error.message, ...error, id });
 // Which version each client opened with, and keeps until it navigates; null for one that came from the network.
 const bound = new Map();
-const stops = new Map();
 let stop = new AbortController();
 
 function going() {
@@ -27,7 +26,7 @@ function going() {
 
 /** One at a time, whoever runs it: a page's worker waits for its turn, the service worker not for long. */
 async function turn(work) {
-  const patience = serving && { signal: AbortSignal.timeout(GRACE_MS) };
+  const patience = serving && AbortSignal.timeout(GRACE_MS);
   const locked = async () => {
     const signal = going();
     // A browser ends a service worker after five minutes; what is there by then stays.
@@ -45,7 +44,7 @@ async function turn(work) {
     clearTimeout(timer);
   };
   // Whoever has the turn does the same.
-  return navigator.locks.request(`modelport:${scope}`, { ...patience }, locked).catch(() => {});
+  return navigator.locks.request(place, { signal: patience }, locked).catch(() => {});
 }
 
 function refresh({ asked = Date.now(), ...options }) {
@@ -57,8 +56,8 @@ function refresh({ asked = Date.now(), ...options }) {
     if (state === "killed") await clear();
     if (state === "ready") await sweep();
     tell(state, await current());
-    if (serving && state === "killed") await serving.unregister();
-    if (serving && state === "engine") await serving.update();
+    if (state === "killed") await serving?.unregister();
+    if (state === "engine") await serving?.update();
   });
 }
 
@@ -121,28 +120,28 @@ async function respond(event, path, search) {
 /** Bring all of a model, or remove it. */
 async function fill({ id, remove }) {
   const release = await version(await current());
-  if (!release.manifest.models[id]) throw fault("manifest", id, "a model of this version", "none");
-  stops.set(id, new AbortController());
-  const signal = AbortSignal.any([going(), stops.get(id).signal]);
-  const { files, sha256 } = await model(release, id, signal);
-  const names = named({ files });
+  if (!release.manifest.models[id]) throw fault("manifest", id);
+  const signal = going();
+  const { files, bring, sha256 } = await model(release, id, signal);
   if (remove) {
     await forget(`model/${sha256}`);
+    await forget(`ready/${sha256}`);
     return turn(() => sweep());
   }
   const have = await held();
-  const pieces = [...files.values()].flatMap((file) => file.pieces).filter((piece) => !have.has(piece.sha256));
-  const lines = async (heard) => (await model(release, id, signal, heard)).bring;
-  const [first] = await download(pieces.map((piece) => ({ piece, size: piece.size })), lines, signal, tell, "model", { id });
+  const pieces = piecesOf({ files }).filter((piece) => !have.has(piece.sha256));
+  const jobs = pieces.map((piece) => ({ piece, size: piece.size }));
+  const [first] = await download(jobs, bring, signal, tell, "model", { id });
   if (first) throw first.fault;
-  await write(`model/${sha256}`, { id, names, ready: true });
+  await write(`ready/${sha256}`, true);
   return tell("model", { id, ready: true });
 }
 
 const commands = {
   update: refresh,
   model: (options) => fill(options).catch((error) => failed(error, options.id)),
-  stop: ({ id }) => stops.get(id)?.abort(),
+  // An update that this ends as well goes on at the next look.
+  stop: () => stop.abort(),
   async pause() {
     await write("paused", true);
     stop.abort();
@@ -162,7 +161,8 @@ addEventListener("message", (event) => {
 });
 
 if (serving) {
-  addEventListener("install", () => skipWaiting());
+  // The engine has no versions of its own to keep apart: any of them serves what the store holds.
+  skipWaiting();
   addEventListener("activate", (event) => event.waitUntil(clients.claim()));
   addEventListener("fetch", (event) => {
     const { method, url, headers, mode } = event.request;

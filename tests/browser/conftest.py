@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, BrowserContext, BrowserType, Page, sync_playwright
 
-from tests.servers.web_host import WebHost, run_web_host
 from tests.browser_world import CHROMIUM, assets, build
+from tests.servers.web_host import WebHost, run_web_host
 
 
 @pytest.fixture(scope="session")

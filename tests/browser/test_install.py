@@ -2,8 +2,8 @@
 
 import pytest
 
-from tests.servers.web_host import corrupt, cut, hang, login, reset, run_web_host, status, truncate
 from tests.browser_world import again, assets, build, controlled, noise, opened, outcome, served, stored, text
+from tests.servers.web_host import corrupt, cut, hang, login, reset, run_web_host, status, truncate
 
 LARGE = {"movie.mp4": noise(20_000_000)}
 
@@ -45,7 +45,8 @@ def test_progress_counts_to_the_total_and_names_its_rate(page, host, public):
 
 
 @pytest.mark.parametrize(
-    "lie, kind", [(corrupt, "hash"), (login, "size"), (truncate, "size"), (cut, "network"), (status(404), "http"), (status(503), "http")]
+    "lie, kind",
+    [(corrupt, "hash"), (login, "size"), (truncate, "size"), (cut, "network"), (status(404), "http"), (status(503), "http")],
 )
 def test_file_that_is_not_what_was_promised_stops_the_version_and_costs_only_itself_later(page, host, public, lie, kind):
     build(public, assets(more={f"{number}.bin": noise(90_000, number) for number in range(4)}))
@@ -77,8 +78,8 @@ def test_bytes_of_an_http_cache_are_believed_only_if_they_are_right(page, host, 
     page.goto(host.url + "robots.txt")
     assert text(page, host.url + name)[0] == 200
     assert opened(page, host.url)[0] == "ready"
-    controlled_bytes = page.evaluate("fetch(arguments = '/' + '%s').then((a) => a.arrayBuffer()).then((b) => b.byteLength)" % name)
-    assert controlled_bytes == 90_000
+    length = "(name) => fetch(name).then((answer) => answer.arrayBuffer()).then((data) => data.byteLength)"
+    assert page.evaluate(length, name) == 90_000
     assert len([path for path in host.paths() if path == name]) == 2
 
 
@@ -149,7 +150,10 @@ def test_host_without_ranges_serves_large_files_too(page, host, public):
     build(public, assets(more=LARGE))
     host.ranges = False
     assert opened(page, host.url)[0] == "ready"
-    assert page.evaluate("name => fetch(name).then((a) => a.arrayBuffer()).then((b) => b.byteLength)", served(public, "movie.mp4")) == 20_000_000
+    assert (
+        page.evaluate("name => fetch(name).then((a) => a.arrayBuffer()).then((b) => b.byteLength)", served(public, "movie.mp4"))
+        == 20_000_000
+    )
 
 
 def test_mirror_helps_where_the_host_fails_or_lies(page, host, public, tmp_path):

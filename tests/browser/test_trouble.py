@@ -88,7 +88,7 @@ def test_room_that_the_version_before_takes_is_used_for_the_new_one(page, host, 
     until(
         page,
         """async () => {
-          const records = await caches.open((await caches.keys()).find((name) => name.startsWith("modelport-records:")));
+          const records = await caches.open((await caches.keys()).find((name) => name.startsWith("modelport:")));
           return (await records.keys()).filter(({ url }) => url.includes("/client/")).length < 3;
         }""",
     )

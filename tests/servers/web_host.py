@@ -101,7 +101,7 @@ class Talk(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     host: WebHost
 
-    def log_message(self, format: str, *args: object) -> None:
+    def log_message(self, *said: object) -> None:
         """Say nothing."""
 
     @property
@@ -127,13 +127,13 @@ class Talk(BaseHTTPRequestHandler):
         finally:
             self.host.step(-1)
 
-    do_HEAD = do_GET
+    do_HEAD = do_GET  # noqa: N815 - the name is the library's
 
     def honest(self) -> None:
         """Answer as a good static host would."""
         body = self.body
         if body is None:
-            self.reply(404, b"not here\n", type="text/plain")
+            self.reply(404, b"not here\n", media="text/plain")
             return
         etag = f'"{hash(body):x}"'
         asked = self.headers.get("Range", "")
@@ -147,13 +147,13 @@ class Talk(BaseHTTPRequestHandler):
         else:
             self.reply(200, body, ETag=etag)
 
-    def reply(self, status: int, body: bytes, *, type: str = "", length: int | None = None, **fields: str) -> None:
+    def reply(self, status: int, body: bytes, *, media: str = "", length: int | None = None, **fields: str) -> None:
         """Answer; ``length`` may promise more than is sent, and then the connection ends."""
         self.note(status, len(body))
         self.send_response(status)
         immutable = self.name.count(".") > 1 or self.name.startswith(("packs/", "patches/"))
         self.send_header("Cache-Control", "public, max-age=31536000, immutable" if immutable else "no-cache")
-        self.send_header("Content-Type", type or content_type(self.name))
+        self.send_header("Content-Type", media or content_type(self.name))
         self.send_header("Content-Length", str(len(body) if length is None else length))
         if self.host.cors:
             self.send_header("Access-Control-Allow-Origin", "*")
@@ -200,7 +200,7 @@ def status(code: int) -> Callable[[Talk], bool]:
     """Refuse."""
 
     def does(talk: Talk) -> bool:
-        talk.reply(code, b"no\n", type="text/plain")
+        talk.reply(code, b"no\n", media="text/plain")
         return True
 
     return does
@@ -208,7 +208,7 @@ def status(code: int) -> Callable[[Talk], bool]:
 
 def login(talk: Talk) -> bool:
     """Answer as a hotel's network does: a page, whatever was asked for."""
-    talk.reply(200, LOGIN, type="text/html")
+    talk.reply(200, LOGIN, media="text/html")
     return True
 
 
