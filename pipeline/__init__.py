@@ -23,5 +23,5 @@ before it (``lint-imports`` holds that):
 
 To follow one chunk to a user's folder, read ``steps.known_tree``, ``plan.fetching``, ``sources.mirrors``, ``steps.receive``,
 ``steps.landing``, in that order. To follow one part from folder to store, read ``sources.folder``, ``formats``, ``plan.cut``,
-``encoding``, ``plan.pack``, ``steps.upload``, ``steps.prove``, ``steps.commit``, in that order.
+``encoding``, ``plan.pack``, ``steps.upload``, ``steps.prove``, ``steps.placed``, ``steps.serve``, ``steps.commit``, in that order.
 """

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 
 import msgspec
 
-from pipeline.errors import ModelportError
+from pipeline.errors import InvalidDocument, ModelportError
 from pipeline.plan.calls import chunk_urls, day_of, last_day, next_day_at, url_of
 from pipeline.plan.ledger import Job, KeyState, Lane
 from pipeline.ports import Cdn, CdnTask, ObjectStore, Op, Quota, TaskStatus
@@ -72,11 +72,15 @@ class QuotaShown(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CdnStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """The ledger's jobs, the newest first, and the quotas. ``warnings`` say which CDN did not answer."""
+    """The ledger's jobs, the newest first, and the quotas.
+
+    ``damaged`` are records that cannot be read; ``warnings`` say which CDN did not answer.
+    """
 
     store: str
     jobs: list[JobShown]
     quotas: list[QuotaShown]
+    damaged: list[str]
     warnings: list[str]
 
 
@@ -107,21 +111,20 @@ def read_status(
     """Read the ledger, and ask every CDN about open tasks and its quota, unless ``ask`` is False.
 
     Raises:
-        InvalidDocument: a record of the ledger is damaged or too new.
         StoreUnavailable, DiskError
     """
-    ledger, warnings = Ledger(store), list[str]()
+    ledger, warnings, damaged = Ledger(store), list[str](), list[InvalidDocument]()
     asked = {cdn.base_url: cdn for cdn in cdns if ask}
-    jobs = [_shown(job, asked, warnings) for job in reversed(ledger.jobs()) if all_jobs or not job.finished]
+    jobs = [_shown(job, asked, warnings) for job in reversed(ledger.jobs(finished=all_jobs, damaged=damaged))]
     quotas = [shown for cdn in cdns for shown in _quotas(cdn, ledger, now(), warnings, ask=ask)]
-    return CdnStatus(store=store.url, jobs=jobs, quotas=quotas, warnings=warnings)
+    return CdnStatus(store=store.url, jobs=jobs, quotas=quotas, damaged=[str(error) for error in damaged], warnings=warnings)
 
 
 def plan_calls(store: ObjectStore, cdns: Sequence[Cdn], keys: Sequence[str], op: Op, *, now: Now = utc_now) -> CallsPlanned:
     """Say which calls a run would make for ``keys``, without asking anybody.
 
     Raises:
-        InvalidDocument, StoreUnavailable, DiskError
+        StoreUnavailable, DiskError
     """
     ledger, at = Ledger(store), now()
     found = []

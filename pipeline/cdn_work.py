@@ -9,35 +9,33 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import timedelta
-from functools import partial
 
 import msgspec
 
 from pipeline.errors import (
     AnotherPublisher,
     CallRefused,
-    ChannelMoved,
     ConflictError,
+    InvalidDocument,
     LeftInLedger,
     ModelportError,
     UnknownName,
     UsageError,
+    VerifyFailed,
 )
 from pipeline.events import Listener, Warned
 from pipeline.place import Heard, Place
 from pipeline.plan.calls import key_of
-from pipeline.plan.ledger import Job, Promised
+from pipeline.plan.ledger import Job, KeyState, Promised
 from pipeline.ports import Cdn, Op
-from pipeline.release import Release, check_channel
-from pipeline.steps.edge_proof import EdgeObject, edge_objects, prove_edge
+from pipeline.promote import keep_promise
+from pipeline.release import Release
+from pipeline.steps.edge_proof import EdgeObject, edge_objects
 from pipeline.steps.lease import held_lease
+from pipeline.steps.ledger import Log
 from pipeline.steps.prefetch import Dispatch, Driven, Share, drive_job, driven_of, finish_job, refresh_keys, warm_release
-from pipeline.steps.probe import probe_store
-from pipeline.steps.ready import ready_to_sign
-from pipeline.trust.changes import MoveChannel
-from pipeline.trust.commit import commit_changes
+from pipeline.steps.prove import check_there
 from pipeline.trust.facts import instant_text
-from pipeline.webview import show_everywhere, show_web
 
 OWNER = "cdn"
 # The job of single objects that somebody prefetches by hand.
@@ -105,9 +103,11 @@ def prefetch_paths(place: Place, keys: Sequence[str], *, release: Release | None
     """Warm a release, or single objects, as far as today's quota goes.
 
     Raises:
+        VerifyFailed: the origin lacks some; nothing was sent.
         AnotherPublisher, CdnUnavailable, CallUnanswered, AccessDenied, StoreUnavailable, DiskError
     """
     name, heard = str(release or HAND), Heard(listen)
+    check_there(place.store, keys)
     with held_lease(place.store, OWNER, heard.listen) as lease:
         dispatch = place.dispatch(lease.key, heard.listen)
         driven = warm_release(place.delivery.fronts, name, keys, dispatch, release=str(release or ""), more=True)
@@ -135,7 +135,8 @@ def resume_work(place: Place, listen: Listener, *, allow_unsafe: bool = False) -
     A job that another live run drives is left to it. What fails at one job does not stop the others.
 
     Raises:
-        EdgeProofFailed, ChannelMoved, CdnUnavailable, AccessDenied: the first that happened, when all jobs were seen to.
+        EdgeProofFailed, ChannelMoved, CdnUnavailable, AccessDenied, InvalidDocument: the first that happened, when all jobs
+            were seen to.
     """
     heard = Heard(listen)
     jobs: list[JobWorked] = []
@@ -145,8 +146,10 @@ def resume_work(place: Place, listen: Listener, *, allow_unsafe: bool = False) -
         removed = dispatch.ledger.remove_finished(now=place.store.now())
         if removed:
             heard.listen(Warned("ledger-cleared", f"{len(removed)} jobs that ended over 30 days ago were removed"))
-        for job in dispatch.ledger.jobs():
-            if job.finished or _is_anothers(job, place):
+        damaged: list[InvalidDocument] = []
+        for job in dispatch.ledger.jobs(finished=False, damaged=damaged):
+            if _is_anothers(job, place):
+                jobs.append(_job(job, driven_of(job), note=f"{job.by} began it within the last hour and may be at it still"))
                 continue
             try:
                 jobs.append(_resume(place, dispatch, job.name, allow_unsafe=allow_unsafe))
@@ -157,8 +160,9 @@ def resume_work(place: Place, listen: Listener, *, allow_unsafe: bool = False) -
                 now = dispatch.ledger.open(job.name).job
                 jobs.append(_job(now, driven_of(now), note=str(error)))
                 errors.append(error)
-    if errors:
-        raise errors[0]
+    wrong = [*errors, *damaged]
+    if wrong:
+        raise wrong[0]
     return _worked(place, jobs, heard)
 
 
@@ -168,12 +172,18 @@ def left_error(worked: Worked) -> ModelportError | None:
         return None
     shares = [share for job in worked.jobs for share in job.cdns if share.why]
     days = sorted({share.until for share in shares if share.until})
-    named = "; ".join([f"{share.url}: {share.why}" for share in shares] + [job.note for job in worked.jobs if job.note])
+    notes = [job.note for job in worked.jobs if job.note]
+    waiting = [job.channel for job in worked.jobs if job.channel and not job.moved]
+    if not worked.left and not notes:
+        return LeftInLedger(f"all is warm, and {', '.join(waiting)} waits for its move", hint="Run: invoke cdn.resume")
+    named = "; ".join([f"{share.url}: {share.why}" for share in shares] + notes)
+    if not worked.left and all(job.over for job in worked.jobs):
+        return LeftInLedger(named, hint="Run `invoke cdn.refresh`, and look at the CDN's cache rules.")
     if all(job.over for job in worked.jobs):
         return CallRefused(f"the CDN did not do {worked.left} URLs: {named}", hint="Check these URLs, and the CDN's settings.")
     return LeftInLedger(
         f"{worked.left} URLs are left in the ledger{f' until {days[-1]}' if days else ''}: {named}",
-        hint="Run it again then, on any machine: invoke cdn.resume",
+        hint=f"Run it again{' then' if days else ''}, on any machine: invoke cdn.resume",
     )
 
 
@@ -190,56 +200,60 @@ def release_objects(place: Place, release: Release) -> tuple[EdgeObject, ...]:
 
 def _resume(place: Place, dispatch: Dispatch, name: str, *, allow_unsafe: bool) -> JobWorked:
     log = dispatch.ledger.open(name)
+    void = _voided(place, dispatch, log)
+    if void is not None:
+        return void
     driven = drive_job(place.delivery.fronts, log, dispatch)
     job, move = log.job, log.job.move
     if not driven.complete or move is None:
         return _job(job, driven)
-    release = Release.parse(move.release)
     try:
-        objects = release_objects(place, release)
+        moved = keep_promise(move, place, dispatch.listen, allow_unsafe=allow_unsafe)
     except UnknownName:
-        return _job(job, driven, note=f"{release} is not signed: its publish has not ended; run it again")
-    for front in place.delivery.fronts:
-        prove_edge(front.edge, objects, dispatch.listen, waiting=place.delivery.waiting)
-    try:
-        _move(place, move, release, dispatch.listen, allow_unsafe=allow_unsafe)
+        return _job(job, driven, note=f"{move.release} is not signed: its publish has not ended; run it again")
     except ConflictError:
         # The promise is void, and asking for it again is a new decision.
         finish_job(log, dispatch)
         raise
     finish_job(log, dispatch)
-    return _job(job, driven, moved=move)
+    return _job(job, driven, moved=move, note="; ".join(f"{one.cdn}: {one.why}" for one in moved.left))
 
 
-def _move(place: Place, move: Promised, release: Release, listen: Listener, *, allow_unsafe: bool) -> None:
-    """Commit the channel's move that waited for the edge."""
-    probe = partial(probe_store, place.store, allow_unsafe=allow_unsafe)
-    ready = ready_to_sign(place.publisher(listen), place.keys, release, probe=probe)
-    promised_at = instant_text(move.at)
-    known = move.channel in ready.view.channels(release.model)
-    history = ready.view.channel(release.model, check_channel(move.channel)).history if known else ()
-    if known and history and history[-1].to == move.release:
-        # Perhaps by a run that was killed before the web view followed.
-        show_web(place, release, ready.view, listen)
-        return
-    if any(past.at > promised_at for past in history):
-        last = history[-1]
-        raise ChannelMoved(
-            f"{release.model}@{move.channel} was moved to {last.to} by {last.by} after its move to {release} was promised: "
-            "it stays there",
-            hint=f"To move it all the same: invoke promote --model {release} --channel {move.channel}",
-        )
-    expected = Release.parse(move.expected) if move.expected else None
-    probe()
-    committed = commit_changes(ready.publisher, [MoveChannel(check_channel(move.channel), release, move.by, expected=expected)])
-    if committed.refused:
-        raise committed.refused[0]
-    show_everywhere(place, release, committed.view, listen)
+def _voided(place: Place, dispatch: Dispatch, log: Log) -> JobWorked | None:
+    """See that the origin has what is still to be sent, for a CDN would remember for long that it was not there.
+
+    Gives the job, closed, if its release was retired; None if all is there.
+
+    Raises:
+        VerifyFailed: some objects are not there; nothing was sent.
+    """
+    job = log.job
+    if job.op is not Op.PREFETCH:
+        return None
+    open_keys = {key for lane in job.lanes.values() for key in lane.keys_in(KeyState.PLANNED, KeyState.FAILED, KeyState.REFUSED)}
+    try:
+        check_there(place.store, [key for key in job.keys if key in open_keys])
+    except VerifyFailed:
+        if not job.release or not _is_retired(place, Release.parse(job.release)):
+            raise
+        log.claim(dispatch.holder, dispatch.by, dispatch.tempo.now())
+        finish_job(log, dispatch)
+        dispatch.listen(Warned("job-void", f"{job.release} was retired: what was left of its job is not sent any more"))
+        return _job(log.job, Driven(job.name, ()))
+    return None
+
+
+def _is_retired(place: Place, release: Release) -> bool:
+    try:
+        return place.view().release(release, retired=True).facts.retired is not None
+    except UnknownName:
+        return False
 
 
 def _is_anothers(job: Job, place: Place) -> bool:
+    # Whoever refreshes in the middle of a commit holds no lease for it that could tell whether it lives.
     young = job.ordered_at is not None and place.delivery.tempo.now() - job.ordered_at < REFRESH_IS_OURS
-    return job.op is not Op.PREFETCH and young
+    return job.op is not Op.PREFETCH and not job.holder and young
 
 
 def _key(path: str, cdns: Sequence[Cdn]) -> str:

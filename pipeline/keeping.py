@@ -97,6 +97,7 @@ def _commit(
     probe()
     with held_lease(place.store, str(releases[0]) if len(releases) == 1 else TRUST, heard.listen):
         committed = commit_changes(ready.publisher, changes)
+        place.show(heard.listen)
     return msgspec.structs.replace(
         kept,
         releases=[str(release) for release in releases],

@@ -1,6 +1,6 @@
-"""What a walk that delivers tells: what each edge showed, and what is left for another run.
+"""What a walk that delivers tells: what was published, what each edge showed, and what is left for another run.
 
-Takes proofs and leftovers of the steps, gives the fields of results and the one error that says that work is left.
+Takes proofs and leftovers of the steps, gives results and their fields, and the one error that says that work is left.
 
 next: ``pipeline.publish``
 """
@@ -11,8 +11,12 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
+from pipeline.digest import Sha256
 from pipeline.errors import LeftInLedger
+from pipeline.manifest import Manifest
 from pipeline.steps.edge_proof import EdgeProof
+from pipeline.steps.index import Counts
+from pipeline.steps.prove import Proved
 from pipeline.steps.serve import LeftAt
 from pipeline.steps.show_edge import Stale
 from pipeline.trust.facts import instant_text
@@ -36,12 +40,56 @@ class EdgeResult(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class LeftResult(msgspec.Struct, frozen=True, kw_only=True):
-    """What is left to do at one CDN: ``urls`` to fetch, why, and from when on; 0 where its edge shows an old timestamp."""
+    """What is left to do at one CDN: ``urls`` to fetch, why, and from when on; 0 where its edge is what is wrong."""
 
     cdn: str
     urls: int
     why: str
     until: str
+
+
+class Counted(msgspec.Struct, frozen=True, kw_only=True):
+    """Parts or chunks of the release: ``reused`` are those its bases gave."""
+
+    total: int
+    new: int
+    reused: int
+
+
+class ManifestName(msgspec.Struct, frozen=True, kw_only=True):
+    """Where the manifest lies in the tree, and its digest."""
+
+    path: str
+    sha256: Sha256
+
+
+class Published(msgspec.Struct, kw_only=True):
+    """The result of a publish; sizes in bytes. ``bytes_uploaded`` counts all bodies sent to the store.
+
+    ``complete``: nothing is ``left`` to do at a CDN; ``channel_waits`` is the channel that moves when that is done.
+    """
+
+    release: str
+    manifest: ManifestName
+    root_fingerprint: str
+    store: str
+    bases: list[str]
+    already_published: bool
+    files: int
+    bytes: int
+    bytes_stored: int
+    bytes_uploaded: int
+    parts: Counted
+    chunks: Counted
+    channel: str
+    warnings: list[str]
+    seconds: float
+    left_out: list[str]
+    snapshot: int
+    complete: bool
+    channel_waits: str
+    edges: list[EdgeResult]
+    left: list[LeftResult]
 
 
 def edge_results(proofs: Iterable[EdgeProof]) -> list[EdgeResult]:
@@ -67,7 +115,8 @@ def left_results(left: Iterable[LeftAt], stale: Iterable[Stale] = ()) -> list[Le
     found = [
         LeftResult(cdn=one.cdn, urls=one.keys, why=one.why, until=instant_text(one.until) if one.until else "") for one in left
     ]
-    return [*found, *(LeftResult(cdn=one.edge, urls=0, why=one.found, until="") for one in stale)]
+    old = "it may show what was there before"
+    return [*found, *(LeftResult(cdn=one.edge, urls=0, why=f"{old}: {one.found}", until="") for one in stale)]
 
 
 def left_error(done: str, left: Sequence[LeftResult], *, channel: str = "") -> LeftInLedger | None:
@@ -81,11 +130,23 @@ def left_error(done: str, left: Sequence[LeftResult], *, channel: str = "") -> L
         parts.append(f"{channel} stays where it is")
     if urls:
         parts.append(f"{urls} URLs wait in the ledger" + (f" until {days[-1]}" if days else ""))
-    parts += [f"{one.cdn} may show what was there before: {one.why}" for one in left if not one.urls]
-    named = [f"{one.cdn}: {one.why}" for one in left if one.urls and not one.until]
+    named = [f"{one.cdn}: {one.why}" for one in left if not (one.urls and one.until)]
     hint = (
         "Run `invoke cdn.resume` then, on any machine."
         if urls
         else "Run `invoke cdn.refresh`, and look at the CDN's cache rules."
     )
     return LeftInLedger("; ".join([*parts, *named]), hint=hint)
+
+
+def counts_of(manifest: Manifest, proved: Proved | None) -> tuple[Counted, Counted]:
+    """Parts and chunks; of a release that was there already, nothing is new."""
+    if proved is not None:
+        indexed = proved.uploaded.indexed
+        return _counted(indexed.parts), _counted(indexed.chunks)
+    chunks = len({(chunk.part, chunk.offset) for file in manifest.files for chunk in file.chunks})
+    return _counted(Counts(len(manifest.parts), len(manifest.parts))), _counted(Counts(chunks, chunks))
+
+
+def _counted(counts: Counts) -> Counted:
+    return Counted(total=counts.total, new=counts.new, reused=counts.reused)

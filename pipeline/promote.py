@@ -15,22 +15,24 @@ from functools import partial
 
 import msgspec
 
-from pipeline.errors import EdgeProofFailed, UsageError
-from pipeline.events import Listener
+from pipeline.errors import AnotherPublisher, ChannelMoved, EdgeProofFailed, UnavailableError, UsageError
+from pipeline.events import Listener, Warned
 from pipeline.outcome import EdgeResult, LeftResult, edge_results, left_results
 from pipeline.place import Heard, Place
+from pipeline.plan.ledger import Promised
 from pipeline.plan.rollback import release_before
-from pipeline.release import Channel, ModelName, Release
-from pipeline.steps.commit import shown_by
+from pipeline.release import Channel, ModelName, Release, check_channel
+from pipeline.steps.commit import channel_of, shown_by
 from pipeline.steps.edge_proof import SAMPLE_PERCENT
 from pipeline.steps.lease import held_lease
-from pipeline.steps.placed import placed_before
+from pipeline.steps.placed import Placed, placed_before
 from pipeline.steps.prefetch import Dispatch, warm_release
 from pipeline.steps.probe import probe_store
 from pipeline.steps.ready import ready_to_sign
-from pipeline.steps.serve import LeftAt, Served, Warmed, left_at, prove_edges, settle, warmed_lately
+from pipeline.steps.serve import Served, Warmed, left_at, prove_edges, settle, warmed_lately
 from pipeline.trust.changes import MoveChannel
 from pipeline.trust.commit import Committed, commit_changes
+from pipeline.trust.facts import ChannelDocument
 from pipeline.trust.view import View
 from pipeline.webview import show_everywhere
 
@@ -93,7 +95,8 @@ def rollback_channel(
 ) -> Moved:
     """Move ``channel`` back: to ``to``, else to the release before in its history, yanked and retired ones passed over.
 
-    The move does not wait for the edge to have every object; what it lacks is fetched afterwards.
+    The move does not wait for the edge to have every object; what it lacks is fetched afterwards. What an edge serves
+    wrongly does not stop it either: it is told, and left to be seen to.
 
     Raises:
         UsageError: there is no release before, or ``to`` is of another model.
@@ -105,6 +108,18 @@ def rollback_channel(
     return moving.run(to or _before(place.view(), model, channel))
 
 
+def keep_promise(promised: Promised, place: Place, listen: Listener, *, allow_unsafe: bool = False) -> Moved:
+    """Make the move that waited until its release was warm; its objects count as warm, whatever an edge had to fetch.
+
+    Raises:
+        ChannelMoved: the channel was moved since: the promise is void.
+        As ``promote_release``.
+    """
+    channel = check_channel(promised.channel)
+    moving = _Moving(channel, place, listen, percent=SAMPLE_PERCENT, allow_unsafe=allow_unsafe, promised=promised)
+    return moving.run(Release.parse(promised.release))
+
+
 class _Moving:
     """One move under way."""
 
@@ -114,10 +129,11 @@ class _Moving:
         place: Place,
         listen: Listener,
         *,
-        cold: bool,
         percent: float,
         allow_unsafe: bool,
+        cold: bool = False,
         warms: bool = False,
+        promised: Promised | None = None,
     ) -> None:
         self._channel = channel
         self._place = place
@@ -126,6 +142,7 @@ class _Moving:
         self._cold = cold
         self._percent = percent
         self._warms = warms
+        self._promised = promised
         self._probe = partial(probe_store, place.store, allow_unsafe=allow_unsafe)
         self._started_s = time.monotonic()
 
@@ -137,28 +154,48 @@ class _Moving:
         ready = ready_to_sign(place.publisher(listen), place.keys, release, probe=self._probe)
         view, target = ready.view, ready.view.release(release)
         found = shown_by(view, release, self._channel)
+        if self._promised is not None:
+            _check_promise(self._promised, channel_of(view, release, self._channel))
         self._probe()
         with held_lease(place.store, str(release), listen) as lease:
             place.step("promote.origin")
             placed = placed_before(place.store, target, view.manifest(release), listen)
             dispatch = place.dispatch(lease.key, listen)
             place.step("promote.edge")
-            served = prove_edges(Warmed(placed, ()), place.delivery, dispatch, sample_percent=self._percent)
+            served, wrong = self._prove(placed, dispatch)
             lacking = self._lacking(release, served, dispatch)
+            forced = bool(lacking or wrong)
             place.step("promote.commit")
-            move = MoveChannel(self._channel, release, place.by, expected=found, forced=bool(lacking))
+            by = self._promised.by if self._promised is not None else place.by
+            move = MoveChannel(self._channel, release, by, expected=found, forced=forced)
             committed = commit_changes(ready.publisher, [move])
             place.step("promote.show")
             stale = show_everywhere(place, release, committed.view, listen)
             place.step("promote.warm")
-            left = self._warm(release, lacking, dispatch) if lacking and self._warms else ()
-            if not committed.refused and not lacking:
-                settle(served, place.delivery, dispatch)
+            left = self._warm(release, lacking, dispatch) if lacking and self._warms else []
+            if not committed.refused and not forced:
+                settle(served, place.delivery, dispatch, self._channel)
             place.step("promote.drop")
         if committed.refused:
             raise committed.refused[0]
-        results = left_results(left, stale)
-        return self._moved(release, found, committed, served=served, forced=bool(lacking), results=results)
+        results = [*left_results((), stale), *left, *wrong]
+        return self._moved(release, found, committed, served=served, forced=forced, results=results)
+
+    def _prove(self, placed: Placed, dispatch: Dispatch) -> tuple[Served, list[LeftResult]]:
+        """Prove the release at every edge; what is wrong there stops a promotion, and is only told of a rollback.
+
+        Raises:
+            EdgeProofFailed, AccessDenied, StoreUnavailable, UnavailableError
+        """
+        delivery = self._place.delivery
+        try:
+            return prove_edges(Warmed(placed, ()), delivery, dispatch, sample_percent=self._percent), []
+        except EdgeProofFailed as error:
+            if not self._warms:
+                raise
+            self._listen(Warned("edge-wrong", str(error)))
+            where = ", ".join(front.edge.url for front in delivery.fronts)
+            return Served(placed, (), ()), [LeftResult(cdn=where, urls=0, why=str(error), until="")]
 
     def _lacking(self, release: Release, served: Served, dispatch: Dispatch) -> Sequence[str]:
         """The keys that an edge had to fetch just now and that no CDN was seen to fetch lately.
@@ -167,7 +204,7 @@ class _Moving:
             EdgeProofFailed: there are some, and nobody said that this does not matter.
         """
         fronts = self._place.delivery.fronts
-        if not fronts:
+        if not fronts or self._promised is not None:
             return ()
         job = dispatch.ledger.open(str(release)).job
         recent = warmed_lately(job, fronts, self._place.delivery.tempo.now())
@@ -184,9 +221,15 @@ class _Moving:
             )
         return lacking
 
-    def _warm(self, release: Release, keys: Sequence[str], dispatch: Dispatch) -> tuple[LeftAt, ...]:
-        driven = warm_release(self._place.delivery.fronts, str(release), keys, dispatch, release=str(release), more=True)
-        return left_at(driven)
+    def _warm(self, release: Release, keys: Sequence[str], dispatch: Dispatch) -> list[LeftResult]:
+        fronts = self._place.delivery.fronts
+        try:
+            driven = warm_release(fronts, str(release), keys, dispatch, release=str(release), more=True)
+        except (UnavailableError, AnotherPublisher) as error:
+            # The channel has moved by now, and no error may say otherwise.
+            where = ", ".join(front.edge.url for front in fronts)
+            return [LeftResult(cdn=where, urls=len(keys), why=str(error), until="")]
+        return left_results(left_at(driven))
 
     def _moved(
         self,
@@ -214,6 +257,22 @@ class _Moving:
             warnings=list(self._heard.warnings),
             seconds=round(time.monotonic() - self._started_s, 3),
         )
+
+
+def _check_promise(promised: Promised, found: ChannelDocument | None) -> None:
+    """See that nobody moved the channel since its move was promised, unless it points to the release already.
+
+    Raises:
+        ChannelMoved
+    """
+    if found is None or found.release == promised.release or found.sequence == promised.sequence:
+        return
+    by = f" by {found.history[-1].by}" if found.history else ""
+    raise ChannelMoved(
+        f"{found.model}@{found.channel} was moved to {found.release}{by} after its move to {promised.release} was promised: "
+        "it stays there",
+        hint=f"To move it all the same: invoke promote --model {promised.release} --channel {found.channel}",
+    )
 
 
 def _before(view: View, model: ModelName, channel: Channel) -> Release:

@@ -1,7 +1,7 @@
 """The providers of CDNs, as facts: where their control planes are, whose variables hold their credentials, what can be set.
 
-Takes nothing, gives ``PROVIDERS``, from which settings are checked, adapters opened and the table of docs/guides/cdn.md is
-written. The adapter of a provider is ``pipeline.cdns.<name>``; it gives::
+Takes nothing, gives ``PROVIDERS``, from which settings are checked, adapters opened and the tables of docs/reference/cdns.md
+are written. The adapter of a provider is ``pipeline.cdns.<name>``; it gives::
 
     def open_cdn(*, base_url: str, endpoint: str, credentials: Credentials, options: Mapping[str, Any], calling: Calling) -> Cdn
 

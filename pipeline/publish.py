@@ -14,15 +14,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 
-import msgspec
-
 from pipeline.digest import Blake3, Sha256
-from pipeline.errors import AnotherPublisher, IntegrityError, OtherContent
+from pipeline.errors import AnotherPublisher, EdgeProofFailed, IntegrityError, OtherContent, VerifyFailed
 from pipeline.events import Listener
 from pipeline.layout import manifest_target, target_key
 from pipeline.manifest import Manifest
 from pipeline.order import PublishOrder, identity_before_reading, inputs_of, inputs_that_made
-from pipeline.outcome import EdgeResult, LeftResult, edge_results, left_results
+from pipeline.outcome import ManifestName, Published, counts_of, edge_results, left_results
 from pipeline.place import Heard, Place
 from pipeline.plan.cost import ReleasePlan
 from pipeline.plan.follow import Followed
@@ -32,10 +30,9 @@ from pipeline.sources.folder import Folder, scan_folder
 from pipeline.sources.stat_cache import StatCache
 from pipeline.steps.bases import load_bases, still_signed
 from pipeline.steps.choose import choose_inputs
-from pipeline.steps.commit import channel_move, commit_release, shown_by
+from pipeline.steps.commit import channel_move, channel_of, commit_release, shown_by
 from pipeline.steps.cut import cut_release
 from pipeline.steps.identify import check_identity, hash_files, identity_of, standing_release
-from pipeline.steps.index import Counts
 from pipeline.steps.lease import Lease, held_lease, list_leases, new_record, remove_stale, wait_for_collector
 from pipeline.steps.placed import Placed, place_manifest, placed_before
 from pipeline.steps.probe import probe_store
@@ -68,50 +65,6 @@ STEPS = (
     "publish.show",
     "publish.drop",
 )
-
-
-class Counted(msgspec.Struct, frozen=True, kw_only=True):
-    """Parts or chunks of the release: ``reused`` are those its bases gave."""
-
-    total: int
-    new: int
-    reused: int
-
-
-class ManifestName(msgspec.Struct, frozen=True, kw_only=True):
-    """Where the manifest lies in the tree, and its digest."""
-
-    path: str
-    sha256: Sha256
-
-
-class Published(msgspec.Struct, kw_only=True):
-    """The result of a publish; sizes in bytes. ``bytes_uploaded`` counts all bodies sent to the store.
-
-    ``complete``: nothing is ``left`` to do at a CDN; ``channel_waits`` is the channel that moves when that is done.
-    """
-
-    release: str
-    manifest: ManifestName
-    root_fingerprint: str
-    store: str
-    bases: list[str]
-    already_published: bool
-    files: int
-    bytes: int
-    bytes_stored: int
-    bytes_uploaded: int
-    parts: Counted
-    chunks: Counted
-    channel: str
-    warnings: list[str]
-    seconds: float
-    left_out: list[str]
-    snapshot: int
-    complete: bool
-    channel_waits: str
-    edges: list[EdgeResult]
-    left: list[LeftResult]
 
 
 def publish_release(order: PublishOrder, place: Place, listen: Listener, *, plan: ReleasePlan | None = None) -> Published:
@@ -190,7 +143,7 @@ class _Publishing:
                 # A commit that was killed before its timestamp is completed by this, even if nothing moves.
                 committed = commit_changes(ready.publisher, self._moves(served, move))
                 stale = show_everywhere(self._place, order.release, committed.view, self._listen)
-                settle(served, self._place.delivery, self._place.dispatch(lease.key, self._listen))
+                settle(served, self._place.delivery, self._place.dispatch(lease.key, self._listen), order.channel)
         else:
             prove_parts(self._place.store, manifest.parts, self._listen)
         remove_stale(self._place.store, str(order.release))
@@ -231,14 +184,11 @@ class _Publishing:
                     lease.change(inputs)
                 own = inputs
             read_at_ns = time.time_ns()
-            proved = self._stream(folder, ready.view, own)
-            served = self._serve(proved, ready.view, lease)
-            while (done := self._commit(served, ready, lease)) is None:
+            while (made := self._make(folder, ready, lease, own)) is None:
                 # Others took this lease for stale, so parts may have been collected: begin again at the look-ups.
                 lease.renew()
                 wait_for_collector(place.store, self._listen)
-                proved = self._stream(folder, ready.view, own)
-                served = self._serve(proved, ready.view, lease)
+            proved, served, done = made
             indexed = proved.uploaded.indexed
             over = True
             place.step("publish.committed")
@@ -246,7 +196,7 @@ class _Publishing:
             remove_stale(place.store, str(order.release))
             place.step("publish.show")
             stale = show_everywhere(place, order.release, done.view, self._listen)
-            settle(served, place.delivery, place.dispatch(lease.key, self._listen))
+            settle(served, place.delivery, place.dispatch(lease.key, self._listen), order.channel)
             place.step("publish.drop")
         except (AnotherPublisher, OtherContent):
             # Somebody else's release or run stands there: nobody will go on with these inputs.
@@ -257,6 +207,19 @@ class _Publishing:
             lease.drop() if over else lease.leave()
         result = self._result(folder, ready, indexed.manifest, indexed.sha256, done, proved=proved, served=served, stale=stale)
         return _unless_refused(done, result)
+
+    def _make(self, folder: Folder, ready: Ready, lease: Lease, inputs: Inputs) -> tuple[Proved, Served, Committed] | None:
+        """Upload, prove, serve and commit; None if the lease lapsed before anything named the release."""
+        try:
+            proved = self._stream(folder, ready.view, inputs)
+            served = self._serve(proved, ready.view, lease)
+        except (VerifyFailed, EdgeProofFailed):
+            if lease.lapsed():
+                # What is missing was collected in the meantime, as far as anybody can tell.
+                return None
+            raise
+        done = self._commit(served, ready, lease)
+        return None if done is None else (proved, served, done)
 
     def _commit(self, served: Served, ready: Ready, lease: Lease) -> Committed | None:
         """Commit what is served; None if the lease lapsed before anything named the release."""
@@ -293,8 +256,9 @@ class _Publishing:
     def _deliver(self, placed: Placed, view: View, lease: Lease) -> Served:
         order, place = self._order, self._place
         promise = None
-        if order.channel is not None and not order.promote_cold:
-            promise = Promise(order.channel, str(shown_by(view, order.release, order.channel) or ""))
+        if order.channel is not None and not order.promote_cold and not self._is_there(view):
+            found = channel_of(view, order.release, order.channel)
+            promise = Promise(order.channel, found.release if found else "", found.sequence if found else 0)
         place.step("publish.warm")
         dispatch = place.dispatch(lease.key, self._listen)
         warmed = warm_edges(placed, place.delivery, dispatch, promise)
@@ -304,6 +268,11 @@ class _Publishing:
     def _channel(self, served: Served) -> Channel | None:
         """The channel that this commit moves: none while an edge lacks objects, unless that was asked for."""
         return self._order.channel if self._order.promote_cold or not served.left else None
+
+    def _is_there(self, view: View) -> bool:
+        """Whether the channel pointed to this release before."""
+        order = self._order
+        return order.channel is not None and shown_by(view, order.release, order.channel) == order.release
 
     def _forced(self, served: Served) -> bool:
         return self._order.promote_cold and bool(served.left)
@@ -342,9 +311,9 @@ class _Publishing:
         served: Served | None = None,
         stale: Sequence[Stale] = (),
     ) -> Published:
-        parts, chunks = _counts(manifest, proved)
+        parts, chunks = counts_of(manifest, proved)
         channel = self._order.channel or ""
-        waits = served is not None and self._channel(served) is None
+        waits = served is not None and self._channel(served) is None and not self._is_there(ready.view)
         left = left_results(served.left if served else (), stale)
         return Published(
             release=str(self._order.release),
@@ -381,16 +350,3 @@ def _unless_refused(committed: Committed | None, result: Published) -> Published
     if committed is not None and committed.refused:
         raise committed.refused[0]
     return result
-
-
-def _counts(manifest: Manifest, proved: Proved | None) -> tuple[Counted, Counted]:
-    """Parts and chunks; of a release that was there already, nothing is new."""
-    if proved is not None:
-        indexed = proved.uploaded.indexed
-        return _counted(indexed.parts), _counted(indexed.chunks)
-    chunks = len({(chunk.part, chunk.offset) for file in manifest.files for chunk in file.chunks})
-    return _counted(Counts(len(manifest.parts), len(manifest.parts))), _counted(Counts(chunks, chunks))
-
-
-def _counted(counts: Counts) -> Counted:
-    return Counted(total=counts.total, new=counts.new, reused=counts.reused)

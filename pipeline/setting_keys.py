@@ -287,7 +287,7 @@ def _option(option: Option) -> Check:
         if option.one_of and found not in option.one_of:
             raise SettingsError(
                 f"{where}: {found!r} is none of {', '.join(option.one_of)}; {nearest(str(found), option.one_of)}",
-                hint="docs/guides/cdn.md lists each provider's keys.",
+                hint="docs/reference/cdns.md lists each provider's keys.",
             )
         return found
 
@@ -306,7 +306,7 @@ def _one_cdn(value: Value, where: str, folder: Path) -> Mapping[str, Any]:
     if name not in PROVIDERS:
         raise SettingsError(
             f"{where}: the provider {name!r} is unknown; {nearest(str(name), tuple(PROVIDERS))}",
-            hint="docs/guides/cdn.md lists the providers.",
+            hint="docs/reference/cdns.md lists the providers.",
         )
     provider = PROVIDERS[name]
     found = _fields({**CDN_KEYS, **{key: _option(option) for key, option in provider.options.items()}})(value, where, folder)
@@ -315,7 +315,7 @@ def _one_cdn(value: Value, where: str, folder: Path) -> Mapping[str, Any]:
     missing = [key for key in needed if not found.get(key)]
     if missing:
         raise SettingsError(
-            f"{where}: {name} needs {', '.join(sorted(missing))}", hint="docs/guides/cdn.md lists each provider's keys."
+            f"{where}: {name} needs {', '.join(sorted(missing))}", hint="docs/reference/cdns.md lists each provider's keys."
         )
     known = {credential.name for credential in provider.credentials}
     for credential in found.get("credentials", {}):
@@ -365,7 +365,7 @@ KEYS: Mapping[str, Key] = {
         [],
         "The CDN before the store, or a list: `provider`, `base_url` (the edge's address of the tree), `prefetch_per_day` (its daily "
         "prefetch quota in URLs; the smallest also decides the part size), `endpoint`, `urls_per_call`, `calls_per_second`, and the "
-        "provider's own keys ([guide](../guides/cdn.md)).",
+        "provider's own keys ([cdns.md](cdns.md)).",
         {"oneOf": [CDN_SCHEMA, {"type": "array", "items": CDN_SCHEMA}]},
     ),
     "keys": Key(

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from pipeline.collect import Collected, CollectOrder, collect_garbage
 from pipeline.layout import AUDIT, part_key
+from pipeline.outcome import Published
 from pipeline.ports import ObjectInfo, ObjectStore
-from pipeline.publish import Published
 from pipeline.release import Release
 from pipeline.stores.memory import MemoryStore
 from pipeline.trust.publisher import no_step

@@ -10,10 +10,11 @@ from pathlib import Path
 from pipeline.cdns.memory import LIMITS, MemoryCdn
 from pipeline.errors import ObjectMissing
 from pipeline.order import PublishOrder
+from pipeline.outcome import Published
 from pipeline.place import Place
 from pipeline.ports import Edge, Op
 from pipeline.promote import Moved, promote_release, rollback_channel
-from pipeline.publish import Published, publish_release
+from pipeline.publish import publish_release
 from pipeline.release import Channel, ModelName, Release
 from pipeline.sources.edge import HttpEdge
 from pipeline.steps.driving import Tempo

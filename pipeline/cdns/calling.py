@@ -16,7 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cache
 from typing import Any
@@ -201,6 +201,7 @@ class Calling:
             AccessDenied, CallRefused: HTTP 401, 403, 407, another 4xx without a document; a credential that no header takes.
             UnavailableError: the certificate is not trusted.
         """
+        call = self._guarded(call)
         return _judge(call, self.exchange(call))
 
     def exchange(self, call: Call) -> Answer:
@@ -210,6 +211,7 @@ class Calling:
             CdnUnavailable, CallUnanswered, RedirectRefused, AccessDenied, UnavailableError: as ``send``, of what is not in the body.
         """
         origin = _origin(call.url, call.told)
+        call = self._guarded(call)
         _check_headers(call)
         proxy = self.proxies.pick(origin)
         if call.asks and (wait_s := self.turns.wait_s(origin, call.per_second)) > 0:
@@ -230,6 +232,10 @@ class Calling:
             connection.close()
         _stay_here(call, answer)
         return answer
+
+    def _guarded(self, call: Call) -> Call:
+        # A page of the proxy may repeat its password, and what is said of a call stands in the ledger.
+        return replace(call, secrets=tuple(dict.fromkeys((*call.secrets, *self.proxies.secrets))))
 
     def _connection(self, origin: Origin, proxy: Proxy | None) -> HTTPConnection:
         host, port = (origin.host, origin.port) if proxy is None else (proxy.host, proxy.port)
@@ -259,9 +265,8 @@ class Calling:
             raise CdnUnavailable(
                 f"{told} cannot be reached: {reason}; nothing was sent", hint="Check the endpoint, the network and the proxy."
             ) from None
-        connected = connection.sock
-        if connected is not None:
-            connected.settimeout(self.answer_s)
+        # The library gives it to the socket again with each request.
+        connection.timeout = self.answer_s
 
 
 @cache

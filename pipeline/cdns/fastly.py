@@ -78,21 +78,24 @@ class Fastly:
         reply = self.calling.send(
             Call(f"fastly purge {self.account}", "POST", self.endpoint.rstrip("/") + target, headers, body, secrets=(self.token,))
         )
-        said = reply.document
-        if reply.status >= 300 or (op is Op.REFRESH and said.get("status") != "ok") or not said:
-            raise failure(
-                reply,
-                {},
-                code="",
-                message=": ".join(filter(None, map(reply.text, ("msg", "detail", "status")))),
-                now=self.calling.now(),
-                request_id=reply.headers.get("x-request-id", ""),
-                urls=urls,
-            )
-        if op is Op.REFRESH_PREFIX:
+        if op is Op.REFRESH_PREFIX and reply.status < 300:
             # {"a key": "the id of its purge", …}
-            return [CdnTask(id=reply.text(surrogate_key_of(url)), op=op, urls=(url,)) for url in urls]
-        return [CdnTask(id=reply.text("id"), op=op, urls=tuple(urls))]
+            purges = [CdnTask(id=reply.text(surrogate_key_of(url)), op=op, urls=(url,)) for url in urls]
+            taken = [purge for purge in purges if purge.id]
+            if not taken:
+                raise reply.call.lost("the answer names no key")
+            return taken
+        if reply.status < 300 and reply.need("status") == "ok":
+            return [CdnTask(id=reply.text("id"), op=op, urls=tuple(urls))]
+        raise failure(
+            reply,
+            {},
+            code="",
+            message=": ".join(filter(None, map(reply.text, ("msg", "detail", "status")))),
+            now=self.calling.now(),
+            request_id=reply.headers.get("x-request-id", ""),
+            urls=urls,
+        )
 
     def poll(self, tasks: Sequence[CdnTask]) -> Mapping[str, TaskStatus]:
         return {task.id: TaskStatus(TaskState.ACCEPTED) for task in tasks}

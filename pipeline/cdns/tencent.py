@@ -122,13 +122,14 @@ class Tencent:
 
     def find(self, op: Op, urls: Sequence[str], *, since: datetime) -> Sequence[CdnTask] | None:
         now = self.calling.now()
-        start = max(since, now - HISTORY).replace(microsecond=0)
-        asked: dict[str, Any] = {"StartTime": _stamp(start), "EndTime": _stamp(now + timedelta(minutes=5))}
+        asked: dict[str, Any] = {
+            "StartTime": _stamp(max(since, now - HISTORY)),
+            "EndTime": _stamp(now + timedelta(minutes=5)),
+        }
         asked["Keyword"] = urls[0] if len(urls) == 1 else self.account
         search = Search(op, urls)
         for row in self._log(op, asked):
-            if field_of(row, "CreateTime") >= _stamp(start):
-                search.look(field_of(row, "TaskId"), field_of(row, "Url"))
+            search.look(field_of(row, "TaskId"), field_of(row, "Url"))
             if search.over:
                 break
         return search.tasks()

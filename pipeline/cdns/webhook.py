@@ -101,7 +101,7 @@ class Webhook:
         document = reply.document
         word = str(_at(document, self.contract.state_field)).lower()
         percent = document.get("percent")
-        failed = _failed(document.get("failed"), task.urls)
+        failed = {url: reply.call.shown(why) for url, why in _failed(document.get("failed"), task.urls).items()}
         if word in self.contract.failed:
             return TaskStatus(TaskState.FAILED, failed=failed, detail=reply.call.shown(str(document.get("error") or word)))
         if word in self.contract.done:
@@ -193,7 +193,7 @@ def _at(document: Mapping[str, Any], path: str) -> Any:
 
 def _failed(found: Any, urls: tuple[str, ...]) -> dict[str, str]:
     if isinstance(found, Mapping):
-        return {url: str(found[url])[:200] for url in urls if url in found}
+        return {url: str(found[url]) for url in urls if url in found}
     return {url: "the CDN says that it failed" for url in urls if isinstance(found, list) and url in found}
 
 

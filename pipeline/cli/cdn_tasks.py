@@ -96,9 +96,12 @@ def status(run: Run, *, all: bool = False) -> Answer:  # noqa: A002 (the flag's 
     from pipeline.cdn_status import read_status
     from pipeline.cli.cdn_summaries import status_summary
     from pipeline.connect import open_cdns
+    from pipeline.errors import InvalidDocument
+    from pipeline.plan.ledger import DAMAGED
 
     shown = read_status(run.store, open_cdns(run.settings), all_jobs=all, ask=not run.dry)
-    return Answer(shown, status_summary(shown))
+    left = InvalidDocument("; ".join(shown.damaged), hint=DAMAGED) if shown.damaged else None
+    return Answer(shown, status_summary(shown), left=left)
 
 
 @cdn_command(settings=STORE, help={"quota_ok": _QUOTA_OK, "allow_unsafe_store": UNSAFE_HELP})
@@ -115,8 +118,9 @@ def resume(run: Run, *, quota_ok: bool = False, allow_unsafe_store: bool = False
     from pipeline.cdn_work import resume_work
     from pipeline.cli.cdn_summaries import status_summary
 
+    cdns = _cdns(run)
     if run.dry:
-        shown = read_status(run.store, _cdns(run), ask=False)
+        shown = read_status(run.store, cdns, ask=False)
         return Answer(shown, status_summary(shown))
     return _worked(resume_work(run.place, run.listen, allow_unsafe=allow_unsafe_store), quota_ok=quota_ok)
 

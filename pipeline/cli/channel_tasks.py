@@ -89,8 +89,8 @@ def rollback(
     A second rollback goes one release further back.
 
     Example: invoke rollback --model bert --channel stable
-    Exit codes: 0 done, 2 there is no release before, 3 an edge serves it wrongly, 4 keys or trust, 5 store or edge,
-    7 moved, but work is left at a CDN, 8 yanked, or somebody else moved the channel.
+    Exit codes: 0 done, 2 there is no release before, 3 objects are gone from the origin, 4 keys or trust, 5 store or edge,
+    7 moved, but an edge lacks objects or serves them wrongly, 8 yanked, or somebody else moved the channel.
     """
     from pipeline.cli.orders import sample_of
     from pipeline.promote import rollback_channel

@@ -13,6 +13,7 @@ import logging
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any
+from urllib.parse import unquote
 
 from pipeline.providers import PROVIDERS
 
@@ -28,6 +29,7 @@ _OF_CDNS = frozenset(
     name for provider in PROVIDERS.values() for one in provider.credentials if one.secret for name in one.variables
 )
 _URL_USER = re.compile(r"\b([a-zA-Z][a-zA-Z0-9+.-]*://)[^\s/@'\"<>]*@")
+_PASSWORD = re.compile(r"^(?:[a-zA-Z][a-zA-Z0-9+.-]*://)?[^\s/:@]*:([^\s/@]+)@")
 _QUERY_FIELD = re.compile(
     r"([?&;](?:x-(?:amz|oss|goog)-(?:signature|credential|security-token)|signature|ossaccesskeyid|awsaccesskeyid"
     r"|security-token|access_token|auth_key|token|key-pair-id|policy|sign)=)[^&\s'\"<>]+",
@@ -91,8 +93,12 @@ class MaskingFormatter(logging.Formatter):
 
 
 def secrets_in(environ: Mapping[str, str]) -> list[str]:
-    """Find the values of ``environ`` that are secrets by the name of their variable."""
-    return [value for name, value in environ.items() if name in _OF_CDNS or _is_secret(name.upper())]
+    """Find the values of ``environ`` that are secrets by the name of their variable, and the passwords of proxies."""
+    named = [value for name, value in environ.items() if name in _OF_CDNS or _is_secret(name.upper())]
+    proxies = [_PASSWORD.search(value) for name, value in environ.items() if name.upper().endswith("_PROXY")]
+    # A page of such a proxy may repeat it without its URL.
+    passwords = [match[1] for match in proxies if match is not None]
+    return [*named, *passwords, *map(unquote, passwords)]
 
 
 def _is_secret(name: str) -> bool:

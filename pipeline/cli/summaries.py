@@ -7,11 +7,10 @@ next: ``release_tasks``
 
 from __future__ import annotations
 
-from pipeline.cli.report import spell_size
-from pipeline.outcome import EdgeResult, LeftResult
+from pipeline.cli.report import spell_count, spell_size
+from pipeline.outcome import EdgeResult, LeftResult, Published
 from pipeline.plan.cost import ReleasePlan
 from pipeline.promote import Moved
-from pipeline.publish import Published
 from pipeline.release import Release
 from pipeline.show import Shown, ShownRelease
 from pipeline.trust.facts import Move
@@ -51,12 +50,14 @@ def edge_line(edge: EdgeResult) -> str:
     """What one edge showed."""
     read = f", {edge.read} read back ({spell_size(edge.bytes_read)})" if edge.read else ""
     untold = f", {edge.unknown} it does not tell" if edge.unknown else ""
-    return f"{edge.url}: {edge.objects} objects are right: {edge.hits} hits, {edge.misses} misses{untold}{read}"
+    misses = f"{edge.misses} {'miss' if edge.misses == 1 else 'misses'}"
+    right = f"{spell_count(edge.objects, 'object')} as they should be: {spell_count(edge.hits, 'hit')}, {misses}"
+    return f"{edge.url}: {right}{untold}{read}"
 
 
 def left_line(left: LeftResult) -> str:
     """What is left at one CDN."""
-    what = f"{left.urls} URLs: " if left.urls else ""
+    what = f"{spell_count(left.urls, 'URL')}: " if left.urls else ""
     return f"{left.cdn}: {what}{left.why}" + (f", until {left.until}" if left.until else "")
 
 
@@ -113,9 +114,7 @@ def tree_summary(shown: Shown) -> str:
             marks = [f"@{name}" for name in points.get(version.release, [])]
             marks += ["yanked"] if version.yanked else []
             marks += ["retired"] if version.retired else []
-            sizes = (
-                f"{spell_size(version.plain):>10} in {version.files} files, {spell_size(version.stored)} in {version.parts} parts"
-            )
+            sizes = f"{spell_size(version.plain):>10} in {spell_count(version.files, 'file')}, {spell_size(version.stored)} in {spell_count(version.parts, 'part')}"
             lines.append(f"  {version.release:<24} {sizes}  {' '.join(marks)}".rstrip())
         for name, moves in model.history.items() if len(shown.models) == 1 else ():
             lines.append(

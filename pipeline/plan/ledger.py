@@ -22,7 +22,7 @@ from pipeline.wire import check_json
 FORMAT = "modelport-ledger"
 VERSION = 1
 RECORD_BYTES = 64 << 20
-_HINT = "Remove this record with your store's tools: at worst some URLs are sent to the CDN again."
+DAMAGED = "Remove this record with your store's tools: at worst some URLs are sent to the CDN again."
 
 
 class _Record(msgspec.Struct, frozen=True, kw_only=True, tag_field="what", omit_defaults=True):
@@ -131,12 +131,17 @@ class Waits(_Record, frozen=True, kw_only=True, tag="waits"):
 
 
 class Promised(_Record, frozen=True, kw_only=True, tag="promised"):
-    """When all is warm, ``channel`` shall move to ``release`` if it still points to ``expected`` ("" for nowhere)."""
+    """When all is warm, ``channel`` shall move to ``release`` if it still points to ``expected`` ("" for nowhere).
+
+    ``sequence`` is the channel's when this was promised (0 for one that is not there): another one says that somebody
+    decided since, whatever the clocks of the machines say.
+    """
 
     model: str
     channel: str
     release: str
     expected: str
+    sequence: int
     by: str
 
 
@@ -158,7 +163,7 @@ def decode_record(data: bytes, what: str) -> Record:
     try:
         value = check_json(data, what=what, cap=RECORD_BYTES)
     except InvalidDocument as error:
-        raise InvalidDocument(str(error), hint=_HINT) from error
+        raise InvalidDocument(str(error), hint=DAMAGED) from error
     if isinstance(value, dict) and value.get("format") == FORMAT and value.get("version") != VERSION:
         raise InvalidDocument(
             f"{what} has version {value.get('version')}, expected {VERSION}", hint="It needs a newer modelport: update it."
@@ -166,9 +171,9 @@ def decode_record(data: bytes, what: str) -> Record:
     try:
         found: Record = msgspec.convert(value, Record)
     except msgspec.ValidationError as error:
-        raise InvalidDocument(f"{what} is no ledger record: {error}", hint=_HINT) from error
+        raise InvalidDocument(f"{what} is no ledger record: {error}", hint=DAMAGED) from error
     if found.format != FORMAT:
-        raise InvalidDocument(f"{what} is no ledger record: format {found.format[:40]!r}, expected {FORMAT!r}", hint=_HINT)
+        raise InvalidDocument(f"{what} is no ledger record: format {found.format[:40]!r}, expected {FORMAT!r}", hint=DAMAGED)
     return found
 
 
@@ -215,6 +220,7 @@ class Lane:
     reasons: dict[str, str] = field(default_factory=dict)
     sending: dict[str, Sent] = field(default_factory=dict)
     tasks: list[OpenTask] = field(default_factory=list)
+    done_at: dict[str, datetime] = field(default_factory=dict)
     waits_until: datetime | None = None
     calls: int = 0
     rounds: int = 0
@@ -222,6 +228,15 @@ class Lane:
     def keys_in(self, *states: KeyState) -> tuple[str, ...]:
         """The keys in these states, in the order in which they are wanted."""
         return tuple(key for key, state in self.states.items() if state in states)
+
+    def done_since(self, at: datetime) -> set[str]:
+        """The keys that were done at ``at`` or later."""
+        return {key for key in self.keys_in(KeyState.DONE) if self.done_at[key] >= at}
+
+    def _done(self, keys: Iterable[str], at: datetime) -> None:
+        wanted = [key for key in keys if key in self.states]
+        self._set(wanted, KeyState.DONE)
+        self.done_at.update(dict.fromkeys(wanted, at))
 
     def _set(self, keys: Iterable[str], state: KeyState, reasons: Mapping[str, str] | None = None) -> None:
         for key in keys:
@@ -253,8 +268,10 @@ class Lane:
             case Accepted():
                 self._back(record.chunk)
                 for task in record.tasks:
-                    self._set(task.keys, KeyState.DONE if record.final else KeyState.ACCEPTED)
-                    if not record.final:
+                    if record.final:
+                        self._done(task.keys, record.at)
+                    else:
+                        self._set(task.keys, KeyState.ACCEPTED)
                         self.tasks.append(OpenTask(task.id, task.keys, task.request_id, record.at))
             case Waits():
                 self.waits_until = record.until
@@ -266,7 +283,7 @@ class Lane:
             case Polled():
                 self._polled(record)
             case Read():
-                self._set(record.keys, KeyState.DONE)
+                self._done(record.keys, record.at)
                 self._set(record.failed, KeyState.FAILED, record.failed)
             case Again():
                 self._set(record.keys, KeyState.PLANNED)
@@ -279,7 +296,7 @@ class Lane:
         for task in self.tasks:
             if task.id in record.ended:
                 good = [key for key in task.keys if self.states.get(key) is KeyState.ACCEPTED and key not in record.failed]
-                self._set(good, KeyState.DONE)
+                self._done(good, record.at)
             elif task.id in record.lost:
                 gone = dict.fromkeys(task.keys, "the CDN no longer knows its task")
                 self._set((key for key in task.keys if self.states.get(key) is KeyState.ACCEPTED), KeyState.FAILED, gone)

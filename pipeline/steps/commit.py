@@ -12,7 +12,7 @@ from pipeline.steps.ready import Ready
 from pipeline.steps.serve import Served
 from pipeline.trust.changes import AddRelease, Change, MoveChannel
 from pipeline.trust.commit import Committed, commit_changes
-from pipeline.trust.facts import facts_of
+from pipeline.trust.facts import ChannelDocument, facts_of
 from pipeline.trust.view import View
 
 
@@ -40,5 +40,11 @@ def channel_move(view: View, release: Release, channel: Channel, by: str, *, for
 
 def shown_by(view: View, release: Release, channel: Channel) -> Release | None:
     """Where ``channel`` of the release's model points, None where it is not there yet."""
+    found = channel_of(view, release, channel)
+    return Release.parse(found.release) if found else None
+
+
+def channel_of(view: View, release: Release, channel: Channel) -> ChannelDocument | None:
+    """What is signed of ``channel`` of the release's model, None where it is not there yet."""
     known = release.model in view.models() and channel in view.channels(release.model)
-    return Release.parse(view.channel(release.model, channel).release) if known else None
+    return view.channel(release.model, channel) if known else None

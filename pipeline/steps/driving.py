@@ -57,7 +57,7 @@ class Tempo:
     """
 
     patience: Patience = field(default_factory=lambda: Patience(attempts=6, first_wait_s=2.0, longest_wait_s=600.0))
-    first_look_s: float = 5.0
+    first_look_s: float = 1.0
     longest_look_s: float = 60.0
     deadline_s: float = 2700.0
     now: Callable[[], datetime] = utc_now
@@ -115,6 +115,8 @@ class Driver:
         self._op = log.job.op
         self._retry = Retry(tempo.patience, listen, tempo.sleep, tempo.rng)
         self._buckets = {op: Bucket(limits.per_second, tempo) for op, limits in cdn.limits.items()}
+        # A plan that takes five refreshes a minute says nothing of questions, and some CDNs answer theirs themselves.
+        self._questions = Bucket(max(2.0, *(limits.per_second for limits in cdn.limits.values())), tempo)
         self._spent: QuotaUsedUp | None = None
         self._repeated: set[str] = set()
         self._unknown: Counter[str] = Counter()
@@ -139,8 +141,8 @@ class Driver:
         return self.error is None and bool(self.lane.tasks)
 
     def send_all(self) -> None:
-        """Begin a run: what failed in earlier ones is planned again, then everything is sent."""
-        failed = self.lane.keys_in(KeyState.FAILED)
+        """Begin a run: what failed or was refused in earlier ones is planned again, then everything is sent."""
+        failed = self.lane.keys_in(KeyState.FAILED, KeyState.REFUSED)
         if failed:
             self._write(Again, keys=failed)
         self.send()
@@ -365,7 +367,7 @@ class Driver:
 
     def _asking(self, what: str, ask: Callable[[], T], *, calls: int = 1) -> T:
         def make_call() -> T:
-            self._buckets[self._op].take(calls)
+            self._questions.take(calls)
             return ask()
 
         try:

@@ -16,17 +16,19 @@ from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
 from pipeline.digest import sha256_of
-from pipeline.errors import AnotherPublisher, ObjectExists, ObjectMissing
+from pipeline.errors import AnotherPublisher, InvalidDocument, ObjectExists, ObjectMissing
 from pipeline.layout import LEDGER, ledger_key, ledger_record
 from pipeline.plan import ledger
 from pipeline.plan.ledger import RECORD_BYTES, Accepted, Claimed, Finished, Job, Ordered, Record, Sending, decode_record
 from pipeline.ports import ObjectInfo, ObjectStore, Op, read_object
 from pipeline.steps.lease import list_leases
 from pipeline.wire import encode_document
+from pipeline.workers import in_order, threads
 
 R = TypeVar("R", bound=ledger._Record)  # noqa: SLF001 (the fields that all records share)
 # Longer than any vendor can be asked about a task, and than anybody asks who warmed what.
 KEPT = timedelta(days=30)
+READS_AT_ONCE = 8
 _HINT = "If that run is dead, wait until its lease is an hour old, then: invoke cdn.resume"
 
 
@@ -95,6 +97,10 @@ def make(kind: type[R], at: datetime, **fields: Any) -> R:
     return kind(format=ledger.FORMAT, version=ledger.VERSION, at=at.replace(microsecond=0), **fields)
 
 
+def _ends(record: Record | None) -> bool:
+    return isinstance(record, Finished)
+
+
 @dataclass(frozen=True, slots=True)
 class Ledger:
     """All jobs of one store."""
@@ -110,27 +116,55 @@ class Ledger:
         """
         return Log(self.store, name, list(self._records(self.store.list(f"{LEDGER}{name}/"))))
 
-    def jobs(self) -> list[Job]:
-        """Read every job whose beginning is there, the oldest first.
+    def jobs(self, *, finished: bool = True, damaged: list[InvalidDocument] | None = None) -> list[Job]:
+        """Read every job whose beginning is there, the oldest first; without the ``finished`` ones if so told.
+
+        What is wrong with jobs that cannot be read is added to ``damaged``, where it is given.
 
         Raises:
             As ``open``.
         """
-        found = [ledger.fold(name, list(self._records(infos))) for name, infos in self._by_job().items()]
+        folders, found = self._by_job(), list[Job]()
+        with threads(READS_AT_ONCE, "ledger") as pool:
+            # Most jobs are finished, and their last record says so.
+            last = in_order(pool, self._last, folders.values(), ahead=4 * READS_AT_ONCE)
+            wanted = [pair for pair, record in zip(folders.items(), last, strict=True) if finished or not _ends(record)]
+            whole = in_order(pool, self._whole, (infos for _, infos in wanted), ahead=2 * READS_AT_ONCE)
+            for (name, _), records in zip(wanted, whole, strict=True):
+                if not isinstance(records, InvalidDocument):
+                    found.append(ledger.fold(name, records))
+                elif damaged is None:
+                    raise records
+                else:
+                    damaged.append(records)
         return sorted((job for job in found if job.ordered_at is not None), key=lambda job: (job.ordered_at, job.name))
+
+    def _last(self, infos: Sequence[ObjectInfo]) -> Record | None:
+        records = self._whole(infos[-1:])
+        return records[0][1] if not isinstance(records, InvalidDocument) and records else None
+
+    def _whole(self, infos: Sequence[ObjectInfo]) -> list[tuple[int, Record]] | InvalidDocument:
+        try:
+            return list(self._records(infos))
+        except InvalidDocument as error:
+            return error
 
     def used(self, provider: str, account: str, op: Op, since: datetime) -> int:
         """Count the URLs that went to an account since a time, by the records' own times; those on their way count too.
 
+        A job that cannot be read does not count.
+
         Raises:
-            As ``open``.
+            UnavailableError, DiskError
         """
         total = 0
         for name, infos in self._by_job().items():
             # A record is never older than its object.
             if all(info.modified_at < since for info in infos):
                 continue
-            records = list(self._records(infos))
+            records = self._whole(infos)
+            if isinstance(records, InvalidDocument):
+                continue
             ours = {
                 cdn.base_url
                 for _, record in records
@@ -148,18 +182,18 @@ class Ledger:
         return total
 
     def task_ids(self, base_url: str) -> set[str]:
-        """The ids of all tasks that a CDN is known to have accepted.
+        """The ids of all tasks that a CDN is known to have accepted, as far as jobs can be read.
 
         Raises:
-            As ``open``.
+            UnavailableError, DiskError
         """
-        return {
-            task.id
-            for infos in self._by_job().values()
-            for _, record in self._records(infos)
-            if isinstance(record, Accepted) and record.cdn == base_url
-            for task in record.tasks
-        }
+        found = set[str]()
+        for infos in self._by_job().values():
+            records = self._whole(infos)
+            for _, record in records if not isinstance(records, InvalidDocument) else []:
+                if isinstance(record, Accepted) and record.cdn == base_url:
+                    found.update(task.id for task in record.tasks)
+        return found
 
     def remove_finished(self, *, now: datetime) -> list[str]:
         """Remove jobs that were finished over 30 days ago by the store's clock; give their names.
@@ -171,10 +205,9 @@ class Ledger:
         for name, infos in self._by_job().items():
             if now - max(info.modified_at for info in infos) < KEPT:
                 continue
-            first, last = infos[0], infos[-1]
-            ended = next((record for _, record in self._records([last])), None)
-            begun = next((record for _, record in self._records([first])), None)
-            if isinstance(ended, Finished) or not isinstance(begun, Ordered):
+            begun = self._whole(infos[:1])
+            headless = not isinstance(begun, InvalidDocument) and not (begun and isinstance(begun[0][1], Ordered))
+            if _ends(self._last(infos)) or headless:
                 for info in infos:
                     self.store.delete(info.key)
                 gone.append(name)

@@ -9,12 +9,13 @@ next: ``steps.edge_proof``
 from __future__ import annotations
 
 import secrets
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
 from pipeline.errors import ModelportError
-from pipeline.events import Listener, StepFinished, StepStarted, Warned, ignore
+from pipeline.events import CdnAsked, Listener, StepFinished, StepStarted, Warned, ignore
 from pipeline.plan.ledger import CdnName, Finished, Job, KeyState, Lane, Ordered, Promised
 from pipeline.ports import Cdn, Op
 from pipeline.steps.driving import Driver, Tempo
@@ -216,7 +217,7 @@ def _drivers(log: Log, cdns: Sequence[Cdn], fronts: Mapping[str, Front], dispatc
             continue
         if job.op in cdn.limits:
             drivers[cdn.base_url] = Driver(cdn, log, dispatch.ledger, tempo, listen=listen, step=dispatch.step)
-        elif cdn.base_url in fronts:
+        elif job.op is Op.PREFETCH and cdn.base_url in fronts:
             drivers[cdn.base_url] = WarmingReader(fronts[cdn.base_url], log, tempo, listen=listen, step=dispatch.step)
     for base_url, lane in job.lanes.items():
         if base_url not in drivers:
@@ -232,6 +233,7 @@ def _drivers(log: Log, cdns: Sequence[Cdn], fronts: Mapping[str, Front], dispatc
 def _wait(drivers: Sequence[Driver | WarmingReader], dispatch: Dispatch) -> None:
     tempo = dispatch.tempo
     began_s, look_s = tempo.elapsed_s(), tempo.first_look_s
+    last: dict[str, CdnAsked] = {}
     while waiting := [driver for driver in drivers if isinstance(driver, Driver) and driver.waits]:
         left_s = began_s + tempo.deadline_s - tempo.elapsed_s()
         if left_s <= 0:
@@ -246,3 +248,18 @@ def _wait(drivers: Sequence[Driver | WarmingReader], dispatch: Dispatch) -> None
         look_s = min(tempo.longest_look_s, look_s * GROWTH)
         for driver in waiting:
             driver.look()
+            told = _told(driver.lane)
+            if told != last.get(told.cdn):
+                last[told.cdn] = told
+                dispatch.listen(told)
+
+
+def _told(lane: Lane) -> CdnAsked:
+    states = Counter(lane.states.values())
+    return CdnAsked(
+        cdn=f"{lane.cdn.provider} {lane.cdn.base_url}",
+        done=states[KeyState.DONE],
+        running=states[KeyState.ACCEPTED],
+        left=states[KeyState.PLANNED] + states[KeyState.SENDING],
+        failed=states[KeyState.FAILED] + states[KeyState.REFUSED],
+    )

@@ -77,6 +77,33 @@ def prove_parts(
     listen(StepFinished("prove", len(parts), 0, time.monotonic() - started))
 
 
+def check_there(store: ObjectStore, keys: Sequence[str]) -> None:
+    """See that ``store`` has an object under every one of ``keys``, before an edge asks for them and remembers a 404.
+
+    Raises:
+        VerifyFailed: some are missing; the first few are named.
+        AccessDenied, StoreUnavailable, DiskError
+    """
+    with threads(LOOKS_AT_ONCE, "there") as pool:
+        seen = in_order(pool, partial(_has, store), keys, ahead=2 * LOOKS_AT_ONCE)
+        missing = [key for key, there in zip(keys, seen, strict=True) if not there]
+    if missing:
+        shown = ", ".join(missing[:3]) + (" …" if len(missing) > 3 else "")
+        raise VerifyFailed(
+            f"{len(missing)} of {len(keys)} objects are not in {store.url}: {shown}; no CDN was asked for them, for it would "
+            "remember that they are not there",
+            hint="Check the paths; what a release lacks is sent again by: invoke publish --repair",
+        )
+
+
+def _has(store: ObjectStore, key: str) -> bool:
+    try:
+        store.head(key)
+    except ObjectMissing:
+        return False
+    return True
+
+
 def _is_there(store: ObjectStore, part: Part) -> bool:
     key = part_key(part.blake3)
     try:

@@ -15,7 +15,7 @@ from datetime import datetime, timedelta
 from functools import partial
 
 from pipeline.errors import AnotherPublisher, LeftInLedger
-from pipeline.plan.ledger import Job, KeyState, Promised
+from pipeline.plan.ledger import Job, Promised
 from pipeline.ports import Cdn
 from pipeline.release import Channel
 from pipeline.steps.driving import Tempo
@@ -40,10 +40,11 @@ class Delivery:
 
 @dataclass(frozen=True, slots=True)
 class Promise:
-    """A channel move that waits for the edge: ``expected`` is where the channel pointed, "" for nowhere."""
+    """A channel move that waits for the edge: where the channel pointed ("" for nowhere), and at which of its moves."""
 
     channel: Channel
     expected: str
+    sequence: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +98,17 @@ def warm_edges(placed: Placed, delivery: Delivery, dispatch: Dispatch, promise: 
         return Warmed(placed, ())
     left = left_at(warm_release(fronts, name, keys, dispatch, release=name, more=True))
     if left and promise is not None:
-        move = partial(make, Promised, delivery.tempo.now(), model=str(placed.release.model), release=name, by=dispatch.by)
-        promise_move(dispatch.ledger.open(name), move(channel=str(promise.channel), expected=promise.expected))
+        move = make(
+            Promised,
+            delivery.tempo.now(),
+            model=str(placed.release.model),
+            channel=str(promise.channel),
+            release=name,
+            expected=promise.expected,
+            sequence=promise.sequence,
+            by=dispatch.by,
+        )
+        promise_move(dispatch.ledger.open(name), move)
     return Warmed(placed, left)
 
 
@@ -126,8 +136,8 @@ def prove_edges(warmed: Warmed, delivery: Delivery, dispatch: Dispatch, *, sampl
     return Served(placed, tuple(proofs), warmed.left)
 
 
-def settle(served: Served, delivery: Delivery, dispatch: Dispatch) -> None:
-    """Close the release's job once its channel has moved; a promise that waited in it is kept by then.
+def settle(served: Served, delivery: Delivery, dispatch: Dispatch, channel: Channel | None) -> None:
+    """Close the release's job if all is warm, unless a move waits in it that is not that of ``channel``, which was made now.
 
     Raises:
         StoreUnavailable, DiskError, InvalidDocument
@@ -135,7 +145,8 @@ def settle(served: Served, delivery: Delivery, dispatch: Dispatch) -> None:
     if not delivery.fronts or served.left:
         return
     log = dispatch.ledger.open(str(served.placed.release))
-    if log.job.known and not log.job.finished and log.job.complete:
+    kept = log.job.move is None or log.job.move.channel == channel
+    if log.job.known and not log.job.finished and log.job.complete and kept:
         # Whoever holds it just now closes it as well.
         with suppress(AnotherPublisher):
             log.claim(dispatch.holder, dispatch.by, delivery.tempo.now())
@@ -144,10 +155,10 @@ def settle(served: Served, delivery: Delivery, dispatch: Dispatch) -> None:
 
 def warmed_lately(job: Job, fronts: Sequence[Front], now: datetime) -> set[str]:
     """The keys that every CDN fetched within the last day, as the ledger has it."""
-    if job.ordered_at is None or now - job.ordered_at > RECENT or not fronts:
+    if not fronts:
         return set()
     lanes = [job.lanes.get(front.cdn.base_url) for front in fronts]
-    return set.intersection(*(set(lane.keys_in(KeyState.DONE)) if lane is not None else set() for lane in lanes))
+    return set.intersection(*(lane.done_since(now - RECENT) if lane is not None else set() for lane in lanes))
 
 
 def left_at(driven: Driven) -> tuple[LeftAt, ...]:

@@ -184,11 +184,12 @@ class _Sweeping:
     def _delete(self, due: Sequence[Garbage]) -> None:
         for batch in batches(due, BATCH):
             self._sweep.step("gc.again")
+            # Before the look: a publisher that comes after it must find this lease live.
+            if self._lease.silent_s() > RENEWED_WITHIN_S / 2:
+                self._lease.renew()
             self._look_for_others()
             if self._stopped_by:
                 return
-            if self._lease.age_s() > RENEWED_WITHIN_S / 2:
-                self._lease.renew()
             self._sweep.step("gc.batch")
             with threads(DELETES_AT_ONCE, "gc") as pool:
                 if not all(in_order(pool, self._delete_one, batch, ahead=2 * DELETES_AT_ONCE)):
@@ -198,7 +199,7 @@ class _Sweeping:
     def _delete_one(self, one: Garbage) -> bool:
         self._sweep.step("gc.delete")
         # Asked before each one: this machine may have slept since the batch began.
-        if self._lease.age_s() > RENEWED_WITHIN_S:
+        if self._lease.silent_s() > RENEWED_WITHIN_S:
             return False
         try:
             self._store.delete(one.key)

@@ -6,6 +6,7 @@ import json
 import logging
 import socket
 import threading
+import time
 from typing import ClassVar
 
 import pytest
@@ -109,6 +110,24 @@ def test_a_lost_answer_may_have_been_carried_out_unless_the_call_only_asks(plane
     with pytest.raises(CdnUnavailable):
         calling.send(push(plane.http, asks=True))
     assert len(plane.calls) == 2
+
+
+@pytest.mark.parametrize("how", ["hang", "slow"])
+def test_an_answer_that_goes_on_and_on_is_ended(plane, how):
+    # A byte now and then keeps a socket from timing out; the plane would go on for half a minute.
+    plane.spoil(how)
+    began = time.monotonic()
+    with pytest.raises(CallUnanswered):
+        Calling(answer_s=0.3).send(push(plane.http))
+    assert time.monotonic() - began < 10
+
+
+def test_an_answer_may_take_longer_than_the_connection(plane):
+    fault = plane.spoil("hang")
+    later = threading.Timer(0.6, fault.release.set)
+    later.start()
+    assert Calling(connect_s=0.2, answer_s=20).send(push(plane.http)).status == 200
+    later.join()
 
 
 def test_a_login_page_is_shown_and_named(plane, calling):
@@ -250,6 +269,13 @@ def test_a_proxy_s_407_is_not_the_vendor_s(plane):
         calling = Calling(Proxies(http=relay.endpoint))
         with pytest.raises(AccessDenied, match="proxy wants credentials"):
             calling.send(push("http://api.example"))
+
+
+def test_a_page_that_repeats_the_proxy_s_password_is_masked(plane):
+    plane.spoil("status", status=403, body="<html>hello me:a-password-canary, go away")
+    calling = Calling(Proxies(https="http://me:a-password-canary@proxy.example"))
+    with pytest.raises(AccessDenied, match=r"hello me:\*\*\*, go away"):
+        calling.send(push(plane.http))
 
 
 def test_secrets_stand_in_no_error_repr_or_log(plane, calling, caplog):

@@ -29,6 +29,7 @@ from tests.servers.control_planes.door import run_plane
 from tests.servers.processes import free_port
 
 URLS = [f"{BASE_URL}/metadata/timestamp.json", f"{BASE_URL}/a%20b"]
+INTERNAL = "<ErrorResponse><Error><Code>InternalError</Code><Message>We failed.</Message></Error></ErrorResponse>"
 SMALLEST = {
     "CallerReference": "d",
     "Comment": "",
@@ -120,6 +121,7 @@ def test_fifteen_prefixes_at_once_are_the_most(plane, cdn):
         ("status", {"status": 503}, CdnUnavailable, CdnUnavailable),
         ("status", {"status": 429}, CdnUnavailable, CdnUnavailable),
         ("500", {}, CallUnanswered, CdnUnavailable),
+        ("status", {"status": 500, "body": INTERNAL}, CallUnanswered, CdnUnavailable),
         ("html", {}, CallUnanswered, CdnUnavailable),
         ("status", {"status": 200, "body": "{}"}, CallUnanswered, CdnUnavailable),
         ("truncated", {}, CallUnanswered, CdnUnavailable),
@@ -215,10 +217,10 @@ def test_moto_takes_our_calls():
         distribution = admin.create_distribution(DistributionConfig=SMALLEST)["Distribution"]["Id"]
         credentials = Credentials({name.removeprefix("aws_"): value for name, value in keys.items()})
         cdn = CloudFront(BASE_URL, distribution, Calling(), endpoint, credentials)
-        (task,) = cdn.submit(Op.REFRESH, URLS, key="k")
+        (task,) = cdn.submit(Op.REFRESH, URLS, key="k" * 64)
         assert cdn.poll([task])[task.id].state is TaskState.DONE
         stored = admin.get_invalidation(DistributionId=distribution, Id=task.id)["Invalidation"]["InvalidationBatch"]
-        assert stored["CallerReference"] == "k"
+        assert stored["CallerReference"] == "k" * 64
         assert stored["Paths"]["Items"] == ["/a%20b", "/metadata/timestamp.json"]
         with pytest.raises(CallRefused, match="NoSuchDistribution"):
             CloudFront(BASE_URL, "E000", Calling(), endpoint, credentials).submit(Op.REFRESH, URLS, key="k")

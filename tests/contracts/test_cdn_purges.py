@@ -72,6 +72,7 @@ def test_cloudflare_takes_urls_and_prefixes(cloudflare):
     [
         (200, [{"code": 10000, "message": "Authentication error"}], AccessDenied),
         (400, [{"code": 6003, "message": "Invalid request headers"}, {"code": 6111, "message": "bad token"}], AccessDenied),
+        (400, [{"code": 1, "message": "new"}, {"code": 10000, "message": "Authentication error"}], AccessDenied),
         (401, [{"code": 1, "message": "new"}], AccessDenied),
         (403, [{"code": 9109, "message": "Unauthorized to access requested resource"}], AccessDenied),
         (400, [{"code": 1107, "message": "Only enterprise zones can purge by tag."}], CallRefused),
@@ -138,6 +139,16 @@ def test_fastly_purges_prefixes_by_surrogate_keys(fastly):
     assert len({task.id for task in tasks}) == 2
 
 
+def test_fastly_key_that_the_answer_does_not_name_was_not_taken(fastly):
+    cdn = open_ours("fastly", fastly)
+    fastly.spoil("status", status=200, body='{"metadata":"108-1"}')
+    assert [task.urls for task in cdn.submit(Op.REFRESH_PREFIX, FOLDERS, key="k")] == [(FOLDERS[1],)]
+    fastly.faults.clear()
+    fastly.spoil("status", status=200, body="{}")
+    with pytest.raises(CallUnanswered, match="names no key"):
+        cdn.submit(Op.REFRESH_PREFIX, FOLDERS, key="k")
+
+
 def test_fastly_has_no_key_for_the_whole_host(fastly):
     with pytest.raises(CallRefused, match="whole host") as caught:
         open_ours("fastly", fastly).submit(Op.REFRESH_PREFIX, [*FOLDERS, f"{BASE_URL}/"], key="k")
@@ -159,7 +170,7 @@ def test_fastly_without_a_service_has_no_prefixes(fastly):
         (404, {"msg": "Record not found", "detail": "no such service"}, CallRefused),
         (429, {"msg": "Too many requests"}, CdnUnavailable),
         (200, {"status": "error"}, CallRefused),
-        (200, {}, CallRefused),
+        (200, {}, CallUnanswered),
         (500, {"msg": "oh"}, CallUnanswered),
     ],
 )

@@ -4,9 +4,11 @@ import json
 
 import pytest
 
+from pipeline.cdn_work import resume_work
 from pipeline.custody import renew_signatures, signing
 from pipeline.digest import blake3_of, sha256_of
 from pipeline.errors import (
+    AccessDenied,
     ChannelMoved,
     ConflictError,
     EdgeProofFailed,
@@ -17,10 +19,13 @@ from pipeline.errors import (
     UsageError,
 )
 from pipeline.events import StepStarted
+from pipeline.keeping import keep_releases
 from pipeline.layout import PARTS, TIMESTAMP, part_key
 from pipeline.ports import Op
 from pipeline.release import Channel
 from pipeline.show import show_tree
+from pipeline.steps.ledger import Ledger
+from pipeline.steps.serve import warmed_lately
 from pipeline.trust.rotate import change_root
 from pipeline.withdraw import yank_release
 from tests.edge_world import BERT, front_memory, version
@@ -40,6 +45,17 @@ def prefetched(fronted, cdn=0):
     base = fronted.edges[cdn].url
     kept = fronted.cdns[cdn].kept.values()
     return [url.removeprefix(f"{base}/") for one in kept if one.task.op is Op.PREFETCH for url in one.task.urls]
+
+
+def refuse_prefetch(submit):
+    """A CDN whose account may refresh and no longer prefetch."""
+
+    def refusing(op, urls, *, key):
+        if op is Op.PREFETCH:
+            raise AccessDenied("no credit", hint="Pay.")
+        return submit(op, urls, key=key)
+
+    return refusing
 
 
 def refreshed(fronted, cdn=0):
@@ -162,6 +178,8 @@ def test_other_commits_are_shown_at_the_edge_too(fronted):
     fronted.publish(0)
     yank_release(version(0), fronted.place(), lambda event: None, reason="broken")
     assert refreshed(fronted)[-1] == TIMESTAMP
+    keep_releases([version(0)], fronted.place(), lambda event: None, reason="shipped")
+    assert json.loads(fronted.edges[0].kept[TIMESTAMP] or b"{}")["signed"]["version"] == fronted.site.announced()
     renew_signatures(fronted.place(), lambda event: None)
     assert json.loads(fronted.edges[0].kept[TIMESTAMP] or b"{}")["signed"]["version"] == fronted.site.announced()
 
@@ -240,6 +258,29 @@ def test_next_day_the_rest_is_warmed_once_and_the_channel_moves(short):
 def _next_day(fronted):
     fronted.days += 1
     return fronted.publish(0, name="another")
+
+
+def test_promise_outlives_a_publish_that_says_nothing_of_the_channel(short):
+    short.publish(0)
+    for _ in range(3):
+        short.days += 1
+        done = short.publish(0, channel=None)
+    assert done.complete
+    assert short.seen() == ""
+    worked = resume_work(short.place("another"), lambda event: None)
+    assert [(job.channel, job.moved) for job in worked.jobs] == [("bert@stable", True)]
+    assert short.seen() == v(0)
+    assert resume_work(short.place("another"), lambda event: None).jobs == []
+
+
+def test_release_that_is_on_its_channel_already_does_not_wait_for_it(fronted):
+    fronted.publish(0)
+    fronted.days += 2
+    fronted.edges[0].kept.clear()
+    fronted.cdns[0].failing = dict.fromkeys((f"{fronted.edges[0].url}/{key}" for key in fronted.site.parts()), "origin 5xx")
+    done = fronted.publish(0)
+    assert not done.complete
+    assert (done.channel, done.channel_waits) == ("stable", "")
 
 
 def test_promote_cold_moves_the_channel_all_the_same_and_says_so(short):
@@ -405,6 +446,49 @@ def test_rollback_to_what_the_edge_lost_moves_first_and_warms_after(fronted):
     assert moved.forced
     assert moved.complete
     assert len(prefetched(fronted)) > before
+    assert fronted.history()[-1] == (v(1), v(0), True)
+
+
+def test_rollback_whose_warming_fails_has_moved_and_says_what_is_left(fronted):
+    fronted.publish(0)
+    fronted.publish(1)
+    fronted.days += 2
+    fronted.edges[0].kept.clear()
+    fronted.cdns[0].submit = refuse_prefetch(fronted.cdns[0].submit)
+    moved = fronted.rollback()
+    assert fronted.seen() == v(0)
+    assert not moved.complete
+    assert "no credit" in moved.left[0].why
+
+
+def test_warming_that_takes_days_counts_from_when_each_object_was_fetched(tmp_path):
+    fronted = front_memory(tmp_path, per_day=2)
+    fronted.publish(0, channel=None)
+    for _ in range(20):
+        fronted.days += 1
+        if resume_work(fronted.place(), lambda event: None).complete:
+            break
+    edge = fronted.edges[0]
+    job = Ledger(fronted.site.store).open(v(0)).job
+    recent = warmed_lately(job, fronted.delivery.fronts, fronted.now())
+    assert 0 < len(recent) <= 4
+    # Its nodes fetch from the middle tier, which has what was prefetched today.
+    for key in recent:
+        edge.kept.pop(key)
+    assert not fronted.promote(0).forced
+
+
+def test_rollback_goes_on_where_an_edge_serves_wrongly_and_says_so(fronted):
+    fronted.publish(0)
+    fronted.publish(1)
+    key = part_key(blake3_of((fronted.sources[0] / "onnx" / "noise.bin").read_bytes()))
+    fronted.edges[0].vices[key] = "rule"
+    with pytest.raises(EdgeProofFailed, match="Cache-Control"):
+        fronted.promote(0)
+    moved = fronted.rollback()
+    assert (moved.to, moved.forced, moved.complete) == (v(0), True, False)
+    assert "Cache-Control is 'max-age=60'" in moved.left[0].why
+    assert fronted.seen() == v(0)
     assert fronted.history()[-1] == (v(1), v(0), True)
 
 

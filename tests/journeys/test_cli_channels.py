@@ -61,7 +61,7 @@ def test_publish_promote_show_and_roll_back(fronted):
     assert desk.run("promote", "--model", "bert-v1.0.0", "--channel", "stable").result["changed"]
     said = desk.run("publish", "--model", "bert-v1.1.0", "--profile", "raw", "--channel", "stable", report="plain")
     assert said.code == 0
-    assert re.search(rf"edge +{edge.url}: \d+ objects are right: \d+ hits, 0 misses, 1 read back", said.out)
+    assert re.search(rf"edge +{edge.url}: \d+ objects as they should be: \d+ hits, 0 misses, 1 read back", said.out)
     said = desk.run("rollback", "--model", "bert", "--channel", "stable", report="plain")
     assert said.code == 0
     assert "bert@stable points to bert-v1.0.0, before to bert-v1.1.0" in said.out

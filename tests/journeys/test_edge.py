@@ -1,6 +1,7 @@
 """End to end through a real edge: nginx with slices before SeaweedFS, readers who poll without pause, publishers who die."""
 
 import shutil
+import signal
 import threading
 from collections import defaultdict
 
@@ -11,7 +12,7 @@ from pipeline.layout import PARTS
 from pipeline.sources.http import HttpReader
 from tests.edge_world import front_nginx, sources_in, version
 from tests.fetch_world import Fetcher, contents
-from tests.publish_world import Killed, die, steps_until
+from tests.publish_children import open_children
 from tests.servers.edges import run_nginx
 from tests.servers.origins import open_origin, public_bucket
 
@@ -20,7 +21,9 @@ POLLERS = 3
 DEADLY = (
     "publish.manifest",
     "publish.warm",
+    "cdn.send",
     "cdn.call",
+    "cdn.answer",
     "publish.edge",
     "publish.commit",
     "commit.names",
@@ -33,6 +36,11 @@ DEADLY = (
 @pytest.fixture(scope="module")
 def bucket(seaweedfs):
     return public_bucket(seaweedfs)
+
+
+@pytest.fixture(scope="module")
+def children(tmp_path_factory):
+    yield from open_children(tmp_path_factory.mktemp("children"))
 
 
 @pytest.fixture
@@ -145,16 +153,14 @@ def test_readers_who_poll_see_old_then_new_then_old_and_never_a_mixture(fronted)
     check_log(fronted)
 
 
-def test_publisher_killed_at_step_after_step_never_disturbs_a_reader(fronted):
+def test_publisher_killed_at_step_after_step_never_disturbs_a_reader(fronted, children):
     fronted.sources = sources_in(fronted.site.folder / "many", len(DEADLY) + 1)
     fronted.publish(0)
     with Poller(fronted, 0) as user:
         for number, step in enumerate(DEADLY, 1):
-            with pytest.raises(Killed):
-                fronted.publish(number, step=steps_until(step, 1, die))
+            assert _kill_at(children, fronted, number, step) == -signal.SIGKILL, f"{step} never came"
             user.turn()
             assert user.releases[-1] in {str(version(number - 1)), str(version(number))}
-            fronted.site.bury()
             assert fronted.publish(number, name="another").complete
             user.turn()
         fronted.rollback()
@@ -162,6 +168,19 @@ def test_publisher_killed_at_step_after_step_never_disturbs_a_reader(fronted):
     assert user.faults == []
     assert user.releases == [*(str(version(number)) for number in range(len(DEADLY) + 1)), str(version(len(DEADLY) - 1))]
     check_log(fronted)
+
+
+def _kill_at(children, fronted, number, step):
+    """Let a process of its own publish until ``step``, where it is killed; its exit code."""
+    return children.start(
+        "publish",
+        fronted.machine(),
+        release=str(version(number)),
+        source=fronted.sources[number],
+        flags={"profile": "raw", "channel": "stable"},
+        at={"step": step, "signal": "SIGKILL"},
+        edge=fronted.server.url,
+    ).wait()
 
 
 def test_name_that_was_guessed_too_early_is_refreshed_before_anything_announces_it(fronted):

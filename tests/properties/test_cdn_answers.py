@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.cdns.calling import Reply
@@ -101,6 +101,7 @@ class Answering:
 
 
 @pytest.mark.parametrize("name", [name for name in ACCOUNTS if name != "cloudfront"])
+@settings(deadline=None)
 @given(status=st.sampled_from([200, 201, 400, 401, 403, 404, 422, 429, 500, 503, 507]), document=DOCUMENTS)
 def test_any_answer_is_understood_or_refused(name, status, document):
     nowhere = SimpleNamespace(http="http://127.0.0.1:1", now=BEGIN)

@@ -8,7 +8,7 @@ from datetime import timedelta
 from urllib.parse import urlsplit
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.cdns.calling import Reply
@@ -57,6 +57,7 @@ def places_in(document):
 
 
 @pytest.mark.parametrize("name", [name for name in ACCOUNTS if name != "cloudfront"])
+@settings(deadline=None)
 @given(at=st.integers(0, 60), value=OTHER)
 def test_a_changed_answer_is_understood_or_refused(name, at, value):
     calling = Direct(ACCOUNTS[name].plane(), at=at, value=value)

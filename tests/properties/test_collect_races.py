@@ -215,6 +215,7 @@ def test_publisher_stopped_at_a_step_and_let_go_at_any_of_the_collectors_loses_n
 @pytest.mark.parametrize(
     "stop",
     [
+        "publish.prove",
         "publish.manifest",
         "publish.commit",
         "commit.survey",

@@ -525,6 +525,23 @@ def test_collector_that_slept_stops_before_its_next_delete(ripe, monkeypatch):
     assert ripe.tree() == before
 
 
+def test_collector_that_slept_stops_though_its_lease_was_renewed_when_it_woke(ripe, monkeypatch):
+    slept = [0.0]
+    real = lease_module.elapsed_s
+    monkeypatch.setattr(Lease.__init__, "__defaults__", (lambda: real() + slept[0],))
+    leases = []
+    monkeypatch.setattr(sweep_module, "Lease", lambda *given: leases.append(Lease(*given)) or leases[-1])
+
+    def step(name):
+        if name == "gc.delete":
+            slept[0] += 601
+            # What its thread does.
+            leases[0]._write()
+
+    done = ripe.collect(place=ripe.place(step=step))
+    assert (done.deleted, "its own lease" in done.stopped_by) == (0, True)
+
+
 def test_collector_renews_its_lease_between_batches(ripe, monkeypatch):
     slept = [0.0]
     real = lease_module.elapsed_s

@@ -46,6 +46,20 @@ def test_every_object_is_asked_for_once_and_hits_and_misses_are_counted(store, o
     assert proof.requests == 40
 
 
+def test_byte_that_is_asked_for_is_anyone_of_the_object(store, objects, clock):
+    asked = {}
+
+    class Watched(MemoryEdge):
+        def look(self, key, *, at, size):
+            asked[key] = at
+            return super().look(key, at=at, size=size)
+
+    prove_edge(Watched(store), objects, sample_percent=0, timestamp=False, waiting=clock.waiting())
+    assert all(0 <= asked[one.key] < one.size for one in objects)
+    # Forty drawn evenly: that they are few has a chance below one in 10^30.
+    assert len(set(asked.values())) > 10
+
+
 def test_edge_that_tells_nothing_of_its_cache_is_unknown_not_cold(store, objects, clock):
     edge = MemoryEdge(store, tells=False)
     proof = prove_edge(edge, objects, sample_percent=0, waiting=clock.waiting())

@@ -123,7 +123,7 @@ def test_promise_stays_until_the_job_is_finished():
     dispatch = world.dispatch()
     warm_release(world.fronts, JOB, keys(1600), dispatch)
     log = dispatch.ledger.open(JOB)
-    move = {"model": "bert", "channel": "stable", "release": JOB, "expected": "", "by": "me"}
+    move = {"model": "bert", "channel": "stable", "release": JOB, "expected": "", "sequence": 0, "by": "me"}
     promise_move(log, make(Promised, world.clock.now(), **move))
     assert world.job().move.channel == "stable"
     world.clock.elapsed += 86_400

@@ -32,5 +32,5 @@ def test_urls_that_failed_are_named_with_their_reason():
 def test_edge_that_shows_the_old_timestamp_asks_for_a_refresh():
     error = left_error("bert@stable points to bert-v1.0.0", left_results([], [Stale("https://a", "412 other bytes came")]))
     assert error is not None
-    assert "https://a may show what was there before: 412 other bytes came" in str(error)
+    assert "https://a: it may show what was there before: 412 other bytes came" in str(error)
     assert "cdn.refresh" in error.hint
