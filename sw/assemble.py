@@ -8,15 +8,11 @@ next: ``sw.build``
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from importlib.resources import files
 
-import msgspec
-
-from pipeline.digest import sha256_of
-from sw.manifest import CLIENT, WORKER, WebManifest
+from sw.manifest import CLIENT, WORKER
 from sw.shrink import shrunk
 
 _ENGINE = ("bytes", "fetch", "route", "plan", "store", "versions", "serve", "install", "worker")
@@ -31,13 +27,6 @@ def engine_files() -> Mapping[str, bytes]:
     # One scope for all modules: what one of them exports, the others call by its name. Nothing else runs in a worker of ours.
     engine = b"".join(_EXPORT.sub(b"", _IMPORT.sub(b"", _module(name))) for name in _ENGINE)
     return {WORKER: b'"use strict";' + shrunk(engine, _OWN) + b"\n", CLIENT: shrunk(_module("client")) + b"\n"}
-
-
-def single_file(manifest: bytes) -> bytes:
-    """``sw.js`` with the manifest inside, for hosts that are to have this one mutable file."""
-    version = msgspec.json.decode(manifest, type=WebManifest).version
-    inside = {"sha256": sha256_of(manifest), "size": len(manifest), "version": version, "text": manifest.decode()}
-    return f"self.modelport={json.dumps(inside)};\n".encode() + engine_files()[WORKER]
 
 
 def _module(name: str) -> bytes:

@@ -174,7 +174,7 @@ class _Building:
         for older in earlier[: 0 if same else EARLIER]:
             self._write_patch(_patch_path(older.digits, digest), older.data, data)
         if self._order.options.single_file:
-            worker = _with_manifest(self._order.engine[WORKER], data)
+            worker = _with_manifest(self._order.engine[WORKER], pointer, data)
             self._output.write(WORKER, worker, sha256_of(worker))
         told = encode_document(pointer)
         self._output.write(RELEASE, told, sha256_of(told))
@@ -288,9 +288,10 @@ def _pointer(manifest: WebManifest, data: bytes, origin: tuple[str, ...]) -> Poi
     return made if fits or not origin else _pointer(manifest, data, origin[:-1])
 
 
-def _with_manifest(worker: bytes, manifest: bytes) -> bytes:
+def _with_manifest(worker: bytes, pointer: Pointer, manifest: bytes) -> bytes:
     """The worker with what it would ask for in front (docs/web-format.md §7)."""
-    return b"self.modelport=" + msgspec.json.encode(manifest.decode()) + b";\n" + worker
+    inside = {"sha256": pointer.sha256, "size": pointer.size, "text": manifest.decode(), "version": pointer.version}
+    return b"self.modelport=" + msgspec.json.encode(inside, order="sorted") + b";\n" + worker
 
 
 def _parts(data: bytes) -> tuple[Sha256, ...]:

