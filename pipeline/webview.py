@@ -36,6 +36,7 @@ from pipeline.workers import in_order, threads
 POINTER = "release.json"
 _WORKER = ("sw-client.js", "sw.js")
 AT_ONCE = 4
+LARGE = 64 << 20
 # A channel that moves faster than its view can be written is somebody's loop.
 ROUNDS = 5
 # The steps of a view, in their order; the last four only where it shows another release than before.
@@ -207,12 +208,13 @@ class _Writing:
         self._listen(StepStarted("web view", len(files), sum(file.size for file in files)))
         put = partial(_put, self._store, manifest, compare=compare)
         changed = []
-        with threads(AT_ONCE, "web") as pool:
-            for file, written in zip(files, in_order(pool, put, files, ahead=AT_ONCE), strict=True):
-                if written:
-                    changed.append(_key(manifest, file))
-                    self._done.written += 1
-                    self._done.size += file.size
+        for at_once, share in _shares(files):
+            with threads(at_once, "web") as pool:
+                for file, written in zip(share, in_order(pool, put, share, ahead=at_once), strict=True):
+                    if written:
+                        changed.append(_key(manifest, file))
+                        self._done.written += 1
+                        self._done.size += file.size
         self._listen(StepFinished("web view", len(changed)))
         return changed
 
@@ -228,6 +230,12 @@ class _Writing:
                 stale.append(Stale(front.edge.url, f"it was not asked to forget pages of the web view: {error}"))
                 self._listen(Warned("edge-stale", f"{front.edge.url} may still show the web release before: {error}"))
         self._done.stale += tuple(stale)
+
+
+def _shares(files: Sequence[File]) -> Iterator[tuple[int, list[File]]]:
+    """How many at once, and which: a file is held in memory as a whole, so that large ones go one by one."""
+    yield AT_ONCE, [file for file in files if file.size <= LARGE]
+    yield 1, [file for file in files if file.size > LARGE]
 
 
 def _key(manifest: Manifest, file: File) -> str:
