@@ -160,3 +160,15 @@ def test_serve_until_it_is_stopped(desk):
         child.send_signal(signal.SIGINT)
         child.communicate(timeout=20)
     assert child.returncode == 130
+
+
+def test_ci_without_the_last_build_starts_from_the_last_release(desk):
+    lines = "".join(f"export const value{number} = {number * 7919};\n" for number in range(900))
+    (desk.folder / "dist" / "app.js").write_text(lines)
+    build(desk, "1.0.0")
+    desk.run("publish", "--kind", "web", "--source", "public", "--model", "shop-v1.0.0", "--channel", "stable")
+    assert desk.run("fetch", "--model", "shop@stable", "--to", "runner").code == 0
+    (desk.folder / "dist" / "app.js").write_text(f"{lines}// edited\n")
+    done = desk.run("web.build", "--assets", "dist", "--to", "runner", "--version", "1.1.0").result
+    assert (done["name"], done["patches"]) == ("shop", 1)
+    assert desk.run("web.check", "--to", "runner").result["findings"] == []
