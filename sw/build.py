@@ -120,7 +120,23 @@ def build_web(order: BuildOrder, listen: Listener) -> Built:
     kept = assets.keep | {path for path in assets.by_path if order.options.keeps(path)}
     served = name_files({path: asset.loaded for path, asset in assets.by_path.items()}, kept)
     _check_served(served)
+    unknown = _unknown(assets, served)
+    if unknown:
+        others = f" and {len(unknown) - 1} more" if len(unknown) > 1 else ""
+        listen(
+            Warned(
+                "web-unreferenced",
+                f"{unknown[0]}{others}: no reference leads there, so nobody knows the hashed name; "
+                "if a script puts the name together, list it under web: keep",
+            )
+        )
     return _Building(order, output, assets, served, listen).run(warnings, started_s)
+
+
+def _unknown(assets: Assets, served: Mapping[str, Served]) -> list[str]:
+    """Files that got another name, which nothing that was read knows: a bundler's own loader may ask for the old one."""
+    known = {link.target for asset in assets.by_path.values() for link in asset.loaded.links}
+    return sorted(path for path, one in served.items() if one.path != path and path not in known)
 
 
 def _check_served(served: Mapping[str, Served]) -> None:

@@ -36,6 +36,7 @@ _QUERY = """
   function: [(identifier) @name (member_expression property: (property_identifier) @name)] @called
   arguments: (arguments . (_)) @given
   (#any-of? @name "importScripts" "resolve" "addModule" "register"))
+(variable_declarator name: (identifier) @listing (#eq? @listing "__vite__mapDeps") value: (arrow_function) @listed)
 """
 # §12.9.4 of ECMAScript: what a backslash says in a string or template.
 _ESCAPE = re.compile(
@@ -104,15 +105,29 @@ def _captured(data: bytes, start: int) -> Iterator[Reference]:
     if not data:
         return
     for _, captures in QueryCursor(_query()).matches(parse_script(data).root_node):
-        if "name" not in captures:
+        if "listing" in captures:
+            # Vite's list of what a lazy import brings along: paths below the site's base.
+            yield from (Reference(url, "page") for url in _listed(captures["listed"][0], data, start))
+        elif "name" not in captures:
             # A comment may stand before what is imported; what stands behind it are attributes.
             nodes = captures.get("module") or _given(captures["imported"][0])[:1]
             yield from (Reference(url, "module") for node in nodes if (url := string_text(node, data, start)) is not None)
-            continue
-        for node, how in _places(_call(captures, data), data):
-            url = string_text(node, data, start)
-            if url is not None:
-                yield Reference(url, how)
+        else:
+            for node, how in _places(_call(captures, data), data):
+                url = string_text(node, data, start)
+                if url is not None:
+                    yield Reference(url, how)
+
+
+def _listed(node: Node, data: bytes, start: int) -> Iterator[Text]:
+    """The strings of every list in a function."""
+    waiting = [node]
+    while waiting:
+        one = waiting.pop()
+        if one.type == "array":
+            yield from filter(None, (string_text(item, data, start) for item in one.named_children))
+        else:
+            waiting += one.named_children
 
 
 def _call(captures: Mapping[str, Sequence[Node]], data: bytes) -> Call:

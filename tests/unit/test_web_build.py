@@ -227,6 +227,16 @@ def test_what_an_application_answers_by_itself_is_no_warning(site):
     assert site.build().warnings == ["index.html:1: 'gone.html' leads to no file"]
 
 
+def test_file_that_nothing_refers_to_is_told(site):
+    site.write({"index.html": "<script src=a.js></script>", "a.js": "fetch('data.json')", "data.json": "{}", "chunk.12.js": "1"})
+    assert site.build(strict=True).warnings == []
+    (told,) = site.warnings()
+    assert told.startswith("chunk.12.js and 1 more: no reference leads there")
+    site.events.clear()
+    site.build(keep=("data.json", "chunk.*"))
+    assert site.warnings() == []
+
+
 # --- documents ------------------------------------------------------------------------------------
 
 
