@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Mapping
+from hashlib import sha256
 from pathlib import Path
 from random import Random
 from typing import Any
 
+from blake3 import blake3
 from playwright.sync_api import Page
 
 from sw.assemble import engine_files
 from sw.build import BuildOrder, Built, build_web
+from sw.manifest import WebModel
 from sw.options import WebOptions
 
 CHROMIUM = "/usr/bin/chromium"
+PART = 1 << 20
 # Ends of a run of the walk; each comes once.
 ENDS = ("current", "ready", "failed", "killed", "engine", "paused")
 
@@ -154,3 +159,25 @@ def sizes(page: Page) -> list[int]:
         }"""
     )
     return found
+
+
+def publish_model(tree: Path, release: str, files: Mapping[str, bytes]) -> WebModel:
+    """Lay a release of profile web into a tree, as far as a page reads it; gives what a web manifest says of it."""
+    parts, listed = [], []
+    for path, data in sorted(files.items()):
+        chunks = []
+        for at in range(0, len(data), PART):
+            part = data[at : at + PART]
+            name = blake3(part).hexdigest()
+            place = tree / "parts" / name[:2] / name
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.write_bytes(part)
+            chunks.append([len(parts), 0, len(part), 0, len(part), "raw"])
+            parts.append({"blake3": name, "sha256": sha256(part).hexdigest(), "size": len(part)})
+        listed.append({"path": path, "size": len(data), "sha256": sha256(data).hexdigest(), "chunks": chunks})
+    manifest = json.dumps({"files": listed, "parts": parts}).encode()
+    place = tree / "manifests" / f"{release}.json"
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.write_bytes(manifest)
+    digest = sha256(manifest).hexdigest()
+    return WebModel(release=release, tree="", manifest=f"manifests/{release}.json", sha256=digest, size=len(manifest))

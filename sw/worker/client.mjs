@@ -80,18 +80,21 @@ export class Modelport extends EventTarget {
 
   /** What is there: {version, sha256, left, installing, paused, usage, quota}; sizes in bytes. */
   async status() {
-    const records = await caches.open(`modelport:${this.scope}`);
-    const record = async (name) => (await records.match(new URL(`__modelport/${name}`, this.scope)))?.json();
     const names = ["current/0", "current/1", "installing", "paused"];
-    const [one, other, installing, paused] = await Promise.all(names.map(record));
+    const [one, other, installing, paused] = await Promise.all(names.map((name) => this.#record(name)));
     const { usage, quota } = (await navigator.storage?.estimate?.()) ?? {};
     const { version, sha256, left } = (one?.turn > (other?.turn ?? 0) ? one : other) ?? {};
     return { version, sha256, left, installing: installing?.sha256, paused: Boolean(paused), usage, quota };
   }
 
-  /** A model of this release: `url(path)`, `download({signal, onprogress})`, `remove()`. */
+  /** A model of this release: `url(path)`, `here()`, `download({signal, onprogress})`, `remove()`. */
   model(id) {
     return {
+      here: async () => {
+        const { sha256 } = await this.status();
+        const manifest = sha256 && (await this.#record(sha256));
+        return Boolean(manifest && (await this.#record(`ready/${manifest.models[id]?.sha256}`)));
+      },
       url: (path) => new URL(`models/${id}/${path}`, this.scope).href,
       remove: () => this.#send({ command: "model", id, remove: true }),
       download: async ({ signal, onprogress } = {}) => {
@@ -121,6 +124,11 @@ export class Modelport extends EventTarget {
         });
       },
     };
+  }
+
+  async #record(name) {
+    const cacheName = `modelport:${this.scope}`;
+    return (await caches.match(new URL(`__modelport/${name}`, this.scope), { cacheName }))?.json();
   }
 
   #wish() {

@@ -2,40 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from hashlib import sha256
 
 import pytest
 from blake3 import blake3
 
 from sw.manifest import WebModel
-from tests.browser_world import again, assets, build, controlled, noise, text
+from tests.browser_world import PART, again, assets, build, controlled, noise, publish_model, text
 from tests.servers.web_host import corrupt, hang, run_web_host, status
-
-PART = 1 << 20
-
-
-def publish(tree, release, files):
-    """Lay a release of profile web into a tree, as far as a page reads it; gives what a web manifest says of it."""
-    parts, listed = [], []
-    for path, data in sorted(files.items()):
-        chunks = []
-        for at in range(0, len(data), PART):
-            part = data[at : at + PART]
-            name = blake3(part).hexdigest()
-            place = tree / "parts" / name[:2] / name
-            place.parent.mkdir(parents=True, exist_ok=True)
-            place.write_bytes(part)
-            chunks.append([len(parts), 0, len(part), 0, len(part), "raw"])
-            parts.append({"blake3": name, "sha256": sha256(part).hexdigest(), "size": len(part)})
-        listed.append({"path": path, "size": len(data), "sha256": sha256(data).hexdigest(), "chunks": chunks})
-    manifest = json.dumps({"files": listed, "parts": parts}).encode()
-    place = tree / "manifests" / f"{release}.json"
-    place.parent.mkdir(parents=True, exist_ok=True)
-    place.write_bytes(manifest)
-    digest = sha256(manifest).hexdigest()
-    return WebModel(release=release, tree="", manifest=f"manifests/{release}.json", sha256=digest, size=len(manifest))
-
 
 FILES = {"config.json": b'{"a":1}', "onnx/model.onnx": noise(5 * PART + 17)}
 
@@ -50,7 +24,7 @@ def tree(tmp_path):
 
 
 def deployed(public, tree, files=FILES, release="vad-v1.0.0", version="1.0.0"):
-    model = publish(tree.root, release, files)
+    model = publish_model(tree.root, release, files)
     model = WebModel(release=release, tree=tree.url, manifest=model.manifest, sha256=model.sha256, size=model.size)
     build(public, assets(version), version, models={"vad": model})
 
@@ -65,7 +39,10 @@ def test_model_is_whole_files_to_the_page_and_works_without_a_network(page, cont
     deployed(public, tree)
     controlled(page, host.url)
     assert tree.asked == []
+    assert page.evaluate("client.model('vad').here()") is False
     assert page.evaluate(DOWNLOAD, "vad") == "done"
+    assert page.evaluate("client.model('vad').here()") is True
+    assert page.evaluate("client.model('other').here()") is False
     assert page.evaluate("told.at(-1)")["done"] == page.evaluate("told.at(-1)")["total"] == sum(map(len, FILES.values()))
     context.set_offline(offline=True)
     url = page.evaluate("client.model('vad').url('onnx/model.onnx')")
@@ -85,7 +62,7 @@ def test_model_is_whole_files_to_the_page_and_works_without_a_network(page, cont
 
 
 def test_tree_may_lie_beside_the_application(page, host, public):
-    model = publish(public, "vad-v1.0.0", FILES)
+    model = publish_model(public, "vad-v1.0.0", FILES)
     beside = WebModel(release="vad-v1.0.0", tree="./", manifest=model.manifest, sha256=model.sha256, size=model.size)
     build(public, assets(), models={"vad": beside})
     controlled(page, host.url)
@@ -151,7 +128,7 @@ def test_download_ends_when_its_signal_says_so_and_holds_nothing_else_up(page, h
     tree.wait_for("parts/*")
     page.evaluate("stop.abort()")
     assert page.evaluate("end") == "AbortError"
-    assert again(page)[0] == "current"
+    assert again(page, "current")[0] == "current"
 
 
 def test_removed_model_leaves_no_parts(page, host, public, tree):
