@@ -21,6 +21,8 @@ from sw.scan.text import How, Reference, Text, text_of, translate
 
 # No reference is without one of these: "import" stands in import.meta.url as well. Looked for from the end, in C.
 _MARKS = (b"import", b"Worker", b"addModule")
+# Bundlers put an empty string before it, so that others of their kind do not see it.
+_BESIDE = re.compile(rb"(?:(?:\"\"|''|``)\s*\+\s*)?import\.meta\.url")
 _FROM = re.compile(rb"from\s*[\"'/]")
 # What stands this far behind the last of these words is read no more: an address and its attributes are shorter.
 _BEHIND = 16 << 10
@@ -150,7 +152,7 @@ def _places(call: Call, data: bytes) -> Iterator[tuple[Node, How]]:
     match call.name:
         case "URL":
             # Without this base it is relative to whatever the base argument says at run time.
-            if more and data[more[0].start_byte : more[0].end_byte] == b"import.meta.url":
+            if more and _BESIDE.fullmatch(data, more[0].start_byte, more[0].end_byte):
                 yield first, "url"
         case "Worker" | "SharedWorker":
             yield first, "page"

@@ -33,6 +33,7 @@ REFERENCES = {
     "inside a function": ("async () => { if (x) return (await import('./a.js')).default }", [("./a.js", "module")]),
     "package": ("import 'react'", [("react", "module")]),
     "new URL": ("new URL('./a.png', import.meta.url)", [("./a.png", "url")]),
+    "new URL as bundlers write it": ("new Worker(new URL('/a.js',``+import.meta.url),{type:`module`})", [("/a.js", "url")]),
     "new URL over lines": ("new URL(\n  './a.png',\n  import.meta.url,\n)", [("./a.png", "url")]),
     "new URL of window": ("new window.URL('./a.png', import.meta.url).href", [("./a.png", "url")]),
     "worker": ("new Worker('w.js')", [("w.js", "page")]),
