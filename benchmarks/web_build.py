@@ -81,14 +81,15 @@ def lay_out(folder: Path) -> None:
         size = 500_000 if number == 0 else share // 2
         (folder / "js" / f"m{number}.js").write_text(script(chance, size, number))
     for number in range(STYLES):
-        rules = [f".c{one} {{ background: url(../img/p{(one + number) % pictures}.png) }}" for one in range(30)]
+        rules = [f".c{one} {{ background: url(../img/p{number * 5 + one}.png) }}" for one in range(5)]
         rules += [
             f".d{one} > a:hover {{ margin: {chance.randrange(99)}px auto; color: #{chance.randrange(16**6):06x} }}"
             for one in range(250)
         ]
         (folder / "js" / f"s{number}.css").write_text("\n".join(rules))
     for number in range(PAGES):
-        body = "".join(f'<p><img src="img/p{one}.png" alt="picture {one}"></p>\n' for one in range(60))
+        shown = range(number * 10, number * 10 + 10)
+        body = "".join(f'<p><img src="img/p{one}.png" alt="picture {one}"></p>\n' for one in shown)
         head = f'<link rel="stylesheet" href="js/s{number}.css"><script type="module" src="js/m{SCRIPTS - 1}.js"></script>'
         (folder / ("index.html" if not number else f"page{number}.html")).write_text(f"<!doctype html>\n{head}\n{body}")
     written = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
@@ -136,16 +137,18 @@ def main() -> None:
         if npm is None:
             sys.exit("npm is needed for the peer: apt-get install npm")
         subprocess.run([npm, "install", "--no-audit", "--no-fund", "--silent", WORKBOX], cwd=tools, check=True, timeout=300)
-        ours, theirs = [], []
+        ours, theirs, spent = [], [], []
         for number in range(ROUNDS):
-            started_s = time.perf_counter()
+            started_s, cpu_s = time.perf_counter(), time.process_time()
             built = build(assets, folder / f"round{number}")
             ours.append(time.perf_counter() - started_s)
+            spent.append(time.process_time() - cpu_s)
             theirs.append(workbox(tools, folder / f"round{number}"))
         ratio = statistics.median(one / other for one, other in zip(theirs, ours, strict=True))
         best = statistics.median(ours)
         print(f"assets                {FILES} files, {built.bytes / 1e6:.1f} MB, {built.packs} packs")
         print(f"modelport web.build   {best:.3f} s ({min(ours):.3f} to {max(ours):.3f})  target <= 0.3  {_verdict(best <= 0.3)}")
+        print(f"  of it CPU           {statistics.median(spent):.3f} s ({min(spent):.3f} to {max(spent):.3f})")
         print(f"{WORKBOX:21} {statistics.median(theirs):.3f} s  {ratio:.1f} times ours")
         started_s = time.perf_counter()
         build(assets, folder / "round0")
@@ -161,7 +164,7 @@ def updates(assets: Path, to: Path) -> None:
     before = documents(to)[1]
     chance = random.Random(7)
     for number in range(10):
-        (assets / "img" / f"p{number * 9}.png").write_bytes(chance.randbytes(60_000))
+        (assets / "img" / f"p{number}.png").write_bytes(chance.randbytes(60_000))
     build(assets, to, "1.1.0")
     pointer, manifest, data = documents(to)
     patch = to / f"patches/{pointer.origin[0]}.{pointer.sha256[:16]}.gz"
@@ -173,7 +176,7 @@ def updates(assets: Path, to: Path) -> None:
     documents_bytes = len((to / "release.json").read_bytes()) + patch.stat().st_size
     print(f"10 pictures changed   {len(changed)} files with what leads to them, {plain} bytes, {moved} with patches")
     print(
-        f"  documents           {documents_bytes} bytes (manifest {len(data)} as a patch {patch.stat().st_size})  target <= 2048  {_verdict(documents_bytes + moved <= plain + 2048)}"
+        f"  documents           {documents_bytes} bytes (manifest {len(data)} as a patch {patch.stat().st_size})  target <= 2048  {_verdict(documents_bytes <= 2048)}"
     )
     print(f"  idle check          {len((to / 'release.json').read_bytes())} bytes  target <= 300")
     large = assets / "js" / "m0.js"
