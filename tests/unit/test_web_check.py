@@ -1,6 +1,8 @@
 """A built folder that somebody damaged: every way of it is named; and what is right is said to be right."""
 
 import json
+import tomllib
+from pathlib import Path
 
 import pytest
 
@@ -11,6 +13,8 @@ from sw.assemble import engine_files
 from sw.build import BuildOrder, build_web
 from sw.check import check_folder
 from tests.web_world import Site
+
+CHECKOUT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
@@ -162,3 +166,9 @@ def test_our_own_worker_keeps_its_budget(tmp_path):
     assert checked.findings == []
     assert 0 < checked.sizes.worker <= 6 << 10
     assert 0 < checked.sizes.client <= 3 << 10
+
+
+def test_worker_is_part_of_what_is_installed():
+    patterns = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]["sw"]
+    found = {path for pattern in patterns for path in (CHECKOUT / "sw").glob(pattern)}
+    assert found == {path for path in (CHECKOUT / "sw").rglob("*") if path.is_file() and path.suffix not in {".py", ".pyc"}}
