@@ -104,6 +104,8 @@ def show_web(place: Place, release: Release, view: View, listen: Listener) -> We
 def sync_view(model: ModelName, place: Place, listen: Listener) -> Synced:
     """Make the view of ``model`` again from signed metadata; every file that stands there is read and compared.
 
+    Every CDN is asked to forget what it has of pages, worker and pointer, changed or not.
+
     Raises:
         UnknownName: no such model.
         UsageError: it has no release of kind web.
@@ -188,9 +190,12 @@ class _Writing:
         self._place.step("web.clear")
         changed += self._clear(manifest)
         self._done.keys += changed
-        if changed:
+        # Whoever asks for the view to be mended may mean the edges.
+        told = [_key(manifest, file) for file in named] if self._reads else []
+        urls = list(dict.fromkeys([*changed, *told]))
+        if urls:
             self._place.step("web.refresh")
-            self._refresh(changed)
+            self._refresh(urls)
 
     def _clear(self, manifest: Manifest) -> Iterator[str]:
         """Remove pages that the release does not have; hashed files are the collector's."""
@@ -227,7 +232,12 @@ class _Writing:
             try:
                 self._place.refresh(self._listen)(front.cdn, urls)
             except (UnavailableError, LeftInLedger) as error:
-                stale.append(Stale(front.edge.url, f"it was not asked to forget pages of the web view: {error}"))
+                stale.append(
+                    Stale(
+                        front.edge.url,
+                        f"it was not asked to forget pages of the web view: {error}; invoke cdn.resume goes on with it",
+                    )
+                )
                 self._listen(Warned("edge-stale", f"{front.edge.url} may still show the web release before: {error}"))
         self._done.stale += tuple(stale)
 

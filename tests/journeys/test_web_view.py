@@ -7,7 +7,7 @@ import pytest
 
 from pipeline.collect import CollectOrder, collect_garbage
 from pipeline.digest import sha256_of
-from pipeline.errors import UsageError, VerifyFailed
+from pipeline.errors import CdnUnavailable, UsageError, VerifyFailed
 from pipeline.layout import headers_for
 from pipeline.ports import Op, read_object
 from pipeline.promote import promote_release, rollback_channel
@@ -255,6 +255,28 @@ def test_edges_forget_pages_that_changed_and_nothing_else(tmp_path):
     tasks = [one.task for one in fronted.cdns[0].kept.values() if one.task.op is Op.REFRESH]
     forgotten = [url.removeprefix("http://edge0.test/") for url in tasks[-1].urls]
     assert sorted(forgotten) == ["web/shop/", "web/shop/even.html", "web/shop/index.html", "web/shop/release.json"]
+    assert b"<title>2" in b"".join(fronted.edges[0].get("web/shop/index.html"))
+
+
+def test_edge_that_cannot_be_told_is_work_left_and_sync_tells_it(tmp_path, monkeypatch):
+    fronted = front_memory(tmp_path)
+    shop = Shop(tmp_path, fronted.site, place=fronted.place)
+    shop.publish(1, channel=STABLE)
+    list(fronted.edges[0].get("web/shop/index.html"))
+    cdn, real = fronted.cdns[0], fronted.cdns[0].submit
+
+    def down(op, urls, *, key):
+        if any("/web/" in url for url in urls):
+            raise CdnUnavailable("the control plane is down")
+        return real(op, urls, key=key)
+
+    monkeypatch.setattr(cdn, "submit", down)
+    done = shop.publish(2, channel=STABLE)
+    assert (done.complete, done.channel) == (False, "stable")
+    assert ["pages of the web view" in one.why for one in done.left] == [True]
+    assert shop.shows(2)
+    monkeypatch.setattr(cdn, "submit", real)
+    assert sync_view(SHOP, shop.place(), lambda _: None).complete
     assert b"<title>2" in b"".join(fronted.edges[0].get("web/shop/index.html"))
 
 
