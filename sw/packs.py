@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 # Larger files gain nothing: their transfer outlasts the request.
-SMALL_BYTES = 64 << 10
+SMALL_BYTES = 256 << 10
 PACK_BYTES = 1 << 20
 
 

@@ -5,8 +5,10 @@ const RETRY_MS = 30_000;
 /** Start; gives a `Modelport`. Options: `worker` (where sw.js is). */
 export async function start({ worker = new URL("sw.js", import.meta.url).href } = {}) {
   if (!navigator.serviceWorker) throw new Error("this browser, or this insecure address, has no service workers");
+  // The same script as the service worker: there a browser lets three requests run at once, here six.
+  const loader = new Worker(worker);
   const registration = await navigator.serviceWorker.register(worker, { updateViaCache: "none" });
-  const client = new Modelport(worker, registration);
+  const client = new Modelport(loader, registration);
   const look = () => document.hidden || client.update();
   document.addEventListener("visibilitychange", look);
   addEventListener("online", look);
@@ -22,9 +24,10 @@ export class Modelport extends EventTarget {
   #begun = {};
   #busy = false;
 
-  constructor(worker, registration) {
+  constructor(loader, registration) {
     super();
-    Object.assign(this, { worker, registration, scope: registration.scope });
+    Object.assign(this, { registration, scope: registration.scope });
+    this.#loader = loader;
     this.#channel = new BroadcastChannel(`modelport:${this.scope}`);
     this.#channel.onmessage = ({ data: { type, ...detail } }) => {
       this.#busy = /^(checking|update|progress)$/.test(type) || (this.#busy && type === "fault");
@@ -148,8 +151,6 @@ export class Modelport extends EventTarget {
   }
 
   #send(message) {
-    // The same script as the service worker: there a browser lets three requests run at once, here six.
-    this.#loader ??= new Worker(this.worker);
     this.#loader.postMessage(message);
   }
 }

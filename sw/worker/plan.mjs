@@ -3,7 +3,7 @@
 /** All pieces of a release. */
 export const piecesOf = ({ files }) => [...files.values()].flatMap(({ pieces }) => pieces);
 
-/** Divide what is missing into jobs: packs that are mostly wanted, patches from what is there, single pieces. */
+/** Divide what is missing into jobs: patches from what is there, packs that are mostly wanted, single pieces. */
 export function planned({ manifest, files }, held) {
   const list = [...files.values()];
   const wanted = new Map();
@@ -12,6 +12,13 @@ export function planned({ manifest, files }, held) {
       if (!held.has(piece.sha256) && !wanted.get(piece.sha256)?.required)
         wanted.set(piece.sha256, { piece, size: piece.size, required: manifest.groups[group].required });
   const jobs = [];
+  for (const patch of manifest.patches) {
+    const job = held.has(patch.from) && wanted.get(patch.to);
+    if (job) {
+      jobs.push({ ...job, patch, size: patch.size });
+      wanted.delete(patch.to);
+    }
+  }
   for (const pack of manifest.packs) {
     const inside = pack.files.map((number) => list[number].pieces[0]);
     const jobsInside = [...new Set(inside.map(({ sha256 }) => wanted.get(sha256)))].filter(Boolean);
@@ -22,9 +29,5 @@ export function planned({ manifest, files }, held) {
       for (const { piece } of jobsInside) wanted.delete(piece.sha256);
     }
   }
-  for (const job of wanted.values()) {
-    const patch = manifest.patches.find(({ to, from }) => to === job.piece.sha256 && held.has(from));
-    jobs.push(patch ? { ...job, patch, size: patch.size } : job);
-  }
-  return jobs.sort((one, other) => other.required - one.required);
+  return [...jobs, ...wanted.values()].sort((one, other) => other.required - one.required);
 }

@@ -49,7 +49,7 @@ def test_progress_counts_to_the_total_and_names_its_rate(page, host, public):
     [(corrupt, "hash"), (login, "size"), (truncate, "size"), (cut, "network"), (status(404), "http"), (status(503), "http")],
 )
 def test_file_that_is_not_what_was_promised_stops_the_version_and_costs_only_itself_later(page, host, public, lie, kind):
-    build(public, assets(more={f"{number}.bin": noise(90_000, number) for number in range(4)}))
+    build(public, assets(more={f"{number}.bin": noise(300_000, number) for number in range(4)}))
     bad = served(public, "2.bin")
     host.rule(bad, lie)
     end, detail = opened(page, host.url)
@@ -61,25 +61,25 @@ def test_file_that_is_not_what_was_promised_stops_the_version_and_costs_only_its
     host.forget()
     assert again(page)[0] == "ready"
     assert host.paths() == ["release.json", bad]
-    assert host.sent < 90_000 + 2048
+    assert host.sent < 300_000 + 2048
 
 
 @pytest.mark.parametrize("lie", [corrupt, login, truncate, cut, status(503), reset])
 def test_file_that_was_wrong_once_is_asked_for_again(page, host, public, lie):
-    build(public, assets(more={"a.bin": noise(90_000)}))
+    build(public, assets(more={"a.bin": noise(300_000)}))
     host.rule(served(public, "a.bin"), lie, times=2)
     assert opened(page, host.url)[0] == "ready"
 
 
 def test_bytes_of_an_http_cache_are_believed_only_if_they_are_right(page, host, public):
-    build(public, assets(more={"a.bin": noise(90_000)}))
+    build(public, assets(more={"a.bin": noise(300_000)}))
     name = served(public, "a.bin")
     host.rule(name, corrupt, times=1)
     page.goto(host.url + "robots.txt")
     assert text(page, host.url + name)[0] == 200
     assert opened(page, host.url)[0] == "ready"
     length = "(name) => fetch(name).then((answer) => answer.arrayBuffer()).then((data) => data.byteLength)"
-    assert page.evaluate(length, name) == 90_000
+    assert page.evaluate(length, name) == 300_000
     assert len([path for path in host.paths() if path == name]) == 2
 
 
@@ -102,7 +102,7 @@ def test_pointer_or_manifest_that_lies_installs_nothing(page, host, lie):
 
 
 def test_optional_file_holds_nothing_up_and_comes_when_it_can(page, host, public):
-    build(public, assets(more={"extra/film.bin": noise(90_000)}), optional=("extra/*",))
+    build(public, assets(more={"extra/film.bin": noise(300_000)}), optional=("extra/*",))
     bad = served(public, "extra/film.bin")
     host.rule(bad, status(404))
     end, detail = opened(page, host.url)
@@ -116,7 +116,7 @@ def test_optional_file_holds_nothing_up_and_comes_when_it_can(page, host, public
 
 
 def test_what_is_optional_is_left_where_data_is_to_be_saved(page, host, public):
-    build(public, assets(more={"extra/film.bin": noise(90_000)}), optional=("extra/*",))
+    build(public, assets(more={"extra/film.bin": noise(300_000)}), optional=("extra/*",))
     page.add_init_script("Object.defineProperty(navigator, 'connection', { value: { saveData: true } })")
     end, detail = opened(page, host.url)
     assert (end, detail["left"]) == ("ready", 1)
@@ -124,7 +124,7 @@ def test_what_is_optional_is_left_where_data_is_to_be_saved(page, host, public):
 
 
 def test_dead_network_is_given_up_soon(page, host, public):
-    build(public, assets(more={f"{number}.bin": noise(70_000, number) for number in range(40)}), packs=False)
+    build(public, assets(more={f"{number}.bin": noise(300_000, number) for number in range(40)}), packs=False)
     host.rule("*.bin", reset)
     assert opened(page, host.url)[0] == "failed"
     assert len([path for path in host.paths() if path.endswith(".bin")]) <= 40
@@ -159,7 +159,7 @@ def test_host_without_ranges_serves_large_files_too(page, host, public):
 def test_mirror_helps_where_the_host_fails_or_lies(page, host, public, tmp_path):
     with run_web_host(public) as mirror:
         mirror.cors = True
-        build(public, assets(more={"a.bin": noise(90_000), "b.bin": noise(90_000, 2)}), mirrors=(mirror.url,))
+        build(public, assets(more={"a.bin": noise(300_000), "b.bin": noise(300_000, 2)}), mirrors=(mirror.url,))
         host.rule(served(public, "a.bin"), status(503))
         host.rule(served(public, "b.bin"), corrupt)
         assert opened(page, host.url)[0] == "ready"
@@ -167,14 +167,14 @@ def test_mirror_helps_where_the_host_fails_or_lies(page, host, public, tmp_path)
 
 
 def test_answer_that_hangs_is_left(page, host, public):
-    build(public, assets(more={"a.bin": noise(90_000)}))
+    build(public, assets(more={"a.bin": noise(300_000)}))
     host.rule(served(public, "a.bin"), hang, times=1)
     end, _ = opened(page, host.url)
     assert end == "ready"
 
 
 def test_pause_stops_every_tab_and_resume_goes_on(page, context, host, public):
-    build(public, assets(more={f"{number}.bin": noise(90_000, number) for number in range(12)}))
+    build(public, assets(more={f"{number}.bin": noise(300_000, number) for number in range(12)}))
     host.rule("[6-9]*.bin", hang)
     page.goto(host.url)
     host.wait_for("[6-9]*.bin", 2)
@@ -194,7 +194,7 @@ def test_pause_stops_every_tab_and_resume_goes_on(page, context, host, public):
 
 
 def test_service_worker_goes_on_when_the_last_page_closes(page, context, host, public):
-    build(public, assets(more={f"{number}.bin": noise(90_000, number) for number in range(12)}))
+    build(public, assets(more={f"{number}.bin": noise(300_000, number) for number in range(12)}))
     page.goto(host.url)
     page.evaluate("navigator.serviceWorker.ready.then(() => 1)")
     host.delay_s = 0.3
@@ -206,7 +206,7 @@ def test_service_worker_goes_on_when_the_last_page_closes(page, context, host, p
 
 
 def test_two_tabs_bring_a_version_once(page, context, host, public):
-    build(public, assets(more={f"{number}.bin": noise(90_000, number) for number in range(8)}))
+    build(public, assets(more={f"{number}.bin": noise(300_000, number) for number in range(8)}))
     host.delay_s = 0.1
     other = context.new_page()
     page.goto(host.url)

@@ -100,7 +100,7 @@ def test_room_that_the_version_before_takes_is_used_for_the_new_one(page, host, 
 
 def test_browser_killed_twenty_times_shows_one_whole_version_or_the_other(host, public, tmp_path, chromium):
     def deploy(version):
-        build(public, assets(version, {f"{n}.bin": noise(200_000, int(version[0]) * 50 + n) for n in range(30)}), version)
+        build(public, assets(version, {f"{n}.bin": noise(300_000, int(version[0]) * 50 + n) for n in range(30)}), version)
 
     deploy("1.0.0")
     seen = []
@@ -121,6 +121,6 @@ def test_browser_killed_twenty_times_shows_one_whole_version_or_the_other(host, 
         page.reload()
         outcome(page)
         assert (page.title(), page.evaluate("lazy()")) == ("2.0.0", "lazy 2.0.0")
-        assert sizes(page).count(200_000) >= 30
+        assert sizes(page).count(300_000) >= 30
     # What came before a kill is not fetched again, but for what was under way.
     assert sum(path.endswith(".bin") for path in host.paths()) <= 30 + 20 * 6

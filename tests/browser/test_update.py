@@ -46,14 +46,14 @@ def test_worker_of_an_old_tab_is_of_its_version(installed, host, public):
 
 
 def test_unchanged_files_cost_nothing(installed, host, public):
-    many = {f"{number}.bin": noise(90_000, number) for number in range(5)}
+    many = {f"{number}.bin": noise(300_000, number) for number in range(5)}
     build(public, assets("1.1.0", many), "1.1.0")
     assert again(installed)[0] == "ready"
-    build(public, assets("1.1.0", many | {"3.bin": noise(90_000, 99)}), "1.2.0")
+    build(public, assets("1.1.0", many | {"3.bin": noise(300_000, 99)}), "1.2.0")
     host.forget()
     assert again(installed)[0] == "ready"
     assert [path for path in host.paths() if path.endswith(".bin")] == [served(public, "3.bin")]
-    assert host.sent < 90_000 + 2048
+    assert host.sent < 300_000 + 2048
 
 
 def test_small_edit_of_a_large_script_travels_as_a_patch(installed, host, public):
@@ -83,7 +83,7 @@ def test_patch_that_lies_is_replaced_by_the_file(installed, host, public, lie):
 
 @pytest.mark.parametrize("lie", [corrupt, login, cut, status(404)])
 def test_failed_update_leaves_the_version_until_then(installed, context, host, public, lie):
-    build(public, assets("2.0.0", {"a.bin": noise(90_000)}), "2.0.0")
+    build(public, assets("2.0.0", {"a.bin": noise(300_000)}), "2.0.0")
     host.rule("a.*.bin", lie)
     assert again(installed)[0] == "failed"
     context.set_offline(offline=True)
@@ -92,8 +92,8 @@ def test_failed_update_leaves_the_version_until_then(installed, context, host, p
 
 
 def test_deployment_in_the_middle_of_an_install_ends_with_the_new_version(page, host, public, tmp_path):
-    build(tmp_path / "one", assets("1.0.0", {f"{n}.bin": noise(90_000, n) for n in range(8)}), "1.0.0")
-    build(tmp_path / "two", assets("2.0.0", {f"{n}.bin": noise(90_000, 50 + n) for n in range(8)}), "2.0.0")
+    build(tmp_path / "one", assets("1.0.0", {f"{n}.bin": noise(300_000, n) for n in range(8)}), "1.0.0")
+    build(tmp_path / "two", assets("2.0.0", {f"{n}.bin": noise(300_000, 50 + n) for n in range(8)}), "2.0.0")
     host.root = tmp_path / "one"
 
     def deploys(talk):
@@ -110,7 +110,7 @@ def test_deployment_in_the_middle_of_an_install_ends_with_the_new_version(page, 
 
 def test_old_versions_go_once_nobody_uses_them(installed, host, public):
     for version in ("2.0.0", "3.0.0", "4.0.0"):
-        build(public, assets(version, {"a.bin": noise(90_000, ord(version[0]))}), version)
+        build(public, assets(version, {"a.bin": noise(300_000, ord(version[0]))}), version)
         assert again(installed)[0] == "ready"
         installed.reload()
         outcome(installed)
@@ -123,11 +123,11 @@ def test_old_versions_go_once_nobody_uses_them(installed, host, public):
         """async () => {
           const bytes = await caches.open((await caches.keys()).find((name) => name.startsWith("modelport:")));
           const all = await Promise.all((await bytes.keys()).map(async (key) => (await (await bytes.match(key)).blob()).size));
-          return all.filter((size) => size === 90000).length < 3;
+          return all.filter((size) => size === 300000).length < 3;
         }""",
     )
     # The one that is shown, and the one before it.
-    assert sizes(installed).count(90_000) == 2
+    assert sizes(installed).count(300_000) == 2
 
 
 def test_old_version_stays_for_as_long_as_a_tab_shows_it(installed, context, host, public):
@@ -163,7 +163,7 @@ def test_manifest_for_a_later_engine_is_left_alone(installed, host, public):
 
 
 def test_hung_update_does_not_hold_the_page_up(installed, host, public):
-    build(public, assets("2.0.0", {"a.bin": noise(90_000)}), "2.0.0")
+    build(public, assets("2.0.0", {"a.bin": noise(300_000)}), "2.0.0")
     host.rule("a.*.bin", hang)
     installed.evaluate("client.update()")
     host.wait_for("a.*.bin")

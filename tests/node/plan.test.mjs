@@ -50,6 +50,16 @@ test("a patch is used if what it begins with is there", () => {
   assert.deepEqual(told(planned(release(files, { patches }), new Set())), [["x", undefined, 10]]);
 });
 
+test("what a patch leads to is no reason to fetch a pack", () => {
+  const patches = [
+    { from: "elsewhere", to: "b", path: "other", size: 3 },
+    { from: "old", to: "b", path: "patch", size: 3 },
+  ];
+  const packs = [{ path: "pack", sha256: "pack", size: 30, files: [0, 1] }];
+  const jobs = planned(release([file("a"), file("b", 20)], { packs, patches }), new Set(["a", "old"]));
+  assert.deepEqual(told(jobs), [["b", "patch", 3]]);
+});
+
 test("all pieces of a release are its files and their parts", () => {
   const big = ["big", 15, "whole", 0, "app", { parts: [10, ["p", "q"]] }];
   assert.deepEqual(piecesOf(release([file("a"), big])).map(({ sha256 }) => sha256), ["a", "p", "q"]);

@@ -280,7 +280,7 @@ def test_large_file_is_described_by_parts(site):
 
 
 def test_small_files_travel_in_packs(site):
-    site.write({f"f{number:03}.bin": bytes([number]) * 5000 for number in range(250)} | {"big.bin": bytes(70_000)})
+    site.write({f"f{number:03}.bin": bytes([number]) * 5000 for number in range(250)} | {"big.bin": bytes(300_000)})
     site.build()
     files = site.manifest.files
     packed = {files[number].source for pack in site.manifest.packs for number in pack.files}
