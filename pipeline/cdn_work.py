@@ -40,6 +40,7 @@ from pipeline.trust.facts import instant_text
 OWNER = "cdn"
 # The job of single objects that somebody prefetches by hand.
 HAND = "prefetch"
+NAMED = 3
 # A refresh belongs to the run that wants it, until that one must be dead.
 REFRESH_IS_OURS = timedelta(hours=1)
 
@@ -176,7 +177,8 @@ def left_error(worked: Worked) -> ModelportError | None:
     waiting = [job.channel for job in worked.jobs if job.channel and not job.moved]
     if not worked.left and not notes:
         return LeftInLedger(f"all is warm, and {', '.join(waiting)} waits for its move", hint="Run: invoke cdn.resume")
-    named = "; ".join([f"{share.url}: {share.why}" for share in shares] + notes)
+    lines = list(dict.fromkeys([f"{share.url}: {share.why}" for share in shares] + notes))
+    named = "; ".join(lines[:NAMED]) + (f" (and {len(lines) - NAMED} more)" if len(lines) > NAMED else "")
     if not worked.left and all(job.over for job in worked.jobs):
         return LeftInLedger(named, hint="Run `invoke cdn.refresh`, and look at the CDN's cache rules.")
     if all(job.over for job in worked.jobs):

@@ -32,6 +32,7 @@ from pipeline.settings import Settings
 
 if TYPE_CHECKING:
     from pipeline.place import Place
+    from pipeline.sources.auth import Auth
     from pipeline.steps.edge_proof import Front
     from pipeline.supply import Supply
 
@@ -179,7 +180,7 @@ def open_fronts(settings: Settings) -> tuple[Front, ...]:
     """Open the CDNs that the settings name, each with its edge as users see it; nobody is called.
 
     Raises:
-        SettingsError: there is no such file of certificate authorities.
+        SettingsError: there is no such file of certificate authorities; ``auth`` of an edge is of no known kind.
     """
     if not any("provider" in one for one in settings.cdn):
         return ()
@@ -189,9 +190,21 @@ def open_fronts(settings: Settings) -> tuple[Front, ...]:
 
     network = settings.network
     proxies = Proxies(network.https_proxy, network.http_proxy, network.no_proxy)
+    named = [one for one in settings.cdn if "provider" in one]
     return tuple(
-        Front(cdn, HttpEdge(cdn.base_url, proxies=proxies, ca_file=_authorities(settings))) for cdn in open_cdns(settings)
+        Front(cdn, HttpEdge(cdn.base_url, auth=_edge_auth(settings, one), proxies=proxies, ca_file=_authorities(settings)))
+        for one, cdn in zip(named, open_cdns(settings), strict=True)
     )
+
+
+def _edge_auth(settings: Settings, one: Mapping[str, Any]) -> Auth:
+    from pipeline.sources.auth import LateAuth, check_auth, open_auth
+
+    given, where = one.get("auth", {}), f"{settings.origins['cdn']}: auth"
+    check_auth(given, where)
+    host = urlsplit(one["base_url"]).hostname or ""
+    # Most commands never ask an edge, and need no variable for it.
+    return LateAuth(given.get("kind", ""), partial(open_auth, given, settings.auth_variables, host, where=where))
 
 
 def open_target(
@@ -241,9 +254,7 @@ def open_reader(settings: Settings, source: Mapping[str, Any]) -> TreeReader:
         network = settings.network
         return HttpReader(
             url,
-            auth=open_auth(
-                source.get("auth", {}), settings.source_variables, urlsplit(url).hostname or "", where=f"{where}: auth"
-            ),
+            auth=open_auth(source.get("auth", {}), settings.auth_variables, urlsplit(url).hostname or "", where=f"{where}: auth"),
             proxies=Proxies(network.https_proxy, network.http_proxy, network.no_proxy),
             ca_file=_authorities(settings),
         )

@@ -332,9 +332,9 @@ def holding(place: Place, listen: Listener, *, allow_unsafe: bool) -> Iterator[N
         AnotherPublisher: a live collector does not stop.
     """
     probe_store(place.store, allow_unsafe=allow_unsafe)
-    with held_lease(place.store, TRUST, listen):
+    with held_lease(place.store, TRUST, listen) as lease:
         yield
-        place.show(listen)
+        place.show(listen, lease.key)
 
 
 def load_all(place: Place, uris: Sequence[str]) -> list[Any]:

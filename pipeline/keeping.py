@@ -95,9 +95,9 @@ def _commit(
     probe = partial(probe_store, place.store, allow_unsafe=allow_unsafe)
     ready = ready_to_sign(place.publisher(heard.listen), place.keys, releases[0], probe=probe)
     probe()
-    with held_lease(place.store, str(releases[0]) if len(releases) == 1 else TRUST, heard.listen):
+    with held_lease(place.store, str(releases[0]) if len(releases) == 1 else TRUST, heard.listen) as lease:
         committed = commit_changes(ready.publisher, changes)
-        place.show(heard.listen)
+        place.show(heard.listen, lease.key)
     return msgspec.structs.replace(
         kept,
         releases=[str(release) for release in releases],

@@ -40,12 +40,16 @@ class EdgeResult(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class LeftResult(msgspec.Struct, frozen=True, kw_only=True):
-    """What is left to do at one CDN: ``urls`` to fetch, why, and from when on; 0 where its edge is what is wrong."""
+    """What is left to do at one CDN: ``urls`` to fetch, why, and from when on; 0 where its edge is what is wrong.
+
+    ``refused``: the CDN will not fetch these until something is mended.
+    """
 
     cdn: str
     urls: int
     why: str
     until: str
+    refused: bool = False
 
 
 class Counted(msgspec.Struct, frozen=True, kw_only=True):
@@ -113,7 +117,14 @@ def edge_results(proofs: Iterable[EdgeProof]) -> list[EdgeResult]:
 def left_results(left: Iterable[LeftAt], stale: Iterable[Stale] = ()) -> list[LeftResult]:
     """What is left, as fields of a result."""
     found = [
-        LeftResult(cdn=one.cdn, urls=one.keys, why=one.why, until=instant_text(one.until) if one.until else "") for one in left
+        LeftResult(
+            cdn=one.cdn,
+            urls=one.keys,
+            why=one.why,
+            until=instant_text(one.until) if one.until else "",
+            refused=one.refused,
+        )
+        for one in left
     ]
     old = "it may show what was there before"
     return [*found, *(LeftResult(cdn=one.edge, urls=0, why=f"{old}: {one.found}", until="") for one in stale)]
@@ -123,19 +134,23 @@ def left_error(done: str, left: Sequence[LeftResult], *, channel: str = "") -> L
     """The error that says so, None where nothing is left. ``done`` begins it; ``channel`` is one that was not moved."""
     if not left:
         return None
-    urls = sum(one.urls for one in left)
+    urls, refused = (sum(one.urls for one in left if one.refused is which) for which in (False, True))
     days = sorted({one.until for one in left if one.until})
     parts = [done]
     if channel:
         parts.append(f"{channel} stays where it is")
     if urls:
         parts.append(f"{urls} URLs wait in the ledger" + (f" until {days[-1]}" if days else ""))
+    if refused:
+        parts.append(f"{refused} URLs were refused")
     named = [f"{one.cdn}: {one.why}" for one in left if not (one.urls and one.until)]
-    hint = (
-        "Run `invoke cdn.resume` then, on any machine."
-        if urls
-        else "Run `invoke cdn.refresh`, and look at the CDN's cache rules."
-    )
+    if refused:
+        again = "invoke cdn.resume" if channel or urls else "it again"
+        hint = f"Mend what the CDN says of its account or of these URLs, then run {again}."
+    elif urls:
+        hint = f"Run `invoke cdn.resume`{' then' if days else ''}, on any machine."
+    else:
+        hint = "Run `invoke cdn.refresh`, and look at the CDN's cache rules."
     return LeftInLedger("; ".join([*parts, *named]), hint=hint)
 
 

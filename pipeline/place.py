@@ -71,18 +71,21 @@ class Place:
         ledger = Ledger(self.store)
         return Dispatch(ledger, holder, self.by, self.delivery.tempo, listen, self.step)
 
-    def show(self, listen: Listener) -> tuple[Stale, ...]:
-        """Let every edge serve what was committed just now; tell, and give, those that do not follow."""
-        delivery = self.delivery
-        stale = show_timestamp(delivery.fronts, self.store, self.refresh(listen), listen, waiting=delivery.waiting)
+    def show(self, listen: Listener, holder: str) -> tuple[Stale, ...]:
+        """Let every edge serve what was committed just now; tell, and give, those that do not follow.
+
+        ``holder`` is the key of the lease under which that was done: if this dies, another run sees that it did.
+        """
+        delivery, refresh = self.delivery, self.refresh(listen, holder)
+        stale = show_timestamp(delivery.fronts, self.store, refresh, listen, waiting=delivery.waiting)
         for one in stale:
             listen(Warned("edge-stale", f"{one.edge} may still show what was there before: {one.found}"))
         return stale
 
-    def refresh(self, listen: Listener) -> Refresh:
+    def refresh(self, listen: Listener, holder: str = "") -> Refresh:
         """How a CDN is made to forget what it has under some keys."""
-        # A refresh is a job of its own and short: nobody waits for it, so that no lease need stand behind it.
-        return partial(refresh_now, dispatch=self.dispatch("", listen))
+        # In the middle of a commit nobody knows the lease; a refresh is a job of its own, and nobody waits for it.
+        return partial(refresh_now, dispatch=self.dispatch(holder, listen))
 
 
 class Heard:

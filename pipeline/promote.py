@@ -170,7 +170,7 @@ class _Moving:
             move = MoveChannel(self._channel, release, by, expected=found, forced=forced)
             committed = commit_changes(ready.publisher, [move])
             place.step("promote.show")
-            stale = show_everywhere(place, release, committed.view, listen)
+            stale = show_everywhere(place, release, committed.view, listen, lease.key)
             place.step("promote.warm")
             left = self._warm(release, lacking, dispatch) if lacking and self._warms else []
             if not committed.refused and not forced:

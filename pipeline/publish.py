@@ -142,7 +142,7 @@ class _Publishing:
                 served = self._deliver(placed, ready.view, lease)
                 # A commit that was killed before its timestamp is completed by this, even if nothing moves.
                 committed = commit_changes(ready.publisher, self._moves(served, move))
-                stale = show_everywhere(self._place, order.release, committed.view, self._listen)
+                stale = show_everywhere(self._place, order.release, committed.view, self._listen, lease.key)
                 settle(served, self._place.delivery, self._place.dispatch(lease.key, self._listen), order.channel)
         else:
             prove_parts(self._place.store, manifest.parts, self._listen)
@@ -195,7 +195,7 @@ class _Publishing:
             cache.remember(folder, indexed.digests, read_at_ns=read_at_ns)
             remove_stale(place.store, str(order.release))
             place.step("publish.show")
-            stale = show_everywhere(place, order.release, done.view, self._listen)
+            stale = show_everywhere(place, order.release, done.view, self._listen, lease.key)
             settle(served, place.delivery, place.dispatch(lease.key, self._listen), order.channel)
             place.step("publish.drop")
         except (AnotherPublisher, OtherContent):

@@ -278,6 +278,7 @@ CDN_KEYS: Mapping[str, Check] = {
     "urls_per_call": _count(1, 10**6),
     "calls_per_second": _count(1, 10**4),
     "credentials": _fields({}, others=_text),
+    "auth": _fields({}, others=_text),
 }
 
 
@@ -364,8 +365,8 @@ KEYS: Mapping[str, Key] = {
         _cdn,
         [],
         "The CDN before the store, or a list: `provider`, `base_url` (the edge's address of the tree), `prefetch_per_day` (its daily "
-        "prefetch quota in URLs; the smallest also decides the part size), `endpoint`, `urls_per_call`, `calls_per_second`, and the "
-        "provider's own keys ([cdns.md](cdns.md)).",
+        "prefetch quota in URLs; the smallest also decides the part size), `endpoint`, `urls_per_call`, `calls_per_second`, `auth` of a "
+        "private edge, as a source has it, and the provider's own keys ([cdns.md](cdns.md)).",
         {"oneOf": [CDN_SCHEMA, {"type": "array", "items": CDN_SCHEMA}]},
     ),
     "keys": Key(

@@ -68,5 +68,6 @@ CDN_SCHEMA = mapping_schema(
     urls_per_call=COUNT_SCHEMA,
     calls_per_second=COUNT_SCHEMA,
     credentials={"type": "object", "additionalProperties": {"type": "string"}},
+    auth=AUTH_SCHEMA,
 )
 KEY_SCHEMA = {"oneOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}

@@ -61,7 +61,7 @@ class Settings:
 
     ``keys`` holds the URIs of a slot: root, targets, release, snapshot, timestamp, or a model's name;
     ``cdn_credentials`` stand in the order of ``cdn``; ``key_variables`` holds the variables that ``envvar:`` URIs name,
-    ``source_variables`` those that ``auth`` of a source names.
+    ``auth_variables`` those that ``auth`` of a source or of a CDN's edge names.
     """
 
     store: str
@@ -82,7 +82,7 @@ class Settings:
     oss: OssCredentials
     cdn_credentials: tuple[Credentials, ...]
     key_variables: Mapping[str, str] = field(repr=False)
-    source_variables: Mapping[str, str] = field(repr=False)
+    auth_variables: Mapping[str, str] = field(repr=False)
     origins: Mapping[str, str]
 
     @property
@@ -93,7 +93,7 @@ class Settings:
     @property
     def secrets(self) -> tuple[str, ...]:
         """Every secret that was read for these settings, for masks."""
-        read = (*self.key_variables.values(), *self.source_variables.values())
+        read = (*self.key_variables.values(), *self.auth_variables.values())
         return (*read, *(secret for one in self.cdn_credentials for secret in one.secrets))
 
 
@@ -130,7 +130,7 @@ def load_settings(flags: Mapping[str, str], environ: Mapping[str, str], folder: 
         oss=read_oss(environ),
         cdn_credentials=tuple(read_credentials(one, environ) for one in values["cdn"]),
         key_variables=read_key_variables(values["keys"], environ),
-        source_variables=read_source_variables(values["source"], environ),
+        auth_variables=read_auth_variables((*values["source"], *values["cdn"]), environ),
         origins=MappingProxyType(origins),
     )
 
@@ -212,9 +212,9 @@ def read_key_variables(keys: Mapping[str, tuple[str, ...]], environ: Mapping[str
     return {name: environ[name] for name in sorted(named) if name in environ}
 
 
-def read_source_variables(sources: Sequence[Mapping[str, Any]], environ: Mapping[str, str]) -> dict[str, str]:
-    """Read the variables that ``auth`` of a source names; one that is not set is left out."""
-    named = {value for source in sources for value in source.get("auth", {}).values()}
+def read_auth_variables(places: Sequence[Mapping[str, Any]], environ: Mapping[str, str]) -> dict[str, str]:
+    """Read the variables that ``auth`` of sources and edges names; one that is not set is left out."""
+    named = {value for place in places for value in place.get("auth", {}).values()}
     return {name: environ[name] for name in sorted(named) if name in environ}
 
 

@@ -33,13 +33,22 @@ class ShownVersion(msgspec.Struct, kw_only=True):
     retired: str
 
 
+class ShownPin(msgspec.Struct, kw_only=True):
+    """A pin: what it keeps, why, and until when ("" for ever); one that ended is shown until it is taken back."""
+
+    release: str
+    reason: str
+    until: str
+
+
 class ShownModel(msgspec.Struct, kw_only=True):
-    """A model: its releases in SemVer order, where its channels point, and by which moves, the newest last."""
+    """A model: its releases in SemVer order, where its channels point, by which moves (the newest last), and its pins."""
 
     model: str
     releases: list[ShownVersion]
     channels: dict[str, str]
     history: dict[str, list[Move]]
+    pins: list[ShownPin]
 
 
 class Shown(msgspec.Struct, kw_only=True):
@@ -85,6 +94,7 @@ class ShownRelease(msgspec.Struct, kw_only=True):
     facts: ReleaseFacts
     channels: list[str]
     history: dict[str, list[Move]]
+    pins: list[ShownPin]
     bases: list[Shared]
     profile: str
     encoder: str
@@ -140,6 +150,7 @@ def show_release(place: Place, release: Release) -> ShownRelease:
         facts=target.facts,
         channels=here,
         history={name: list(channels[name].history) for name in here},
+        pins=[pin for pin in _pins(view, release.model) if pin.release == str(release)],
         bases=[_shared(view, manifest, base.release, list(chunks.values())) for base in manifest.bases],
         profile=manifest.profile,
         encoder=manifest.encoder,
@@ -173,6 +184,7 @@ def _model(view: View, model: ModelName) -> ShownModel:
         releases=[_version(target) for target in view.releases(model, retired=True)],
         channels={name: document.release for name, document in channels.items()},
         history={name: list(document.history) for name, document in channels.items()},
+        pins=_pins(view, model),
     )
 
 
@@ -189,6 +201,10 @@ def _version(target: ReleaseTarget) -> ShownVersion:
         yanked=facts.yanked.reason or facts.yanked.at if facts.yanked else "",
         retired=facts.retired.reason or facts.retired.at if facts.retired else "",
     )
+
+
+def _pins(view: View, model: ModelName) -> list[ShownPin]:
+    return [ShownPin(release=pin.release, reason=pin.reason, until=pin.until) for pin in view.pins(model)]
 
 
 def _channels(view: View, model: ModelName) -> dict[str, ChannelDocument]:

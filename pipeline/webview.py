@@ -75,16 +75,18 @@ class Synced(msgspec.Struct, kw_only=True):
     seconds: float
 
 
-def show_everywhere(place: Place, release: Release, view: View, listen: Listener) -> tuple[Stale, ...]:
+def show_everywhere(place: Place, release: Release, view: View, listen: Listener, holder: str) -> tuple[Stale, ...]:
     """Let edges and the web view serve what was committed just now, as ``view`` shows it; give the edges that do not follow.
+
+    ``holder`` is the key of the lease under which that was done.
 
     Raises:
         As ``show_web``.
     """
-    return (*place.show(listen), *show_web(place, release, view, listen).stale)
+    return (*place.show(listen, holder), *show_web(place, release, view, listen, holder).stale)
 
 
-def show_web(place: Place, release: Release, view: View, listen: Listener) -> WebView:
+def show_web(place: Place, release: Release, view: View, listen: Listener, holder: str) -> WebView:
     """Lay down ``release`` after the commit that ``view`` shows, and let the view follow its channel.
 
     Nothing is done for a release of another kind. The caller holds a lease, so that no collector runs beside it.
@@ -95,7 +97,7 @@ def show_web(place: Place, release: Release, view: View, listen: Listener) -> We
     if release.model not in view.models() or view.release(release, retired=True).facts.kind != "web":
         return WebView()
     done = WebView()
-    writing = _Writing(place, listen, done)
+    writing = _Writing(place, listen, done, holder)
     writing.lay(view.manifest(release))
     writing.follow(release.model, view)
     return done
@@ -113,12 +115,12 @@ def sync_view(model: ModelName, place: Place, listen: Listener) -> Synced:
     """
     heard = Heard(listen)
     started_s = time.monotonic()
-    with held_lease(place.store, str(model), heard.listen):
+    with held_lease(place.store, str(model), heard.listen) as lease:
         view = place.view()
         if all(target.facts.kind != "web" for target in view.releases(model)):
             raise UsageError(f"{model} has no release of kind web", hint=f"invoke publish --kind web --model {model}-v1.0.0")
         done = WebView()
-        _Writing(place, heard.listen, done, reads=True).follow(model, view)
+        _Writing(place, heard.listen, done, lease.key, reads=True).follow(model, view)
     left = left_results((), done.stale)
     return Synced(
         model=model,
@@ -139,8 +141,9 @@ def sync_view(model: ModelName, place: Place, listen: Listener) -> Synced:
 class _Writing:
     """One view being written. ``reads``: what stands under a hashed name is believed only after it was read."""
 
-    def __init__(self, place: Place, listen: Listener, done: WebView, *, reads: bool = False) -> None:
+    def __init__(self, place: Place, listen: Listener, done: WebView, holder: str, *, reads: bool = False) -> None:
         self._place = place
+        self._holder = holder
         self._store = place.store
         self._listen = listen
         self._done = done
@@ -230,7 +233,7 @@ class _Writing:
         stale = []
         for front in self._place.delivery.fronts:
             try:
-                self._place.refresh(self._listen)(front.cdn, urls)
+                self._place.refresh(self._listen, self._holder)(front.cdn, urls)
             except (UnavailableError, LeftInLedger) as error:
                 stale.append(
                     Stale(

@@ -62,9 +62,9 @@ def _commit(release: Release, place: Place, listen: Listener, action: str, chang
     probe = partial(probe_store, place.store, allow_unsafe=allow_unsafe)
     ready = ready_to_sign(place.publisher(heard.listen), place.keys, release, probe=probe)
     probe()
-    with held_lease(place.store, str(release), heard.listen):
+    with held_lease(place.store, str(release), heard.listen) as lease:
         committed = commit_changes(ready.publisher, [change])
-        place.show(heard.listen)
+        place.show(heard.listen, lease.key)
     return Withdrawn(
         release=str(release),
         action=action,

@@ -36,7 +36,7 @@ def prefetch(run: Run, *, model: str = "", path: tuple[str, ...] = (), quota_ok:
     which calls it would make, and asks nobody.
 
     Example: invoke cdn.prefetch --model bert-v2.1.0
-    Exit codes: 0 done, 2 unknown release or no CDN set, 5 a CDN or the store failed, 7 URLs are left, 8 another run is at it.
+    Exit codes: 0 done, 2 unknown release or no CDN set, 3 the origin lacks some of it, 5 a CDN or the store failed, 7 URLs are left, 8 another run is at it.
     """
     from pipeline.cdn_status import plan_calls
     from pipeline.cdn_work import keys_of, prefetch_paths
@@ -111,7 +111,7 @@ def resume(run: Run, *, quota_ok: bool = False, allow_unsafe_store: bool = False
     What a CDN accepted is not sent again. Under --dry it shows the ledger.
 
     Example: invoke cdn.resume
-    Exit codes: 0 nothing is left, 2 no CDN set, 3 the edge proof failed, 4 keys, 5 a CDN or the store failed, 7 URLs are left,
+    Exit codes: 0 nothing is left, 2 no CDN set, 3 origin or edge proof failed, 4 keys, 5 a CDN or the store failed, 7 URLs are left,
     8 a channel was moved meanwhile.
     """
     from pipeline.cdn_status import read_status

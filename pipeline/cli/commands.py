@@ -218,7 +218,9 @@ def run_command(
         with stop_on_sigterm(), closing(run):
             answer = body(run, **given)
         reporter.close()
-        reporter.answer(Answer(answer.document, spell(answer.summary)))
+        # What follows is worded as if it had been done.
+        before = "dry run, nothing was changed:\n" if dry else ""
+        reporter.answer(Answer(answer.document, f"{before}{spell(answer.summary)}"))
         if answer.left is not None:
             raise answer.left
     except ModelportError as error:

@@ -12,7 +12,7 @@ from pipeline.outcome import EdgeResult, LeftResult, Published
 from pipeline.plan.cost import ReleasePlan
 from pipeline.promote import Moved
 from pipeline.release import Release
-from pipeline.show import Shown, ShownRelease
+from pipeline.show import Shown, ShownPin, ShownRelease
 from pipeline.trust.facts import Move
 from pipeline.verify import Verified
 from pipeline.withdraw import Withdrawn
@@ -112,6 +112,7 @@ def tree_summary(shown: Shown) -> str:
         points = {release: [name for name, to in model.channels.items() if to == release] for release in model.channels.values()}
         for version in model.releases:
             marks = [f"@{name}" for name in points.get(version.release, [])]
+            marks += ["pinned"] if any(pin.release == version.release for pin in model.pins) else []
             marks += ["yanked"] if version.yanked else []
             marks += ["retired"] if version.retired else []
             sizes = f"{spell_size(version.plain):>10} in {spell_count(version.files, 'file')}, {spell_size(version.stored)} in {spell_count(version.parts, 'part')}"
@@ -121,9 +122,14 @@ def tree_summary(shown: Shown) -> str:
                 f"  history of @{name}" + (f", the last {SHOWN_MOVES} of {len(moves)}" if len(moves) > SHOWN_MOVES else "")
             )
             lines += [f"    {_move_line(move)}" for move in moves[-SHOWN_MOVES:]]
+        lines += [f"  {_pin_line(pin)}" for pin in model.pins] if len(shown.models) == 1 else []
     if not shown.models:
         lines.append("nothing is published yet\nnext: invoke publish --model NAME-vVERSION")
     return "\n".join(lines)
+
+
+def _pin_line(pin: ShownPin) -> str:
+    return f"pin of {pin.release} {f'until {pin.until}' if pin.until else 'for ever'}: {pin.reason}"
 
 
 def _move_line(move: Move) -> str:
@@ -147,6 +153,7 @@ def release_summary(shown: ShownRelease) -> str:
         for base in shown.bases
     ]
     lines += [f"  needs     {dependency.model} {dependency.version}" for dependency in shown.dependencies]
+    lines += [f"  {_pin_line(pin)}" for pin in shown.pins]
     lines.append(f"  manifest  {shown.manifest_sha256}")
     lines.extend(f"    {spell_size(file.size):>10}  {file.path}" for file in shown.files)
     return "\n".join(lines)

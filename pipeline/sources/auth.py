@@ -1,6 +1,6 @@
-"""Credentials of a private source: what is added to a request so that its edge lets it pass.
+"""Credentials of a private source or edge: what is added to a request so that it is let pass.
 
-Takes what the settings say of one source and the variables they name; gives an ``Auth`` that signs requests to that
+Takes what the settings say of one place and the variables they name; gives an ``Auth`` that signs requests to that
 source's origin, and nobody else's. Secrets stand in no repr, no URL that is shown, and no cache key.
 
 next: ``sources.proxies``
@@ -88,6 +88,21 @@ class AlibabaTypeA:
         # MD5 is the vendor's choice; a key that leaks costs bandwidth, not integrity.
         digest = hashlib.md5(f"{path}-{text}-{self.key}".encode(), usedforsecurity=False).hexdigest()
         return Signed(query=f"auth_key={text}-{digest}")
+
+
+@dataclass
+class LateAuth:
+    """Another ``Auth``, opened when a first request is signed: till then no credential need be there."""
+
+    kind: str
+    opens: Callable[[], Auth] = field(repr=False)
+    _opened: Auth | None = field(default=None, repr=False)
+
+    def sign(self, path: str) -> Signed:
+        """Sign as the other one does; raises what opening it raises."""
+        if self._opened is None:
+            self._opened = self.opens()
+        return self._opened.sign(path)
 
 
 # kind → its fields; a field's value is the *name* of an environment variable, but for those in _PLAIN.

@@ -47,7 +47,7 @@ class Dispatch:
 class Share:
     """One CDN's share. ``left`` keys wait for quota or a later run, ``running`` ones were accepted and have not ended.
 
-    ``failed`` holds reasons. ``by_reads``: the CDN has no prefetch, so one location was warmed by reading. ``calls`` and
+    ``failed`` holds reasons, those of the ``refused`` keys too, which the CDN will not do as things are. ``by_reads``: the CDN has no prefetch, so one location was warmed by reading. ``calls`` and
     ``urls`` count what this run sent.
     """
 
@@ -57,6 +57,7 @@ class Share:
     running: tuple[str, ...]
     left: tuple[str, ...]
     failed: Mapping[str, str]
+    refused: tuple[str, ...]
     waits_until: datetime | None
     by_reads: bool = False
     calls: int = 0
@@ -87,12 +88,19 @@ class Driven:
 
 
 def warm_release(
-    fronts: Sequence[Front], job: str, keys: Sequence[str], dispatch: Dispatch, *, release: str = "", more: bool = False
+    fronts: Sequence[Front],
+    job: str,
+    keys: Sequence[str],
+    dispatch: Dispatch,
+    *,
+    release: str = "",
+    more: bool = False,
+    log: Log | None = None,
 ) -> Driven:
     """Bring ``keys`` to every edge, as far as today's quota goes; the rest stands in the ledger's job ``job``.
 
     A job of that name that is not finished is continued: what was accepted is not sent again. ``more``: besides what that
-    job wants already.
+    job wants already. ``log``: the job as it was when ``keys`` were chosen; whoever wrote to it since goes first.
 
     Raises:
         AnotherPublisher: another live run drives this job.
@@ -100,7 +108,7 @@ def warm_release(
             the ledger says how far it went.
         StoreUnavailable, DiskError, InvalidDocument
     """
-    log = dispatch.ledger.open(job)
+    log = log or dispatch.ledger.open(job)
     _order(log, Op.PREFETCH, keys, [front.cdn for front in fronts], dispatch, release=release, more=more)
     return drive_job(fronts, log, dispatch)
 
@@ -173,6 +181,7 @@ def _share(lane: Lane, driver: Driver | WarmingReader | None) -> Share:
         running=lane.keys_in(KeyState.ACCEPTED),
         left=lane.keys_in(KeyState.PLANNED, KeyState.SENDING),
         failed=dict(lane.reasons),
+        refused=lane.keys_in(KeyState.REFUSED),
         waits_until=lane.waits_until if lane.keys_in(KeyState.PLANNED) else None,
         by_reads=isinstance(driver, WarmingReader),
         calls=driver.calls if driver is not None else 0,

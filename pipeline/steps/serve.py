@@ -49,12 +49,16 @@ class Promise:
 
 @dataclass(frozen=True, slots=True)
 class LeftAt:
-    """What one CDN was not brought to fetch: how many keys, why, and from when on it may be, where that is known."""
+    """What one CDN was not brought to fetch: how many keys, why, and from when on it may be, where that is known.
+
+    ``refused``: the CDN will not do these until something is mended, so that nothing waits.
+    """
 
     cdn: str
     keys: int
     why: str
     until: datetime | None = None
+    refused: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,10 +97,13 @@ def warm_edges(placed: Placed, delivery: Delivery, dispatch: Dispatch, promise: 
     objects = _objects(placed)
     old = [one for one in objects if one.key in placed.before and one.key not in recent]
     cold = {key for front in fronts for key in cold_at(front.edge, old, dispatch.listen, waiting=delivery.waiting)}
+    # The edges were asked for long: another publisher of this release may have ended meanwhile, and spent the quota on it.
+    log = dispatch.ledger.open(name)
+    recent |= warmed_lately(log.job, fronts, delivery.tempo.now()) - set(placed.replaced)
     keys = [one.key for one in objects if one.key not in recent and (one.key not in placed.before or one.key in cold)]
-    if not keys and job.finished:
+    if not keys and log.job.finished:
         return Warmed(placed, ())
-    left = left_at(warm_release(fronts, name, keys, dispatch, release=name, more=True))
+    left = left_at(warm_release(fronts, name, keys, dispatch, release=name, more=True, log=log))
     if left and promise is not None:
         move = make(
             Promised,
@@ -174,9 +181,14 @@ def _left(driven: Driven) -> Iterator[LeftAt]:
             yield LeftAt(where, len(share.left), why, share.waits_until)
         if share.running:
             yield LeftAt(where, len(share.running), "not fetched yet")
-        if share.failed:
-            key, reason = next(iter(share.failed.items()))
-            yield LeftAt(where, len(share.failed), f"{key} failed: {reason}")
+        refused = {key: share.failed[key] for key in share.refused}
+        failed = {key: why for key, why in share.failed.items() if key not in refused}
+        if failed:
+            key, reason = next(iter(failed.items()))
+            yield LeftAt(where, len(failed), f"{key} failed: {reason}")
+        if refused:
+            key, reason = next(iter(refused.items()))
+            yield LeftAt(where, len(refused), f"it refused {key}: {reason}", refused=True)
 
 
 def refresh_now(cdn: Cdn, keys: Sequence[str], dispatch: Dispatch) -> None:

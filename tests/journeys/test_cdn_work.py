@@ -1,5 +1,7 @@
 """CDN work on its own: warm, refresh, look, and go on with what a publish had to leave, on other days and machines."""
 
+from dataclasses import replace
+
 import pytest
 
 from pipeline.cdn_status import plan_calls, read_status
@@ -10,6 +12,7 @@ from pipeline.layout import LEASES, PARTS, TIMESTAMP
 from pipeline.ports import Op
 from pipeline.release import Channel, Release
 from pipeline.steps.ledger import Ledger
+from pipeline.steps.prefetch import refresh_keys
 from pipeline.trust.publisher import no_step
 from pipeline.withdraw import retire_release
 from tests.edge_world import front_memory, version
@@ -151,17 +154,34 @@ def test_edge_that_does_not_show_the_promised_move_is_told_as_work_left(fronted)
     assert "it may show what was there before" in str(left)
 
 
+def test_refresh_of_a_dead_run_is_ended_at_once(tmp_path):
+    fronted = front_memory(tmp_path)
+    fronted.publish(0)
+
+    def step(name):
+        if name == "cdn.polled":
+            raise Killed
+
+    with pytest.raises(Killed):
+        fronted.promote(0, channel=Channel("beta"), step=step)
+    assert len(jobs(fronted)) == 1
+    forget_leases(fronted)
+    assert resume(fronted).complete
+    assert jobs(fronted) == []
+
+
 def test_refresh_that_somebody_may_be_at_is_told_and_is_no_peace(tmp_path):
     fronted = front_memory(tmp_path)
     fronted.publish(0)
+    place = fronted.place()
 
     def step(name):
         if name == "cdn.answer":
             raise Killed
 
+    # As in the middle of a commit, which knows of no lease.
     with pytest.raises(Killed):
-        fronted.promote(0, channel=Channel("beta"), step=step)
-    forget_leases(fronted)
+        refresh_keys(fronted.cdns, [TIMESTAMP], replace(place, step=step).dispatch("", lambda event: None))
     worked = resume(fronted)
     assert not worked.complete
     assert "may be at it still" in str(left_error(worked))

@@ -9,6 +9,8 @@ from pipeline.custody import renew_signatures, signing
 from pipeline.digest import blake3_of, sha256_of
 from pipeline.errors import (
     AccessDenied,
+    AnotherPublisher,
+    CallRefused,
     ChannelMoved,
     ConflictError,
     EdgeProofFailed,
@@ -21,6 +23,7 @@ from pipeline.errors import (
 from pipeline.events import StepStarted
 from pipeline.keeping import keep_releases
 from pipeline.layout import PARTS, TIMESTAMP, part_key
+from pipeline.outcome import left_error
 from pipeline.ports import Op
 from pipeline.release import Channel
 from pipeline.show import show_tree
@@ -53,6 +56,17 @@ def refuse_prefetch(submit):
     def refusing(op, urls, *, key):
         if op is Op.PREFETCH:
             raise AccessDenied("no credit", hint="Pay.")
+        return submit(op, urls, key=key)
+
+    return refusing
+
+
+def refuse_everything(submit):
+    """A CDN that serves another domain than the one that the settings name."""
+
+    def refusing(op, urls, *, key):
+        if op is Op.PREFETCH:
+            raise CallRefused("no domain of yours", hint="Add it.", code="domain")
         return submit(op, urls, key=key)
 
     return refusing
@@ -459,6 +473,38 @@ def test_rollback_whose_warming_fails_has_moved_and_says_what_is_left(fronted):
     assert fronted.seen() == v(0)
     assert not moved.complete
     assert "no credit" in moved.left[0].why
+
+
+@pytest.mark.parametrize("stop", ["publish.warm", "cdn.order"])
+def test_two_machines_that_publish_one_release_spend_its_urls_once(fronted, stop):
+    done = []
+
+    def step(name):
+        if name == stop and not done:
+            done.append(fronted.publish(0, name="other"))
+
+    try:
+        fronted.publish(0, step=step)
+    except AnotherPublisher:
+        assert stop == "cdn.order"
+        fronted.publish(0)
+    assert len(prefetched(fronted)) == len(set(prefetched(fronted))) == done[0].parts.total + 1
+    assert fronted.seen() == v(0)
+
+
+def test_urls_that_the_cdn_refuses_wait_for_nothing(fronted):
+    base = fronted.edges[0].url
+    fronted.cdns[0].submit = refuse_everything(fronted.cdns[0].submit)
+    done = fronted.publish(0, channel=None)
+    assert [(one.refused, one.urls) for one in done.left] == [(True, done.parts.total + 1)]
+    error = left_error("it is committed", done.left)
+    assert f"{done.parts.total + 1} URLs were refused" in str(error)
+    assert "no domain of yours" in str(error)
+    assert "wait in the ledger" not in str(error)
+    assert "run it again" in error.hint
+    del fronted.cdns[0].submit
+    assert fronted.publish(0, channel=None).complete
+    assert {f"{base}/{key}" for key in fronted.site.parts()} <= {f"{base}/{key}" for key in fronted.edges[0].kept}
 
 
 def test_warming_that_takes_days_counts_from_when_each_object_was_fetched(tmp_path):

@@ -40,6 +40,35 @@ def fronted(seaweedfs, bucket, tmp_path):
         yield desk, edge
 
 
+EDGE_TOKEN = "edge-token-canary-7"
+
+
+def test_private_edge_is_proved_with_its_token_which_nobody_sees(seaweedfs, bucket, tmp_path):
+    origin = open_origin(seaweedfs, bucket)
+    with run_nginx(origin.server, origin.path, token=EDGE_TOKEN) as edge, run_hook(edge) as hook:
+        desk = Desk(tmp_path / "desk", tmp_path / "home", {**seaweedfs.environment, "EDGE_TOKEN": EDGE_TOKEN})
+        words = {"bucket": origin.shelf.where, "prefix": origin.shelf.prefix, "endpoint": seaweedfs.endpoint}
+        settings = desk.folder / "modelport.yaml"
+        settings.write_text(SETTINGS.format(edge=edge.url, hook=hook, **words))
+        lay_out(desk.folder / "models" / "bert-v1.0.0")
+        assert "403" in desk.run("trust.init").refused(5)
+        with settings.open("a") as more:
+            more.write("  auth: {kind: bearer, token: EDGE_TOKEN}\n")
+        said = [desk.run("--debug", "trust.init")]
+        assert said[0].code == 0, said[0].err.splitlines()[-3:]
+        said.append(desk.run("--debug", "publish", "--model", "bert-v1.0.0", "--profile", "raw", "--channel", "stable"))
+        assert said[1].result["complete"]
+        assert said[1].result["edges"][0]["misses"] == 0
+        del desk.environment["EDGE_TOKEN"]
+        # Who asks no edge needs no token; who does is told which.
+        assert desk.run("show").code == 0
+        said.append(desk.run("promote", "--model", "bert-v1.0.0"))
+        assert "EDGE_TOKEN is not set" in said[2].refused(2)
+    assert [one for one in said if EDGE_TOKEN in one.out + one.err] == []
+    ledger = [b"".join(origin.shelf.open().get(info.key)) for info in origin.shelf.open().list("control/")]
+    assert [data for data in ledger if EDGE_TOKEN.encode() in data] == []
+
+
 @pytest.fixture(scope="module")
 def small_desk(tmp_path_factory):
     """A desk with one release in its own folder and no CDN."""
@@ -107,6 +136,8 @@ def test_dry_promotion_moves_nothing_and_calls_nobody(fronted):
     desk.run("publish", "--model", "bert-v1.0.0", "--profile", "raw")
     acted = len(edge.acted)
     assert desk.run("--dry", "promote", "--model", "bert-v1.0.0").code == 0
+    said = desk.run("--dry", "promote", "--model", "bert-v1.0.0", report="plain").out
+    assert said.startswith("dry run, nothing was changed:\nbert@stable points to bert-v1.0.0")
     assert len(edge.acted) == acted
     assert desk.run("show", "--model", "bert").result["models"][0]["channels"] == {}
 

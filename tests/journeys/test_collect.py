@@ -83,7 +83,13 @@ def test_pin_keeps_a_release_and_undo_lets_it_go(desk):
     assert done["until"] in refused
     why = {one["release"]: one["why"] for one in desk.run("gc").result["kept"]}
     assert why["bert-v1.0.0"] == [f"pinned until {done['until']}: site A"]
+    pin = {"release": "bert-v1.0.0", "reason": "site A", "until": done["until"]}
+    assert desk.run("show", "--model", "bert").result["models"][0]["pins"] == [pin]
+    assert desk.run("show", "--model", "bert-v1.0.0").result["pins"] == [pin]
+    for model in ("bert", "bert-v1.0.0"):
+        assert f"pin of bert-v1.0.0 until {done['until']}: site A" in desk.run("show", "--model", model, report="plain").out
     assert desk.run("keep", "--model", "bert-v1.0.0", "--undo").result["changed"]
+    assert desk.run("show", "--model", "bert").result["models"][0]["pins"] == []
     assert desk.run("retire", "--model", "bert-v1.0.0").result["changed"]
 
 

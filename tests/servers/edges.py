@@ -115,8 +115,11 @@ class EdgeServer:
 
 
 @contextmanager
-def run_nginx(origin: str, path: str, *, vice: str = "", keeps_404: str = "1h") -> Iterator[EdgeServer]:
-    """nginx before ``origin`` (scheme and host) whose tree begins at ``path``; ``vice`` is one of ``VICES``."""
+def run_nginx(origin: str, path: str, *, vice: str = "", keeps_404: str = "1h", token: str = "") -> Iterator[EdgeServer]:
+    """nginx before ``origin`` (scheme and host) whose tree begins at ``path``; ``vice`` is one of ``VICES``.
+
+    With ``token``, it serves only who brings it, and its own prefetch.
+    """
     with scratch("nginx-") as folder:
         port = free_port()
         words = {
@@ -128,6 +131,9 @@ def run_nginx(origin: str, path: str, *, vice: str = "", keeps_404: str = "1h") 
             "keeps_404": keeps_404,
             **VICES.get(vice, {}),
         }
+        if token:
+            words["more"] += ' proxy_set_header Authorization ""; set $who "$http_authorization$http_user_agent";'
+            words["more"] += f' if ($who !~ "^Bearer {token}|^prefetch") {{ return 403; }}'
         config = NGINX.format(folder=folder, port=port, origin=urlsplit(origin).netloc, path=path, **words)
         (folder / "edge.conf").write_text(config)
         url = f"http://127.0.0.1:{port}"

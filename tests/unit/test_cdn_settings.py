@@ -57,6 +57,18 @@ def test_one_cdn_or_a_list_is_read(load):
     assert load([]).prefetch_per_day is None
 
 
+def test_edge_of_an_unknown_kind_of_credentials_is_refused(load):
+    with pytest.raises(SettingsError, match="kind 'baerer' is unknown"):
+        open_fronts(load(needed("aliyun") | {"auth": {"kind": "baerer", "token": "EDGE"}}))
+
+
+def test_token_of_an_edge_is_no_part_of_what_is_shown(load):
+    settings = load(needed("aliyun") | {"auth": {"kind": "bearer", "token": "EDGE"}}, EDGE="edge-canary")
+    assert "edge-canary" in settings.secrets
+    assert "edge-canary" not in repr(settings)
+    assert "edge-canary" not in repr(open_fronts(settings))
+
+
 def test_quota_alone_decides_the_part_size_before_there_is_a_cdn(load):
     settings = load({"prefetch_per_day": 500})
     assert settings.prefetch_per_day == 500

@@ -29,6 +29,18 @@ def test_urls_that_failed_are_named_with_their_reason():
     assert "parts/aa/x failed: origin 5xx" in str(left_error("done", left))
 
 
+def test_urls_that_were_refused_do_not_wait_and_what_to_mend_is_told():
+    left = left_results([LeftAt("aliyun https://a", 3, "it refused parts/aa/x: no domain of yours", refused=True)])
+    error = left_error("done", left)
+    assert error is not None
+    assert "3 URLs were refused" in str(error)
+    assert "wait in the ledger" not in str(error)
+    assert "cdn.resume" not in error.hint
+    waiting = left_error("done", left, channel="stable")
+    assert waiting is not None
+    assert "cdn.resume" in waiting.hint
+
+
 def test_edge_that_shows_the_old_timestamp_asks_for_a_refresh():
     error = left_error("bert@stable points to bert-v1.0.0", left_results([], [Stale("https://a", "412 other bytes came")]))
     assert error is not None
