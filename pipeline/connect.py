@@ -79,6 +79,7 @@ def open_place(
         SettingsError: as ``open_store``.
     """
     from pipeline.place import Place
+    from pipeline.release import Channel
     from pipeline.steps.ready import KeyPlace
     from pipeline.steps.serve import Delivery
     from pipeline.trust.keys import Keyring, KeySecrets
@@ -105,6 +106,7 @@ def open_place(
         media=medium is not None,
         # A dry run calls nobody: not even a proof of names that it did not write.
         delivery=Delivery(() if dry else open_fronts(settings)),
+        web_channel=Channel(settings.web["channel"]),
     )
 
 

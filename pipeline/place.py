@@ -15,6 +15,7 @@ from pathlib import Path
 
 from pipeline.events import Event, Listener, Warned, one_at_a_time
 from pipeline.ports import ObjectStore
+from pipeline.release import Channel
 from pipeline.steps.ledger import Ledger
 from pipeline.steps.prefetch import Dispatch
 from pipeline.steps.ready import KeyPlace
@@ -33,8 +34,8 @@ class Place:
 
     ``by`` is who is acting, for signed histories. ``bytes_sent`` counts all bodies sent to the store.
     ``step(name)`` is called just before each step that ``publish.STEPS`` and ``commit.STEPS`` name: tests
-    stop there. ``delivery`` are the CDNs before the store. ``media``: the store is a bundle, which is judged as at a
-    place without a network.
+    stop there. ``delivery`` are the CDNs before the store, ``web_channel`` is what the web view shows. ``media``: the store
+    is a bundle, which is judged as at a place without a network.
     """
 
     store: ObjectStore
@@ -47,6 +48,7 @@ class Place:
     step: Callable[[str], None] = no_step
     delivery: Delivery = field(default_factory=Delivery)
     media: bool = False
+    web_channel: Channel = Channel("stable")  # noqa: RUF009 (a name, which nothing changes)
 
     def view(self) -> View:
         """The tree as a client sees it, verified.
@@ -61,7 +63,7 @@ class Place:
         delivery = self.delivery
 
         def prove(keys: Sequence[str]) -> None:
-            prove_names(delivery.fronts, self.store, keys, self._refresh(listen), listen, waiting=delivery.waiting)
+            prove_names(delivery.fronts, self.store, keys, self.refresh(listen), listen, waiting=delivery.waiting)
 
         keys = self.keys.named or Keyring({})
         return Publisher(self.store, self.state, keys, now=self.now, listen=listen, step=self.step, prove_names=prove)
@@ -76,13 +78,14 @@ class Place:
 
         ``holder`` is the key of the lease under which that was done: if this dies, another run sees that it did.
         """
-        delivery, refresh = self.delivery, self._refresh(listen, holder)
+        delivery, refresh = self.delivery, self.refresh(listen, holder)
         stale = show_timestamp(delivery.fronts, self.store, refresh, listen, waiting=delivery.waiting)
         for one in stale:
             listen(Warned("edge-stale", f"{one.edge} may still show what was there before: {one.found}"))
         return stale
 
-    def _refresh(self, listen: Listener, holder: str = "") -> Refresh:
+    def refresh(self, listen: Listener, holder: str = "") -> Refresh:
+        """How a CDN is made to forget what it has under some keys."""
         # In the middle of a commit nobody knows the lease; a refresh is a job of its own, and nobody waits for it.
         return partial(refresh_now, dispatch=self.dispatch(holder, listen))
 

@@ -34,6 +34,7 @@ from pipeline.trust.changes import MoveChannel
 from pipeline.trust.commit import Committed, commit_changes
 from pipeline.trust.facts import ChannelDocument
 from pipeline.trust.view import View
+from pipeline.webview import show_everywhere
 
 # The steps of a move before and after those of its commit (``trust.commit.STEPS``).
 STEPS = ("promote.ready", "promote.origin", "promote.edge", "promote.commit", "promote.show", "promote.warm", "promote.drop")
@@ -169,7 +170,7 @@ class _Moving:
             move = MoveChannel(self._channel, release, by, expected=found, forced=forced)
             committed = commit_changes(ready.publisher, [move])
             place.step("promote.show")
-            stale = place.show(listen, lease.key)
+            stale = show_everywhere(place, release, committed.view, listen, lease.key)
             place.step("promote.warm")
             left = self._warm(release, lacking, dispatch) if lacking and self._warms else []
             if not committed.refused and not forced:

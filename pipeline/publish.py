@@ -45,6 +45,7 @@ from pipeline.trust.changes import Change, MoveChannel
 from pipeline.trust.commit import Committed, commit_changes
 from pipeline.trust.survey import survey_store
 from pipeline.trust.view import ReleaseTarget, View
+from pipeline.webview import show_everywhere
 
 # The steps of a publish before and after those of its commit (``trust.commit.STEPS``).
 STEPS = (
@@ -132,7 +133,8 @@ class _Publishing:
         stale: Sequence[Stale] = ()
         move = channel_move(ready.view, order.release, order.channel, self._place.by) if order.channel is not None else None
         moves = move is not None and move.expected != order.release
-        if order.repair or not _announced(ready.view) or moves or self._place.delivery.fronts:
+        shows = self._place.delivery.fronts or order.kind == "web"
+        if order.repair or not _announced(ready.view) or moves or shows:
             self._probe()
             with held_lease(self._place.store, str(order.release), self._listen) as lease:
                 replaced = self._repair(folder, ready, manifest, existing.sha256) if order.repair else ()
@@ -140,7 +142,7 @@ class _Publishing:
                 served = self._deliver(placed, ready.view, lease)
                 # A commit that was killed before its timestamp is completed by this, even if nothing moves.
                 committed = commit_changes(ready.publisher, self._moves(served, move))
-                stale = self._place.show(self._listen, lease.key)
+                stale = show_everywhere(self._place, order.release, committed.view, self._listen, lease.key)
                 settle(served, self._place.delivery, self._place.dispatch(lease.key, self._listen), order.channel)
         else:
             prove_parts(self._place.store, manifest.parts, self._listen)
@@ -193,7 +195,7 @@ class _Publishing:
             cache.remember(folder, indexed.digests, read_at_ns=read_at_ns)
             remove_stale(place.store, str(order.release))
             place.step("publish.show")
-            stale = place.show(self._listen, lease.key)
+            stale = show_everywhere(place, order.release, done.view, self._listen, lease.key)
             settle(served, place.delivery, place.dispatch(lease.key, self._listen), order.channel)
             place.step("publish.drop")
         except (AnotherPublisher, OtherContent):

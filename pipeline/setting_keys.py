@@ -20,6 +20,16 @@ from pipeline.errors import SettingsError
 from pipeline.manifest import CHUNK_BYTES, PART_BYTES
 from pipeline.providers import PROVIDERS, Option, OptionKind
 from pipeline.release import NameRefused, check_channel
+from pipeline.setting_schemas import (
+    CDN_SCHEMA,
+    KEY_SCHEMA,
+    SIZE,
+    SIZE_SCHEMA,
+    SOURCE_SCHEMA,
+    URL_SCHEMA,
+    WEB_SCHEMA,
+    mapping_schema,
+)
 
 # "release" signs snapshot, timestamp and models unless they have a key of their own.
 KEY_SLOTS = ("root", "targets", "release", "snapshot", "timestamp")
@@ -27,7 +37,7 @@ Value = Any
 # (value, where it stands, folder that relative paths start from) → the checked value
 Check = Callable[[Value, str, Path], Any]
 
-_SIZE = re.compile(r"([0-9]+)\s*(B|KiB|MiB|GiB|TiB|kB|MB|GB|TB)?")
+_SIZE = re.compile(SIZE)
 _UNITS = {
     "": 1,
     "B": 1,
@@ -182,10 +192,6 @@ def _keys(value: Value, where: str, folder: Path) -> Mapping[str, tuple[str, ...
     return {**found.pop("roles", {}), **found}
 
 
-def _web(value: Value, where: str, folder: Path) -> Mapping[str, str]:
-    return {"channel": "stable", **_fields({"channel": _channel})(value, where, folder)}
-
-
 def _switch(value: Value, where: str, folder: Path) -> bool:
     del folder
     found = {"true": True, "false": False}.get(str(value).lower())
@@ -197,6 +203,49 @@ def _switch(value: Value, where: str, folder: Path) -> bool:
 def _words(value: Value, where: str, folder: Path) -> tuple[str, ...]:
     items = value if isinstance(value, list) else str(value).replace(",", " ").split()
     return tuple(_text(item, where, folder) for item in items)
+
+
+def _patterns(value: Value, where: str, folder: Path) -> tuple[str, ...]:
+    """Texts that may hold spaces and commas: a list, or one."""
+    return tuple(_text(item, where, folder) for item in (value if isinstance(value, list) else [value]))
+
+
+def _regexps(value: Value, where: str, folder: Path) -> tuple[str, ...]:
+    found = _patterns(value, where, folder)
+    for one in found:
+        try:
+            re.compile(one)
+        except re.error as error:
+            raise _wrong(where, one, f"a regular expression ({error})") from None
+    return found
+
+
+def _bases(value: Value, where: str, folder: Path) -> tuple[str, ...]:
+    return tuple(_web_url(item, where, folder) + "/" for item in _words(value, where, folder))
+
+
+def _web_model(value: Value, where: str, folder: Path) -> Mapping[str, str]:
+    found: dict[str, str] = _fields({"release": _text, "tree": _text})(
+        {"release": value} if isinstance(value, str) else value, where, folder
+    )
+    if "release" not in found:
+        raise _wrong(where, value, "a release, or a mapping that has a release")
+    return found
+
+
+def _web(value: Value, where: str, folder: Path) -> Mapping[str, Any]:
+    navigate = _fields({"fallback": _text, "allow": _regexps, "deny": _regexps, "clean_urls": _switch, "ignore": _words})
+    checks: Mapping[str, Check] = {
+        "channel": _channel,
+        "keep": _patterns,
+        "optional": _patterns,
+        "mirrors": _bases,
+        "isolate": _switch,
+        "packs": _switch,
+        "navigate": navigate,
+        "models": _fields({}, others=_web_model),
+    }
+    return {"channel": "stable", **_fields(checks)(value, where, folder)}
 
 
 def _numbers(value: Value, where: str, folder: Path) -> tuple[int, ...]:
@@ -289,48 +338,12 @@ def _cdn(value: Value, where: str, folder: Path) -> tuple[Mapping[str, Any], ...
     return found
 
 
-_URL_SCHEMA = {"type": "string", "minLength": 1}
-_SIZE_SCHEMA = {"type": ["string", "integer"], "pattern": f"^(?:{_SIZE.pattern})$", "minimum": 0}
-_CHANNEL_SCHEMA = {"type": "string", "pattern": "^[a-z][a-z0-9-]{0,29}$"}
-
-
-def _mapping_schema(**properties: Any) -> dict[str, Any]:
-    return {"type": "object", "properties": properties, "additionalProperties": False}
-
-
-_AUTH_SCHEMA = {"type": "object", "additionalProperties": {"type": "string"}, "required": ["kind"]}
-_SOURCE_SCHEMA = {
-    "oneOf": [_URL_SCHEMA, _mapping_schema(url=_URL_SCHEMA, channel=_CHANNEL_SCHEMA, auth=_AUTH_SCHEMA) | {"required": ["url"]}]
-}
-_COUNT_SCHEMA = {"type": ["integer", "string"], "pattern": "^[0-9]{1,9}$", "minimum": 1}
-_OPTION_SCHEMAS: Mapping[OptionKind, Mapping[str, Any]] = {
-    "text": {"type": "string"},
-    "count": _COUNT_SCHEMA,
-    "switch": {"type": ["boolean", "string"]},
-    "list": {"type": ["array", "string"]},
-    "numbers": {"type": ["array", "string", "integer"]},
-    "url": _URL_SCHEMA,
-}
-# A key that two providers have means the same kind of thing to both.
-_CDN_SCHEMA = _mapping_schema(
-    **{key: _OPTION_SCHEMAS[option.kind] for one in PROVIDERS.values() for key, option in one.options.items()},
-    provider={"enum": list(PROVIDERS)},
-    base_url=_URL_SCHEMA,
-    endpoint=_URL_SCHEMA,
-    prefetch_per_day=_COUNT_SCHEMA,
-    urls_per_call=_COUNT_SCHEMA,
-    calls_per_second=_COUNT_SCHEMA,
-    credentials={"type": "object", "additionalProperties": {"type": "string"}},
-    auth=_AUTH_SCHEMA,
-)
-_KEY_SCHEMA = {"oneOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}
-
 KEYS: Mapping[str, Key] = {
     "store": Key(
         _place,
         "./.modelport/store",
         "Where the tree lies: a path, `file:///…`, `s3://bucket/prefix` or `oss://bucket/prefix`.",
-        _URL_SCHEMA,
+        URL_SCHEMA,
     ),
     "endpoint": Key(_url, "", "URL of an S3-compatible or OSS endpoint; empty is the vendor's own.", {"type": "string"}),
     "region": Key(_text, "", "Region of the bucket; empty leaves it to the vendor's own chain.", {"type": "string"}),
@@ -346,23 +359,22 @@ KEYS: Mapping[str, Key] = {
         [],
         "Where releases are fetched from: a base URL or a list; each may name a `channel` and `auth`, "
         "as in `{kind: bearer, token: NAME_OF_A_VARIABLE}` (also `none`, `basic`, `netrc`, `alibaba-a`, `cloudfront`). As a variable: URLs with spaces between.",
-        {"oneOf": [*_SOURCE_SCHEMA["oneOf"], {"type": "array", "items": _SOURCE_SCHEMA}]},
+        {"oneOf": [*SOURCE_SCHEMA["oneOf"], {"type": "array", "items": SOURCE_SCHEMA}]},
     ),
     "cdn": Key(
         _cdn,
         [],
         "The CDN before the store, or a list: `provider`, `base_url` (the edge's address of the tree), `prefetch_per_day` (its daily "
         "prefetch quota in URLs; the smallest also decides the part size), `endpoint`, `urls_per_call`, `calls_per_second`, `auth` of a "
-        "private edge, as a source has it, and the "
-        "provider's own keys ([cdns.md](cdns.md)).",
-        {"oneOf": [_CDN_SCHEMA, {"type": "array", "items": _CDN_SCHEMA}]},
+        "private edge, as a source has it, and the provider's own keys ([cdns.md](cdns.md)).",
+        {"oneOf": [CDN_SCHEMA, {"type": "array", "items": CDN_SCHEMA}]},
     ),
     "keys": Key(
         _keys,
         {},
         "Signing keys as securesystemslib URIs, or lists of them: `root`, `targets`, `release`, where they differ `snapshot` and "
         "`timestamp`, and `roles: {model: uri}`. Empty: keys made on first use, below `$XDG_DATA_HOME/modelport/keys`.",
-        _mapping_schema(**dict.fromkeys(KEY_SLOTS, _KEY_SCHEMA), roles={"type": "object", "additionalProperties": _KEY_SCHEMA}),
+        mapping_schema(**dict.fromkeys(KEY_SLOTS, KEY_SCHEMA), roles={"type": "object", "additionalProperties": KEY_SCHEMA}),
     ),
     "connections": Key(
         _count(1, 64),
@@ -374,13 +386,15 @@ KEYS: Mapping[str, Key] = {
         _part_size,
         "auto",
         "Largest part, 4MiB to 256MiB (profile web: 16MiB). `auto` is the smallest of 64, 128, 256 MiB whose parts fit into 80 % of the prefetch quota.",
-        _SIZE_SCHEMA | {"pattern": f"^(?:auto|{_SIZE.pattern})$"},
+        SIZE_SCHEMA | {"pattern": f"^(?:auto|{SIZE})$"},
     ),
-    "cache_limit": Key(_size, "20GiB", "Most bytes that the fetch cache keeps.", _SIZE_SCHEMA),
+    "cache_limit": Key(_size, "20GiB", "Most bytes that the fetch cache keeps.", SIZE_SCHEMA),
     "web": Key(
         _web,
         {"channel": "stable"},
-        "The web view: the `channel` that it shows.",
-        _mapping_schema(channel=_CHANNEL_SCHEMA),
+        "Web releases. The `channel` that the web view shows; for `web.build`: `keep` (names that are not hashed) and `optional` "
+        "(files that hold no version up), as patterns; `mirrors`; `isolate`; `packs`; `navigate` (`fallback`, `allow`, `deny`, "
+        "`clean_urls`, `ignore`); `models` (`{id: release}` or `{id: {release, tree}}`). The guide on web releases shows each.",
+        WEB_SCHEMA,
     ),
 }

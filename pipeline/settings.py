@@ -75,7 +75,7 @@ class Settings:
     connections: int
     part_size: int | None
     cache_limit: int
-    web: Mapping[str, str]
+    web: Mapping[str, Any]
     folder: Path
     places: Places
     network: Network

@@ -18,6 +18,7 @@ dev_command = partial(command, group="dev")
 CHECKS = (
     ("format", ("ruff", "format", "--check")),
     ("lint", ("ruff", "check")),
+    ("worker", ("oxlint", "--deny-warnings", "sw/worker", "tests/node")),
     ("floors", ("lint-imports",)),
     ("types", ("mypy",)),
 )

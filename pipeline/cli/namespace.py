@@ -28,6 +28,7 @@ from pipeline.cli import (
     release_tasks,
     source_tasks,
     trust_tasks,
+    web_tasks,
 )
 from pipeline.cli.streams import drop
 
@@ -44,6 +45,7 @@ GROUPS: dict[str, tuple[Task[Any], ...]] = {
     "trust": trust_tasks.WALK,
     "cdn": cdn_tasks.WALK,
     "bundle": (*bundle_tasks.WALK, *install_tasks.WALK),
+    "web": web_tasks.WALK,
     "dev": dev_tasks.WALK,
 }
 

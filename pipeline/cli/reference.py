@@ -27,6 +27,7 @@ from pipeline.providers import PROVIDERS
 from pipeline.setting_keys import KEYS
 from pipeline.settings import PREFIX
 from pipeline.sources.model_yaml import ModelYaml
+from sw.manifest import Pointer, WebManifest
 
 WRITTEN = "<!-- Written by `invoke dev.docs`; change the code, then run it. -->"
 SCHEMA = "https://json-schema.org/draft/2020-12/schema"
@@ -63,6 +64,8 @@ def reference_pages(checkout: Path) -> dict[str, str]:
         "docs/reference/model-yaml.schema.json": _schema(model_yaml_schema()),
         "docs/reference/cdns.md": _page(cdns_page()),
         "docs/reference/settings.schema.json": _schema(settings_schema()),
+        "docs/reference/web-manifest.schema.json": _schema(web_manifest_schema()),
+        "docs/reference/web-release.schema.json": _schema(web_release_schema()),
         "docs/adr/README.md": _page(decisions_page(checkout)),
     }
 
@@ -280,6 +283,16 @@ def settings_schema() -> dict[str, Any]:
         "properties": properties,
         "additionalProperties": False,
     }
+
+
+def web_manifest_schema() -> dict[str, Any]:
+    """JSON Schema of the manifest of a web release; docs/web-format.md has the rules that a schema cannot say."""
+    return {"$schema": SCHEMA, "title": "manifest of a web release, format 1"} | msgspec.json.schema(WebManifest)
+
+
+def web_release_schema() -> dict[str, Any]:
+    """JSON Schema of ``release.json``."""
+    return {"$schema": SCHEMA, "title": "release.json of a web release"} | msgspec.json.schema(Pointer)
 
 
 def _schema(schema: Mapping[str, Any]) -> str:

@@ -1,0 +1,212 @@
+"""A script in fewer bytes: no comments, no spaces, and short names for what it declares.
+
+Takes JavaScript of ES2022 in the manner of ``sw/worker/`` (no ``var``, ``eval``, labels or empty statements, a semicolon after
+each statement), gives a script that does the same. Properties, strings and the names of the platform stay. The bytes follow
+from the script alone. Pure.
+
+next: ``sw.assemble``
+"""
+
+from __future__ import annotations
+
+import itertools
+import string
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass, field
+
+from tree_sitter import Node
+
+from sw.scan.scripts import parse_script
+
+_FUNCTIONS = frozenset(
+    {"function_declaration", "function_expression", "generator_function_declaration", "arrow_function", "method_definition"}
+)
+_SCOPES = _FUNCTIONS | {"program", "statement_block", "for_statement", "for_in_statement", "catch_clause"}
+_REFERENCES = frozenset({"identifier", "shorthand_property_identifier", "shorthand_property_identifier_pattern"})
+_SHORTHANDS = _REFERENCES - {"identifier"}
+_SHORTER = {"const": "let", "true": "!0", "false": "!1", "undefined": "void 0"}
+_VERBATIM = frozenset({"string_fragment", "escape_sequence"})
+_ENDS = frozenset({")", "]", "}"})
+_LETTERS = frozenset(string.ascii_letters + string.digits + "_$#")
+_WORDS = frozenset({"as", "do", "if", "in", "of"})
+
+
+@dataclass(eq=False, slots=True)
+class _Scope:
+    """What is declared between two braces: a slot for each name, numbered so that neighbours share theirs."""
+
+    outer: _Scope | None
+    first: int
+    slots: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def following(self) -> int:
+        return self.first + len(self.slots)
+
+    def slot_of(self, name: str) -> int | None:
+        if name in self.slots:
+            return self.slots[name]
+        return self.outer.slot_of(name) if self.outer else None
+
+
+def shrunk(data: bytes, own: Collection[str] = ()) -> bytes:
+    """Write ``data`` shortly. ``own`` are properties that nobody else knows, so that they may have short names as well.
+
+    Raises:
+        ValueError: this is no JavaScript, or one scope declares a name twice.
+    """
+    root = parse_script(_with_short_names(data, own)).root_node
+    return _spelled(_tokens(root))
+
+
+def _with_short_names(data: bytes, own: Collection[str]) -> bytes:
+    """Rename what ``data`` declares: every identifier gets a name that nothing in its reach uses yet.
+
+    Raises:
+        ValueError: this is no JavaScript, or one scope declares a name twice.
+    """
+    root = parse_script(data).root_node
+    if root.has_error:
+        raise ValueError("this is not JavaScript")
+    found = list(_references(root, _Scope(None, 0), at_top=True))
+    used = Counter(slot for _, slot in found if slot is not None)
+    taken = {_text(node) for node, slot in found if slot is None and node.type != "property_identifier"}
+    short = (name for name in _names() if name not in taken)
+    names = {slot: next(short) for slot, _ in sorted(used.items(), key=lambda pair: (-pair[1], pair[0]))}
+    properties = _short_properties(root, own)
+    pieces: list[bytes] = []
+    end = 0
+    for node, slot in found:
+        text = _text(node)
+        key = properties.get(text, text)
+        name = text if slot is None else names[slot]
+        if node.type == "property_identifier":
+            name = key
+        elif node.type in _SHORTHANDS and key != name:
+            name = f"{key}:{name}"
+        pieces += [data[end : node.start_byte], name.encode()]
+        end = node.end_byte
+    return b"".join([*pieces, data[end:]])
+
+
+def _short_properties(root: Node, own: Collection[str]) -> dict[str, str]:
+    counted = Counter(_text(node) for node in _all(root) if node.type in _SHORTHANDS | {"property_identifier"})
+    short = (name for name in _names() if name not in counted)
+    return {name: next(short) for name, _ in sorted(counted.items(), key=lambda pair: (-pair[1], pair[0])) if name in own}
+
+
+def _all(node: Node) -> Iterator[Node]:
+    yield node
+    for child in node.children:
+        yield from _all(child)
+
+
+def _references(node: Node, scope: _Scope, *, at_top: bool = False) -> Iterator[tuple[Node, int | None]]:
+    """Each name in order, with the slot of its declaration; None for the platform's."""
+    if node.type in _SCOPES:
+        if not at_top:
+            scope = _Scope(scope, scope.following)
+        for name in sorted(_declared(node), key=lambda one: one.start_byte):
+            if _text(name) in scope.slots:
+                raise ValueError(f"{_text(name)} is declared twice")
+            scope.slots[_text(name)] = scope.following
+    if node.type in _REFERENCES:
+        yield node, scope.slot_of(_text(node))
+    elif node.type == "property_identifier":
+        yield node, None
+    own_name = node.child_by_field_name("name") if node.type in _FUNCTIONS else None
+    for child in node.children:
+        # A function's name belongs to those around it.
+        inside = scope.outer if own_name is not None and child == own_name and scope.outer else scope
+        yield from _references(child, inside)
+
+
+# Where a scope's own names stand, besides the statements in it.
+_PLACES = {"catch_clause": ("parameter",), "for_in_statement": ("left",)} | dict.fromkeys(_FUNCTIONS, ("parameters", "parameter"))
+
+
+def _declared(scope: Node) -> Iterator[Node]:
+    if scope.type in _PLACES:
+        for place in _PLACES[scope.type]:
+            yield from _bound(scope.child_by_field_name(place))
+        return
+    # What is exported keeps its name.
+    for child in scope.children:
+        if child.type == "lexical_declaration":
+            for one in child.named_children:
+                yield from _bound(one.child_by_field_name("name"))
+        elif child.type in {"function_declaration", "generator_function_declaration", "class_declaration"}:
+            yield from _bound(child.child_by_field_name("name"))
+
+
+def _bound(pattern: Node | None) -> Iterator[Node]:
+    """The names that a pattern declares."""
+    if pattern is None:
+        return
+    if pattern.type in {"identifier", "shorthand_property_identifier_pattern"}:
+        yield pattern
+    elif pattern.type == "pair_pattern":
+        yield from _bound(pattern.child_by_field_name("value"))
+    elif pattern.type in {"assignment_pattern", "object_assignment_pattern"}:
+        yield from _bound(pattern.child_by_field_name("left"))
+    elif pattern.type in {"formal_parameters", "object_pattern", "array_pattern", "rest_pattern"}:
+        for child in pattern.named_children:
+            yield from _bound(child)
+
+
+def _names() -> Iterator[str]:
+    for length in itertools.count(1):
+        for letters in itertools.product(string.ascii_letters, repeat=length):
+            name = "".join(letters)
+            if name not in _WORDS:
+                yield name
+
+
+def _tokens(node: Node) -> Iterator[tuple[str, str]]:
+    """The words of a script, each with its kind."""
+    # What is inside strings and regular expressions is theirs.
+    if not node.children or node.type in {"string", "regex"}:
+        yield node.type, _SHORTER.get(node.type, _text(node))
+        return
+    children = [child for child in node.children if child.type != "comment"]
+    if node.type == "formal_parameters" and _is_alone(node):
+        children = node.named_children
+    before = ""
+    for child in children:
+        words = _tokens(child)
+        if child.type == before == "lexical_declaration":
+            # One `let` for all that follow each other.
+            next(words)
+            yield "joined", ","
+        yield from words
+        before = child.type
+
+
+def _is_alone(parameters: Node) -> bool:
+    names = parameters.named_children
+    arrow = parameters.parent is not None and parameters.parent.type == "arrow_function"
+    return arrow and len(names) == 1 and names[0].type == "identifier"
+
+
+def _spelled(tokens: Iterable[tuple[str, str]]) -> bytes:
+    words: list[str] = []
+    before = ""
+    for kind, word in tokens:
+        last = words[-1] if words and before not in _VERBATIM else ""
+        if (last == ";" and (word == "}" or kind == "joined")) or (last == "," and word in _ENDS):
+            words.pop()
+            last = words[-1] if words else ""
+        if kind not in _VERBATIM and last and _run_together(last[-1], word[0]):
+            words.append(" ")
+        words.append(word)
+        before = kind
+    return "".join(words).encode()
+
+
+def _run_together(last: str, first: str) -> bool:
+    return (last in _LETTERS and first in _LETTERS) or (last in "+-" and first == last)
+
+
+def _text(node: Node) -> str:
+    return (node.text or b"").decode()

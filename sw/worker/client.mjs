@@ -1,0 +1,172 @@
+// The page's side: registers the worker, lets a worker of its own do the downloads, and passes on what happens.
+
+const RETRY_MS = 30_000;
+
+/** Start; gives a `Modelport`. Options: `worker` (where sw.js is). */
+export async function start({ worker = new URL("sw.js", import.meta.url).href } = {}) {
+  if (!navigator.serviceWorker) throw new Error("this browser, or this insecure address, has no service workers");
+  // The same script as the service worker: there a browser lets three requests run at once, here six.
+  const loader = new Worker(worker);
+  const registration = await navigator.serviceWorker.register(worker, { updateViaCache: "none" });
+  const client = new Modelport(loader, registration);
+  const look = () => document.hidden || client.update();
+  document.addEventListener("visibilitychange", look);
+  addEventListener("online", look);
+  client.on("failed", ({ kind, id }) => id || /quota|storage|paused/.test(kind) || setTimeout(look, RETRY_MS));
+  client.update();
+  return client;
+}
+
+/** Events, each with a `detail`: checking, update, progress, fault, current, ready, failed, paused, killed, engine, model. */
+export class Modelport extends EventTarget {
+  #loader;
+  #channel;
+  #begun = {};
+  #busy = false;
+
+  constructor(loader, registration) {
+    super();
+    Object.assign(this, { registration, scope: registration.scope });
+    this.#loader = loader;
+    this.#channel = new BroadcastChannel(`modelport:${this.scope}`);
+    this.#channel.onmessage = ({ data: { type, ...detail } }) => {
+      this.#busy = /^(checking|update|progress)$/.test(type) || (this.#busy && type === "fault");
+      if (type === "progress" || type === "model") this.#measure(type, detail);
+      if ("kind" in detail && !detail.message) detail.message = told(detail);
+      // The page's own worker has no registration: what is to happen to it happens here.
+      if (type === "killed") registration.unregister();
+      if (type === "engine") registration.update();
+      this.dispatchEvent(new CustomEvent(type, { detail }));
+    };
+    // An engine that took the place of another may read what that one, which the page has, could not.
+    const first = !registration.active;
+    registration.addEventListener("updatefound", () => {
+      const next = registration.installing;
+      next.addEventListener("statechange", () => first || next.state !== "activated" || next.postMessage(this.#wish()));
+    });
+    // Where the last page goes in the middle of a download, the service worker goes on with it.
+    addEventListener("pagehide", () => this.#busy && registration.active?.postMessage(this.#wish()));
+  }
+
+  /** Hear an event; gives the function that stops hearing it. */
+  on(type, heard) {
+    const listener = ({ detail }) => heard(detail);
+    this.addEventListener(type, listener);
+    return () => this.removeEventListener(type, listener);
+  }
+
+  /** Look for a new version and bring it; without what is optional where the browser is to save data. */
+  update(options = {}) {
+    this.#send({ ...this.#wish(), ...options });
+  }
+
+  /** Stop downloading, in every tab, until `resume`. */
+  pause() {
+    this.#send({ command: "pause" });
+  }
+
+  /** Go on where it stopped. */
+  resume() {
+    this.#send({ command: "resume" });
+  }
+
+  /** Hash everything that is stored, and bring again what is not right. */
+  async verify() {
+    const store = await caches.open(`modelport:${this.scope}`);
+    for (const key of await store.keys()) {
+      const digest = /[0-9a-f]{64}$/.exec(key.url)?.[0];
+      const data = digest && (await (await store.match(key))?.arrayBuffer());
+      if (data && (await hashOf(data)) !== digest) await store.delete(key);
+    }
+    this.update({ verify: true });
+  }
+
+  /** What is there: {version, sha256, left, installing, paused, usage, quota}; sizes in bytes. */
+  async status() {
+    const names = ["current/0", "current/1", "installing", "paused"];
+    const [one, other, installing, paused] = await Promise.all(names.map((name) => this.#record(name)));
+    const { usage, quota } = (await navigator.storage?.estimate?.()) ?? {};
+    const { version, sha256, left } = (one?.turn > (other?.turn ?? 0) ? one : other) ?? {};
+    return { version, sha256, left, installing: installing?.sha256, paused: Boolean(paused), usage, quota };
+  }
+
+  /** A model of this release: `url(path)`, `here()`, `download({signal, onprogress})`, `remove()`. */
+  model(id) {
+    return {
+      here: async () => {
+        const { sha256 } = await this.status();
+        const manifest = sha256 && (await this.#record(sha256));
+        return Boolean(manifest && (await this.#record(`ready/${manifest.models[id]?.sha256}`)));
+      },
+      url: (path) => new URL(`models/${id}/${path}`, this.scope).href,
+      remove: () => this.#send({ command: "model", id, remove: true }),
+      download: async ({ signal, onprogress } = {}) => {
+        signal?.throwIfAborted();
+        // Many bytes that were fetched on purpose are worth asking to keep.
+        await navigator.storage?.persist?.();
+        return new Promise((done, fail) => {
+          const stop = () => {
+            this.#send({ command: "stop" });
+            end(() => fail(signal.reason));
+          };
+          const offs = [
+            this.on("model", (detail) => {
+              if (detail.id !== id) return;
+              if (detail.ready) end(() => done(detail));
+              else onprogress?.(detail);
+            }),
+            this.on("failed", (detail) => detail.id === id && end(() => fail(Object.assign(new Error(detail.message), detail)))),
+            () => signal?.removeEventListener("abort", stop),
+          ];
+          const end = (last) => {
+            for (const off of offs) off();
+            last();
+          };
+          signal?.addEventListener("abort", stop);
+          this.#send({ command: "model", id });
+        });
+      },
+    };
+  }
+
+  async #record(name) {
+    const cacheName = `modelport:${this.scope}`;
+    return (await caches.match(new URL(`__modelport/${name}`, this.scope), { cacheName }))?.json();
+  }
+
+  #wish() {
+    return { command: "update", optional: !navigator.connection?.saveData };
+  }
+
+  #measure(type, detail) {
+    const { done, total, id = type } = detail;
+    const now = performance.now();
+    // Another total is another download.
+    if (this.#begun[id]?.total !== total || this.#begun[id].done > done) this.#begun[id] = { total, done, now };
+    const { done: before, now: then } = this.#begun[id];
+    // Bytes a second, and seconds that are left.
+    detail.rate = now > then ? (1000 * (done - before)) / (now - then) : 0;
+    detail.eta = detail.rate ? (total - done) / detail.rate : null;
+    this.#begun[id].done = Math.min(before, done);
+  }
+
+  #send(message) {
+    this.#loader.postMessage(message);
+  }
+}
+
+async function hashOf(data) {
+  const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", data));
+  return [...digest].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+}
+
+const SAID = {
+  manifest: "this is not of a release; a login page may have taken its place",
+  paused: "stopped",
+  profile: "the model is no release of profile web",
+  stall: "no bytes for 10 s",
+};
+
+function told({ kind, url = "the worker", expected, found }) {
+  return `${kind}: ${url}: ${SAID[kind] ?? `expected ${expected}, found ${found}`}`;
+}

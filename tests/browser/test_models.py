@@ -1,0 +1,141 @@
+"""Models in the page: whole files out of parts, verified, resumed, and shared between versions."""
+
+from __future__ import annotations
+
+from hashlib import sha256
+
+import pytest
+from blake3 import blake3
+
+from sw.manifest import WebModel
+from tests.browser_world import PART, again, assets, build, controlled, noise, publish_model, text
+from tests.servers.web_host import corrupt, hang, run_web_host, status
+
+FILES = {"config.json": b'{"a":1}', "onnx/model.onnx": noise(5 * PART + 17)}
+
+
+@pytest.fixture
+def tree(tmp_path):
+    """A tree on a host of its own."""
+    (tmp_path / "tree").mkdir()
+    with run_web_host(tmp_path / "tree") as host:
+        host.cors = True
+        yield host
+
+
+def deployed(public, tree, files=FILES, release="vad-v1.0.0", version="1.0.0"):
+    model = publish_model(tree.root, release, files)
+    model = WebModel(release=release, tree=tree.url, manifest=model.manifest, sha256=model.sha256, size=model.size)
+    build(public, assets(version), version, models={"vad": model})
+
+
+DOWNLOAD = """id => { window.told = [];
+  return client.model(id).download({ onprogress: (detail) => told.push(detail) }).then(() => "done", ({ kind, name }) => kind ?? name) }"""
+DIGEST = """url => fetch(url).then((answer) => answer.arrayBuffer()).then((data) => crypto.subtle.digest("SHA-256", data))
+  .then((digest) => [...new Uint8Array(digest)].map((byte) => byte.toString(16).padStart(2, "0")).join(""))"""
+
+
+def test_model_is_whole_files_to_the_page_and_works_without_a_network(page, context, host, public, tree):
+    deployed(public, tree)
+    controlled(page, host.url)
+    assert tree.asked == []
+    assert page.evaluate("client.model('vad').here()") is False
+    assert page.evaluate(DOWNLOAD, "vad") == "done"
+    assert page.evaluate("client.model('vad').here()") is True
+    assert page.evaluate("client.model('other').here()") is False
+    assert page.evaluate("told.at(-1)")["done"] == page.evaluate("told.at(-1)")["total"] == sum(map(len, FILES.values()))
+    context.set_offline(offline=True)
+    url = page.evaluate("client.model('vad').url('onnx/model.onnx')")
+    assert page.evaluate(DIGEST, url) == sha256(FILES["onnx/model.onnx"]).hexdigest()
+    assert text(page, "/models/vad/config.json") == [200, '{"a":1}']
+    assert text(page, "/models/vad/tokenizer.json")[0] == 404
+    told = page.evaluate(
+        """async (url) => {
+          const head = await fetch(url, { method: "HEAD" });
+          const part = await fetch(url, { headers: { Range: "bytes=0-0" } });
+          return [head.status, head.headers.get("Content-Length"), part.status, part.headers.get("Content-Range")];
+        }""",
+        url,
+    )
+    size = len(FILES["onnx/model.onnx"])
+    assert told == [200, str(size), 206, f"bytes 0-0/{size}"]
+
+
+def test_tree_may_lie_beside_the_application(page, host, public):
+    model = publish_model(public, "vad-v1.0.0", FILES)
+    beside = WebModel(release="vad-v1.0.0", tree="./", manifest=model.manifest, sha256=model.sha256, size=model.size)
+    build(public, assets(), models={"vad": beside})
+    controlled(page, host.url)
+    assert text(page, "/models/vad/config.json") == [200, '{"a":1}']
+
+
+def test_model_streams_on_demand_and_each_part_is_fetched_once(page, host, public, tree):
+    deployed(public, tree)
+    controlled(page, host.url)
+    url = "/models/vad/onnx/model.onnx"
+    assert page.evaluate(DIGEST, url) == sha256(FILES["onnx/model.onnx"]).hexdigest()
+    assert page.evaluate(DOWNLOAD, "vad") == "done"
+    parts = [path for path in tree.paths() if path.startswith("parts/")]
+    assert len(parts) == len(set(parts)) == 7
+
+
+def test_download_of_a_model_that_broke_off_goes_on_by_part(page, host, public, tree):
+    deployed(public, tree)
+    controlled(page, host.url)
+    last = "parts/*/" + blake3(FILES["onnx/model.onnx"][5 * PART :]).hexdigest()
+    tree.rule(last, status(404))
+    assert page.evaluate(DOWNLOAD, "vad") == "http"
+    tree.rules.clear()
+    tree.forget()
+    assert page.evaluate(DOWNLOAD, "vad") == "done"
+    assert len(tree.paths()) == 1
+
+
+def test_part_that_lies_is_never_served(page, host, public, tree):
+    deployed(public, tree)
+    controlled(page, host.url)
+    tree.rule("parts/*", corrupt)
+    assert text(page, "/models/vad/config.json")[0] == 504
+    assert page.evaluate(DOWNLOAD, "vad") == "hash"
+
+
+def test_new_version_of_a_model_brings_changed_parts_only(page, host, public, tree):
+    deployed(public, tree)
+    controlled(page, host.url)
+    assert page.evaluate(DOWNLOAD, "vad") == "done"
+    data = bytearray(FILES["onnx/model.onnx"])
+    data[2 * PART + 5] ^= 1
+    for version in ("1.1.0", "1.2.0"):
+        # Between the two the old release of the web goes, and the model's parts stay.
+        deployed(public, tree, FILES | {"onnx/model.onnx": bytes(data)}, "vad-v1.0.1", version)
+        assert again(page)[0] == "ready"
+    page.reload()
+    page.wait_for_function("window.client")
+    tree.forget()
+    assert page.evaluate(DOWNLOAD, "vad") == "done"
+    assert len(tree.paths()) == 2
+    assert page.evaluate(DIGEST, "/models/vad/onnx/model.onnx") == sha256(data).hexdigest()
+
+
+def test_download_ends_when_its_signal_says_so_and_holds_nothing_else_up(page, host, public, tree):
+    deployed(public, tree)
+    controlled(page, host.url)
+    tree.rule("parts/*", hang)
+    page.evaluate(
+        """() => { window.stop = new AbortController();
+          window.end = client.model("vad").download({ signal: stop.signal }).catch(({ name }) => name); return 1 }"""
+    )
+    tree.wait_for("parts/*")
+    page.evaluate("stop.abort()")
+    assert page.evaluate("end") == "AbortError"
+    assert again(page, "current")[0] == "current"
+
+
+def test_removed_model_leaves_no_parts(page, host, public, tree):
+    deployed(public, tree)
+    controlled(page, host.url)
+    before = page.evaluate("navigator.storage.estimate().then(({ usageDetails }) => usageDetails?.caches ?? 0)")
+    assert page.evaluate(DOWNLOAD, "vad") == "done"
+    page.evaluate("client.model('vad').remove()")
+    while page.evaluate("navigator.storage.estimate().then(({ usageDetails }) => usageDetails?.caches ?? 0)") > before + PART:
+        page.wait_for_timeout(100)

@@ -1,0 +1,587 @@
+"""From assets to a folder that is served: names, rewritten references, documents, what stays and what goes."""
+
+import base64
+import gzip
+import hashlib
+import json
+import os
+import zlib
+from pathlib import Path
+
+import jsonschema
+import pytest
+import zstandard
+
+from pipeline.digest import sha256_of
+from pipeline.errors import DiskError, SourceChanged, SourceError, UsageError
+from pipeline.layout import is_hashed_web_file
+from sw.build import kill_release
+from sw.check import check_folder
+from sw.manifest import PART_BYTES, Navigate
+from sw.patches import apply_patch
+from sw.scan import kinds
+from tests.web_world import ENGINE, HASH, Site
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def site(tmp_path):
+    return Site(tmp_path)
+
+
+def page(*lines):
+    return "<!doctype html>\n" + "\n".join(lines) + "\n"
+
+
+# --- references are rewritten where they stand -------------------------------------------------------
+
+
+def test_every_kind_of_reference_leads_to_the_hashed_name(site):
+    site.write(
+        {
+            "index.html": page(
+                '<link rel=stylesheet href="css/a.css"><link rel="manifest" href="app.webmanifest">',
+                '<script type="importmap">{"imports": {"lib": "./js/lib.js"}}</script>',
+                '<script type="module">import "lib"; import "./js/app.js";</script>',
+                '<img src=\'p%C3%BC.png?x=1#y\' srcset="p&uuml;.png 2x"><a href="./">home</a>',
+            ),
+            "css/a.css": "@import 'b.css' layer(x);\r\na{background:url( \"../p\\fc.png\" )}",
+            "css/b.css": "b{}",
+            "js/app.js": "export * from './lib.js'; new Worker(new URL('./w.js', import.meta.url));\n//# sourceMappingURL=app.js.map",
+            "js/app.js.map": '{"version":3,"file":"app.js","sources":["a.ts"],"mappings":""}',
+            "js/lib.js": "export const lib = 1;",
+            "js/w.js": "importScripts('x.js')",
+            "js/x.js": "",
+            "pü.png": b"\x89PNG",
+            "app.webmanifest": '{"icons": [{"src": "pü.png"}], "start_url": "."}',
+        }
+    )
+    built = site.build(strict=True)
+    assert built.warnings == []
+    assert site.text("index.html") == page(
+        '<link rel=stylesheet href="css/a.#.css"><link rel="manifest" href="app.#.webmanifest">',
+        '<script type="importmap">{"imports": {"lib": "./js/lib.#.js"}}</script>',
+        '<script type="module">import "lib"; import "./js/app.#.js";</script>',
+        '<img src=\'p%C3%BC.#.png?x=1#y\' srcset="p&uuml;.#.png 2x"><a href="./">home</a>',
+    )
+    assert site.text("css/a.css") == "@import 'b.#.css' layer(x);\r\na{background:url( \"../p\\fc.#.png\" )}"
+    assert "from './lib.#.js'" in site.text("js/app.js")
+    assert "new URL('./w.#.js'" in site.text("js/app.js")
+    assert site.text("js/app.js").endswith("//# sourceMappingURL=app.js.#.map")
+    assert site.text("js/app.js.map").startswith('{"version":3,"file":"app.#.js"')
+    assert site.text("js/w.js") == "importScripts('x.#.js')"
+    assert site.text("app.webmanifest") == '{"icons": [{"src": "pü.#.png"}], "start_url": "."}'
+    assert check_folder(site.to).findings == []
+
+
+def test_base_moves_where_references_lead(site):
+    site.write({"x/index.html": '<base href="../y/"><script src="a.js"></script>', "y/a.js": "1", "x/a.js": "2"})
+    site.build(strict=True)
+    assert site.names()["y/a.js"][2:] in site.served("x/index.html").decode()
+
+
+def test_base_on_another_site_leaves_everything(site):
+    site.write({"index.html": '<base href="https://cdn.example/"><script src="a.js"></script>', "a.js": "1"})
+    site.build(strict=True)
+    assert site.text("index.html") == '<base href="https://cdn.example/"><script src="a.js"></script>'
+
+
+def test_import_map_follows_in_keys_scopes_and_digests(site):
+    import_map = {
+        "imports": {"a": "./a.js", "./b.js": "./a.js"},
+        "scopes": {"./": {"c": "./b.js"}},
+        "integrity": {"./b.js": "sha256-" + "A" * 43 + "="},
+    }
+    site.write(
+        {
+            "index.html": f'<script type="importmap">{json.dumps(import_map)}</script>',
+            "a.js": "1",
+            "b.js": "import './a.js'",
+        }
+    )
+    site.build(strict=True)
+    written = json.loads(site.served("index.html").decode().split(">", 1)[1].rsplit("<", 1)[0])
+    names = {source: f"./{path}" for source, path in site.names().items()}
+    assert written["imports"] == {"a": names["a.js"], names["b.js"]: names["a.js"]}
+    assert written["scopes"] == {"./": {"c": names["b.js"]}}
+    assert list(written["integrity"]) == [names["b.js"]]
+    digest = base64.b64encode(hashlib.sha256(site.served("b.js")).digest()).decode()
+    assert written["integrity"][names["b.js"]] == f"sha256-{digest}"
+
+
+def test_integrity_attribute_follows_the_bytes(site):
+    site.write({"index.html": '<script src="b.js" integrity="sha256-AAAA"></script>', "b.js": "import './a.js'", "a.js": ""})
+    site.build(strict=True)
+    digest = base64.b64encode(hashlib.sha256(site.served("b.js")).digest()).decode()
+    assert f'integrity="sha256-{digest}"' in site.served("index.html").decode()
+
+
+def test_byte_order_mark_and_line_ends_stay(site):
+    site.write({"index.html": "\ufeff<p>\r\n\t<img src=a.png >\r\r\n", "a.png": b"1"})
+    site.build()
+    assert HASH.sub("", site.served("index.html").decode()) == "\ufeff<p>\r\n\t<img src=a.png >\r\r\n"
+
+
+def test_only_references_change(site):
+    text = "const path = 'a.js'; // a.js ./a.js\nconst html = `<script src=\"a.js\">`;\nimport './a.js';\n"
+    site.write({"b.js": text, "a.js": ""})
+    site.build()
+    assert site.text("b.js") == text.replace("import './a.js'", "import './a.#.js'")
+
+
+def test_circles_are_named_together_and_by_their_bytes(site):
+    files = {"a.js": "import './b.js'", "b.js": "import './c.js'; import './leaf.js'", "c.js": "import './a.js'", "leaf.js": "1"}
+    site.write(files)
+    site.build("1.0.0", to=site.folder / "one", strict=True)
+    site.build("1.0.0")
+    before = site.names()
+    assert all(HASH.search(name) for name in before.values())
+    assert before["b.js"] in site.served("a.js").decode()
+    assert before["a.js"] in site.served("c.js").decode()
+    site.write({**files, "leaf.js": "2"})
+    site.build("1.1.0")
+    assert {source for source, name in site.names().items() if before[source] != name} == set(files)
+    site.write({**files, "other.js": "import './a.js'"})
+    site.build("1.2.0")
+    assert {source: name for source, name in site.names().items() if source in files} == before
+
+
+def test_file_that_imports_itself_is_named(site):
+    site.write({"a.js": "import './a.js'; new Worker(new URL('./a.js', import.meta.url))"})
+    site.build(strict=True)
+    assert site.served("a.js").decode().count(site.names()["a.js"]) == 2
+
+
+def test_names_hold_the_digest_of_the_served_bytes(site):
+    site.write({"a.js": "import './b.js'", "b.js": "1", "c.png": b"2"})
+    site.build()
+    for path in site.names().values():
+        assert sha256_of((site.to / path).read_bytes())[:16] in path
+        assert is_hashed_web_file(f"web/shop/{path}")
+
+
+# --- what keeps its name --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "name", ["index.html", "x/page.htm", "robots.txt", "favicon.ico", ".well-known/x.json", "LICENSE", ".htaccess", "CNAME"]
+)
+def test_name_that_others_know_stays(site, name):
+    site.write({name: "x"})
+    site.build()
+    assert site.names() == {name: name}
+
+
+def test_script_of_a_service_worker_keeps_its_name(site):
+    site.write({"app.js": "navigator.serviceWorker.register('/push.js')", "push.js": "import './a.js'", "a.js": ""})
+    site.build(strict=True)
+    assert site.names()["push.js"] == "push.js"
+    assert site.text("push.js") == "import './a.#.js'"
+    assert site.text("app.js") == "navigator.serviceWorker.register('/push.js')"
+
+
+def test_patterns_keep_names(site):
+    site.write({"embed/v1.js": "1", "app.js": "import './embed/v1.js'"})
+    site.build(keep=("embed/*",))
+    assert site.names()["embed/v1.js"] == "embed/v1.js"
+    assert site.text("app.js") == "import './embed/v1.js'"
+
+
+def test_kept_name_that_looks_hashed_is_refused(site):
+    site.write({"page.0123456789abcdef.html": "x"})
+    with pytest.raises(SourceError, match=r"page\.0123456789abcdef\.html .*looks hashed"):
+        site.build()
+
+
+def test_name_that_is_too_long_with_its_hash_is_refused(site):
+    site.write({f"{'a' * 250}.js": "1"})
+    with pytest.raises(SourceError, match="aaa"):
+        site.build()
+
+
+# --- references that lead nowhere -----------------------------------------------------------------
+
+
+def test_dangling_reference_is_a_warning_with_file_and_line(site):
+    site.write({"index.html": page("<p>", '<img src="gone.png">')})
+    built = site.build()
+    assert built.warnings == ["index.html:3: 'gone.png' leads to no file"]
+    assert site.warnings() == built.warnings
+
+
+def test_dangling_reference_is_an_error_when_strict_and_nothing_is_written(site):
+    site.write({"index.html": '<img src="gone.png"><img src="lost.png">'})
+    with pytest.raises(SourceError, match=r"index\.html:1: 'gone\.png' leads to no file, and 1 more"):
+        site.build(strict=True)
+    assert not site.to.exists()
+
+
+def test_what_an_application_answers_by_itself_is_no_warning(site):
+    site.write(
+        {
+            "index.html": '<a href="/basket">x</a><a href="help">y</a><form action="/search"></form><a href="gone.html">z</a>',
+            "help.html": "",
+        }
+    )
+    assert site.build().warnings == ["index.html:1: 'gone.html' leads to no file"]
+
+
+def test_file_that_nothing_refers_to_is_told(site):
+    site.write({"index.html": "<script src=a.js></script>", "a.js": "fetch('data.json')", "data.json": "{}", "chunk.12.js": "1"})
+    assert site.build(strict=True).warnings == []
+    (told,) = site.warnings()
+    assert told.startswith("chunk.12.js and 1 more: no reference leads there")
+    site.events.clear()
+    site.build(keep=("data.json", "chunk.*"))
+    assert site.warnings() == []
+
+
+# --- documents ------------------------------------------------------------------------------------
+
+
+def test_pointer_is_small_and_names_the_manifest(site):
+    site.write({"index.html": "x"})
+    for number in range(8):
+        site.write({"index.html": f"x{number}"})
+        site.build(f"1.{number}.0-preview.of.a.very.long.name.as.long.as.it.may.be.1234")
+    assert len((site.to / "release.json").read_bytes()) <= 300
+    assert site.pointer.origin
+
+
+def test_manifest_describes_what_is_served(site):
+    site.write({"index.html": "<img src=a.png>", "a.png": b"12345"})
+    site.build("1.4.0", isolate=True, mirrors=("https://m.example/",), navigate=Navigate(fallback="index.html"))
+    manifest = site.manifest
+    assert (manifest.name, manifest.version, manifest.isolate, manifest.mirrors) == (
+        "shop",
+        "1.4.0",
+        True,
+        ("https://m.example/",),
+    )
+    assert [file.path for file in manifest.files] == sorted(file.path for file in manifest.files)
+    for file in manifest.files:
+        data = (site.to / file.path).read_bytes()
+        assert (file.size, file.sha256) == (len(data), sha256_of(data))
+    assert {manifest.types[file.type] for file in manifest.files} == {
+        "image/png",
+        "text/html; charset=utf-8",
+        "text/javascript; charset=utf-8",
+    }
+
+
+def test_large_file_is_described_by_parts(site):
+    data = os.urandom(PART_BYTES + 7)
+    site.write({"big.bin": data, "exact.bin": data[:PART_BYTES]})
+    site.build()
+    parts = {file.source: file.more.parts for file in site.manifest.files}
+    assert parts["big.bin"] == (PART_BYTES, (sha256_of(data[:PART_BYTES]), sha256_of(data[PART_BYTES:])))
+    assert parts["exact.bin"] is None
+
+
+def test_small_files_travel_in_packs(site):
+    site.write({f"f{number:03}.bin": bytes([number]) * 5000 for number in range(250)} | {"big.bin": bytes(300_000)})
+    site.build()
+    files = site.manifest.files
+    packed = {files[number].source for pack in site.manifest.packs for number in pack.files}
+    assert packed == {file.source for file in files} - {"big.bin"}
+    for pack in site.manifest.packs:
+        assert pack.size <= 1 << 20
+        assert (site.to / pack.path).read_bytes() == b"".join(
+            (site.to / files[number].path).read_bytes() for number in pack.files
+        )
+
+
+def test_optional_files_are_a_group_that_nobody_waits_for(site):
+    site.write({"index.html": "x", "video/a.mp4": b"1"})
+    site.build(optional=("video/*",))
+    assert {name: group.required for name, group in site.manifest.groups.items()} == {"app": True, "optional": False}
+    assert {file.source: file.group for file in site.manifest.files}["video/a.mp4"] == "optional"
+    assert all(site.manifest.files[number].group == "app" for pack in site.manifest.packs for number in pack.files)
+
+
+def test_single_file_holds_the_manifest(site):
+    site.write({"index.html": "x"})
+    site.build(single_file=True)
+    first, _, rest = (site.to / "sw.js").read_bytes().partition(b";\n")
+    assert rest == ENGINE["sw.js"]
+    inside = json.loads(first.removeprefix(b"self.modelport="))
+    assert inside.pop("text").encode() == (site.to / site.pointer.manifest).read_bytes()
+    assert inside == {"sha256": site.pointer.sha256, "size": site.pointer.size, "version": site.pointer.version}
+    assert "sw.js" not in {file.path for file in site.manifest.files}
+
+
+def test_engine_is_the_same_in_every_release(site):
+    site.write({"index.html": "1"})
+    site.build("1.0.0")
+    before = site.files()
+    site.write({"index.html": "2"})
+    site.build("2.0.0")
+    assert {name: site.files()[name] for name in ENGINE} == {name: before[name] for name in ENGINE} == ENGINE
+
+
+# --- again ----------------------------------------------------------------------------------------
+
+
+def test_same_assets_give_the_same_bytes_elsewhere(site, tmp_path):
+    site.write({"index.html": "<script src=a.js></script>", "a.js": "import './b.js'", "b.js": "import './a.js'"})
+    site.build(to=tmp_path / "one")
+    site.build(to=tmp_path / "two")
+    assert site.files(tmp_path / "one") == site.files(tmp_path / "two")
+
+
+def test_building_again_changes_nothing(site):
+    site.write({"index.html": "<script src=a.js></script>", "a.js": "1"})
+    site.build()
+    site.write({"index.html": "<script src=a.js></script>", "a.js": "2"})
+    site.build("1.1.0")
+    before = site.files()
+    built = site.build("1.1.0")
+    assert (built.changed, built.bytes_written) == (False, 0)
+    assert site.files() == before
+
+
+def test_damaged_file_is_written_again(site):
+    site.write({"a.js": "1"})
+    site.build()
+    before = site.files()
+    (site.to / site.names()["a.js"]).write_bytes(b"x")
+    site.build()
+    assert site.files() == before
+
+
+def edited(number):
+    lines = [f"export const value{line} = {line * 7919 % 10007}; // words {line * 31337 % 65537}" for line in range(1500)]
+    lines[number] = "export const changed = true;"
+    return "\n".join(lines)
+
+
+def test_small_edit_of_a_large_script_travels_as_a_patch(site):
+    site.write({"app.js": edited(3)})
+    site.build("1.0.0")
+    old = site.served("app.js")
+    site.write({"app.js": edited(1200)})
+    built = site.build("1.1.0")
+    (patch,) = site.manifest.patches
+    new = site.served("app.js")
+    assert built.patches == 1
+    assert (patch.origin, patch.to, patch.size) == (sha256_of(old), sha256_of(new), len((site.to / patch.path).read_bytes()))
+    assert apply_patch(old, (site.to / patch.path).read_bytes(), len(new)) == new
+    assert patch.size < len(zlib.compress(new)) / 10
+
+
+def test_negotiated_patch_is_the_new_file_with_the_old_one_as_dictionary(site):
+    site.write({"app.js": edited(3)})
+    site.build("1.0.0")
+    old = site.served("app.js")
+    site.write({"app.js": edited(1200)})
+    site.build("1.1.0")
+    (patch,) = site.manifest.patches
+    data = (site.to / patch.negotiated).read_bytes()
+    assert data[:8].hex() == "5e2a4d1820000000"
+    assert data[8:40].hex() == sha256_of(old)
+    dictionary = zstandard.ZstdCompressionDict(old, dict_type=zstandard.DICT_TYPE_RAWCONTENT)
+    assert zstandard.ZstdDecompressor(dict_data=dictionary).decompress(data[40:]) == site.served("app.js")
+    assert len(data) < len(zlib.compress(old)) / 10
+
+
+def test_manifest_has_a_patch_from_each_release_that_the_pointer_names(site):
+    manifests = []
+    for number in range(6):
+        site.write({"index.html": f"{number}", "a.js": "1"})
+        site.build(f"1.{number}.0")
+        manifests.append((site.to / site.pointer.manifest).read_bytes())
+    origins = site.pointer.origin
+    assert 1 <= len(origins) <= 4
+    for origin, old in zip(origins, reversed(manifests[:-1]), strict=False):
+        patch = (site.to / f"patches/{origin}.{site.pointer.sha256[:16]}.gz").read_bytes()
+        assert sha256_of(old)[:16] == origin
+        assert apply_patch(old, patch, site.pointer.size) == manifests[-1]
+
+
+def test_hashed_files_of_the_last_releases_stay_and_older_ones_go(site):
+    names = []
+    for number in range(8):
+        site.write({"index.html": f"<script src=a.js></script>{number}", "a.js": f"{number}"})
+        site.build(f"1.{number}.0")
+        names.append(site.names()["a.js"])
+    kept = [name for name in names if (site.to / name).exists()]
+    assert kept == names[-1 - len(site.pointer.origin) :]
+    assert check_folder(site.to).findings == []
+
+
+def test_page_that_is_gone_is_removed(site):
+    site.write({"index.html": "1", "help.html": "2"})
+    site.build("1.0.0")
+    site.write({"index.html": "1"})
+    assert site.build("1.1.0").removed >= 1
+    assert not (site.to / "help.html").exists()
+
+
+def test_kill_switch_stays_a_release_and_the_next_build_ends_it(site):
+    site.write({"index.html": "1"})
+    site.build()
+    kill_release(site.to)
+    assert json.loads((site.to / "release.json").read_bytes())["kill"] is True
+    site.build()
+    assert "kill" not in json.loads((site.to / "release.json").read_bytes())
+
+
+# --- bad input ------------------------------------------------------------------------------------
+
+
+def test_binary_garbage_with_the_names_of_text_is_served_as_it_is(site):
+    noise = bytes(range(256)) * 50
+    files = {f"noise.{ending}": noise for ending in ("js", "mjs", "css", "svg", "webmanifest", "map")}
+    site.write({**files, "page.html": noise})
+    site.build()
+    assert {site.served(name) for name in files} == {noise}
+
+
+def test_page_in_utf_16_is_left_alone_with_a_warning(site):
+    data = "<img src=a.png>".encode("utf-16")
+    site.write({"index.html": data, "a.png": b"1"})
+    site.build()
+    assert site.served("index.html") == data
+    assert any("UTF-16" in warning for warning in site.warnings())
+
+
+def test_line_of_many_megabytes_is_read_in_seconds(site):
+    code = b"import './a.js';" + b"x(1),y('text'),z`t`;" * 200_000
+    site.write({"big.js": code, "a.js": ""})
+    built = site.build(strict=True)
+    assert site.text("big.js").startswith("import './a.#.js'")
+    assert built.seconds < 30
+
+
+def test_deep_nesting_is_read(site):
+    site.write({"a.js": "[" * 100_000, "b.css": "a{" * 20_000, "c.html": "<b>" * 20_000, "d.webmanifest": "[" * 50_000})
+    site.build()
+
+
+def test_link_out_of_the_folder_is_refused(site, tmp_path):
+    site.write({"index.html": "x"})
+    (tmp_path / "secret.js").write_text("secret")
+    (site.assets / "a.js").symlink_to(tmp_path / "secret.js")
+    with pytest.raises(SourceError, match=r"a\.js"):
+        site.build()
+
+
+@pytest.mark.parametrize("names", [("CON.js",), ("a:b.js",), ("a.js.",), ("A.js", "a.js"), ("%2e.js",), ("-a.js",)], ids=str)
+def test_name_that_the_format_refuses_is_refused(site, names):
+    site.write(dict.fromkeys(names, "1"))
+    with pytest.raises(SourceError):
+        site.build()
+    assert not site.to.exists()
+
+
+@pytest.mark.parametrize("name", ["release.json", "sw.js", "sw-client.js"])
+def test_name_of_what_the_build_writes_is_refused(site, name):
+    site.write({name: "{}"})
+    with pytest.raises(SourceError, match="has the name of a file that the build writes"):
+        site.build()
+
+
+@pytest.mark.parametrize("to", [".", "dist", "dist/public"])
+def test_output_in_the_assets_or_around_them_is_refused(site, to):
+    site.write({"index.html": "x"})
+    with pytest.raises(UsageError, match="lie in each other"):
+        site.build(to=site.folder / to)
+
+
+def test_folder_of_somebody_else_is_not_written_into(site):
+    site.write({"index.html": "x"})
+    site.to.mkdir()
+    (site.to / "mine.txt").write_text("mine")
+    with pytest.raises(UsageError, match="holds files"):
+        site.build()
+    assert site.files() == {"mine.txt": b"mine"}
+
+
+def test_missing_folder_is_one_clear_line(site):
+    with pytest.raises(SourceError, match="dist"):
+        site.build()
+
+
+def test_folder_that_cannot_be_made_is_one_clear_line(site):
+    site.write({"index.html": "x"})
+    (site.folder / "file").write_text("")
+    with pytest.raises((DiskError, UsageError)):
+        site.build(to=site.folder / "file" / "public")
+
+
+def test_file_that_changes_while_it_is_read_ends_the_build(site, monkeypatch):
+    site.write({"index.html": "x", "a.bin": bytes(1000)})
+    real = kinds.has_references
+
+    def meanwhile(path):
+        if path == "a.bin":
+            (site.assets / "a.bin").write_bytes(bytes(2000))
+        return real(path)
+
+    monkeypatch.setattr("sw.load.has_references", meanwhile)
+    with pytest.raises(SourceChanged):
+        site.build()
+    assert not (site.to / "release.json").exists()
+
+
+def test_build_that_is_stopped_leaves_the_release_before(site, monkeypatch):
+    site.write({"index.html": "1", "a.js": "1"})
+    site.build("1.0.0")
+    before = site.pointer
+
+    def stop(self, path, *_):
+        raise DiskError(f"no space for {path}")
+
+    site.write({"index.html": "1", "a.js": "2"})
+    monkeypatch.setattr("sw.output.Output.copy", stop)
+    with pytest.raises(DiskError):
+        site.build("1.1.0")
+    assert site.pointer == before
+    assert check_folder(site.to).findings == []
+
+
+def test_tampered_manifest_of_before_is_no_base_for_patches(site):
+    site.write({"app.js": edited(3)})
+    site.build("1.0.0")
+    (site.to / site.pointer.manifest).write_bytes(b"{}")
+    site.write({"app.js": edited(4)})
+    assert site.build("1.1.0").patches == 0
+    assert check_folder(site.to).findings == []
+
+
+def test_gzip_of_a_patch_names_no_file_and_no_time(site):
+    site.write({"app.js": edited(3)})
+    site.build("1.0.0")
+    site.write({"app.js": edited(4)})
+    site.build("1.1.0")
+    data = (site.to / site.manifest.patches[0].path).read_bytes()
+    assert data[:4] == b"\x1f\x8b\x08\x00"
+    assert data[4:8] == bytes(4)
+    assert gzip.decompress(data)
+
+
+# --- the documents and their schemas ------------------------------------------------------------------
+
+
+def schema(name):
+    return json.loads((CHECKOUT / "docs" / "reference" / f"{name}.schema.json").read_text())
+
+
+def test_documents_hold_to_their_schemas(site):
+    for number in (3, 4):
+        site.write({"index.html": "<script src=app.js></script>", "app.js": edited(number), "big.bin": bytes(PART_BYTES + 1)})
+        site.build(f"1.{number}.0", optional=("*.png",), mirrors=("https://m.example/",))
+    jsonschema.validate(json.loads((site.to / site.pointer.manifest).read_bytes()), schema("web-manifest"))
+    jsonschema.validate(json.loads((site.to / "release.json").read_bytes()), schema("web-release"))
+    kill_release(site.to)
+    jsonschema.validate(json.loads((site.to / "release.json").read_bytes()), schema("web-release"))
+
+
+@pytest.mark.parametrize("change", [{"files": [["a.js"]]}, {"groups": []}, {"files": [["a", "1", "", 0, "app", {}]]}], ids=str)
+def test_schema_refuses_what_is_no_manifest(site, change):
+    site.write({"index.html": "x"})
+    site.build()
+    document = json.loads((site.to / site.pointer.manifest).read_bytes()) | change
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(document, schema("web-manifest"))
