@@ -8,7 +8,7 @@ before it (``lint-imports`` holds that):
 * ``layout``, ``wire``, ``yamlfile``: where an object lies in the tree; how a noun becomes bytes; what people write.
 * ``ports``: the doors to everything outside.
 * ``plan/``: pure decisions: where to cut, how to pack, what to reuse, what it will cost, what must be fetched.
-* ``workers``, ``retry``: bounded threads; full-jitter repetition of what is retryable.
+* ``past_cache``, ``workers``, ``retry``: large bytes to and from a disk; bounded threads; full-jitter repetition of what is retryable.
 * ``planes``, ``formats/``, ``encoding``: where tensors lie in a file; how a chunk becomes small.
 * ``sources/``: model folders; web servers, mirrors and caches that serve a tree.
 * ``trust/``: keys, signed metadata, the commit.
@@ -19,7 +19,7 @@ before it (``lint-imports`` holds that):
 * ``supply`` → ``resolve`` → ``fetch``, ``verify_folder``: where releases come from, what goes with them, and how they arrive.
 * ``mirroring``, ``export``, ``doctor``, ``bench``, ``loopback``: walks around sources: copy, hand out, examine, measure.
 * ``cdn_work``, ``cdn_status``: what is done at CDNs on its own, and what stands in the ledger.
-* ``stores/``, ``cdns/``, ``providers`` → ``setting_keys`` → ``settings`` → ``connect`` → ``cli/``: the world, and who picks from it.
+* ``stores/``, ``cdns/``, ``providers`` → ``setting_keys`` → ``settings``, ``state_folders`` → ``connect`` → ``cli/``: the world, and who picks.
 
 To follow one chunk to a user's folder, read ``steps.known_tree``, ``plan.fetching``, ``sources.mirrors``, ``steps.receive``,
 ``steps.landing``, in that order. To follow one part from folder to store, read ``sources.folder``, ``formats``, ``plan.cut``,
