@@ -12,6 +12,7 @@ import ctypes
 import errno
 import fcntl
 import hashlib
+import mmap
 import os
 import stat
 from collections.abc import Callable, Iterator, Mapping
@@ -19,17 +20,19 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import blake3 as _blake3
-from typing_extensions import Buffer
 
 from bundles.hashing import member_fault
 from bundles.index import INDEX, Bundle, Layout, Member, Placed, gap_after
 from bundles.medium import PARTIAL
+from bundles.tape import Tape, written_in_order
 from bundles.ustar import TRAILER, filled, header_for
+from pipeline.digest import Sha256
 from pipeline.errors import ConflictError, DigestMismatch, DiskError, ModelportError, UsageError
 from pipeline.layout import part_name
+from pipeline.past_cache import aligned_memory
 from pipeline.retry import Retry
 from pipeline.steps.folders import disk_error
 from pipeline.steps.replicate import ALTERED_READS, RangeReader
@@ -42,9 +45,6 @@ MOST_PIECES = 12
 _KEEP_SIZE = 1
 _FALLOCATE = getattr(ctypes.CDLL(None, use_errno=True), "fallocate", None)
 _NO_FALLOCATE = frozenset({errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL})
-# sync_file_range(2); only Linux has it.
-_SYNC_RANGE = getattr(ctypes.CDLL(None, use_errno=True), "sync_file_range", None)
-_SYNC_WRITE = 2
 
 Step = Callable[[str], None]
 
@@ -65,8 +65,16 @@ class _Piece(NamedTuple):
     size: int
 
 
-def fill_volume(folder: Path, bundle: Bundle, number: int, origin: Origin, *, done: Callable[[int], None], step: Step) -> int:
-    """Write volume ``number`` into ``folder``; gives the bytes of members that an earlier run had written.
+@dataclass(frozen=True, slots=True)
+class Filled:
+    """A volume that was written: ``kept`` bytes of members an earlier run had written; ``sha256`` "" if not all passed by."""
+
+    kept: int
+    sha256: Sha256 | Literal[""]
+
+
+def fill_volume(folder: Path, bundle: Bundle, number: int, origin: Origin, *, done: Callable[[int], None], step: Step) -> Filled:
+    """Write volume ``number`` into ``folder``.
 
     ``done`` hears the bytes of members as they stand there.
 
@@ -81,16 +89,17 @@ def fill_volume(folder: Path, bundle: Bundle, number: int, origin: Origin, *, do
     step("open")
     try:
         with _opened(path) as fd:
-            tape = _Tape(fd)
-            kept = _take_up(tape, bundle, layout, done)
+            kept, at = _take_up(fd, bundle, layout, done)
             if os.fstat(fd).st_size > layout.size:
                 os.ftruncate(fd, layout.size)
             _reserve(fd, layout.size)
-            if not kept:
-                tape.at = 0
-                tape.write(_index_member(bundle, number))
-            _pour(tape, layout.members[kept:], origin, done, step)
-            tape.write(bytes(TRAILER))
+            with written_in_order(fd, at) as tape:
+                if not kept:
+                    tape.write(_index_member(bundle, number))
+                    # At once: whoever goes on after a kill learns from it what this volume is to be.
+                    tape.flush()
+                _pour(tape, layout.members[kept:], origin, done, step)
+                tape.write(bytes(TRAILER))
             step("settle")
             os.fsync(fd)
             step("rename")
@@ -98,7 +107,7 @@ def fill_volume(folder: Path, bundle: Bundle, number: int, origin: Origin, *, do
             sync_folder(folder)
     except OSError as error:
         raise volume_error(error, path, layout.size) from error
-    return sum(placed.member.size for placed in layout.members[:kept])
+    return Filled(sum(placed.member.size for placed in layout.members[:kept]), tape.sha256)
 
 
 def volume_error(error: OSError, path: Path, size: int) -> ModelportError:
@@ -130,26 +139,6 @@ def sync_folder(folder: Path) -> None:
             raise
     finally:
         os.close(fd)
-
-
-class _Tape:
-    """A file that is written in order, from ``at`` on."""
-
-    def __init__(self, fd: int) -> None:
-        self.fd = fd
-        self.at = 0
-        self._begun = 0
-
-    def write(self, block: Buffer) -> None:
-        """Append."""
-        view = memoryview(block)
-        while view:
-            written = os.pwrite(self.fd, view, self.at)
-            view, self.at = view[written:], self.at + written
-        if _SYNC_RANGE is not None and self.at - self._begun >= PIECE_BYTES:
-            # Only a hint, so that fsync has little left to wait for: what fails here fails there, where it is told.
-            _SYNC_RANGE(self.fd, ctypes.c_int64(self._begun), ctypes.c_int64(self.at - self._begun), ctypes.c_uint(_SYNC_WRITE))
-            self._begun = self.at
 
 
 @contextmanager
@@ -190,20 +179,19 @@ def locked_folder(folder: Path) -> Iterator[None]:
         os.close(fd)
 
 
-def _take_up(tape: _Tape, bundle: Bundle, layout: Layout, done: Callable[[int], None]) -> int:
-    """Hash what an earlier run wrote, and stand behind it; gives how many members are right, from the first on."""
+def _take_up(fd: int, bundle: Bundle, layout: Layout, done: Callable[[int], None]) -> tuple[int, int]:
+    """Hash what an earlier run wrote; gives how many members are right, from the first on, and where to go on."""
     index = _index_member(bundle, layout.number)
-    if os.pread(tape.fd, len(index), 0) != index:
-        return 0
-    kept = 0
-    tape.at = len(index)
+    if os.pread(fd, len(index), 0) != index:
+        return 0, 0
+    kept = at = 0
     for placed in layout.members:
-        if member_fault(tape.fd, placed):
+        if member_fault(fd, placed):
             break
         kept += 1
-        tape.at = sum(gap_after(placed))
+        at = sum(gap_after(placed))
         done(placed.member.size)
-    return kept
+    return kept, at
 
 
 def _index_member(bundle: Bundle, number: int) -> bytes:
@@ -220,7 +208,7 @@ def _reserve(fd: int, size: int) -> None:
         raise OSError(code, os.strerror(code))
 
 
-def _pour(tape: _Tape, members: tuple[Placed, ...], origin: Origin, done: Callable[[int], None], step: Step) -> None:
+def _pour(tape: Tape, members: tuple[Placed, ...], origin: Origin, done: Callable[[int], None], step: Step) -> None:
     """Write members in order, read ahead by several connections."""
     pieces = [
         _Piece(placed, start, min(PIECE_BYTES, placed.member.size - start))
@@ -230,11 +218,11 @@ def _pour(tape: _Tape, members: tuple[Placed, ...], origin: Origin, done: Callab
     ]
     ahead = max(2, min(origin.connections, MOST_PIECES))
     # Each piece under way has its own, so that none waits for another's: those ahead, and the one that is written.
-    memory: SimpleQueue[bytearray] = SimpleQueue()
+    memory: SimpleQueue[mmap.mmap] = SimpleQueue()
     for _ in range(min(len(pieces), ahead + 2)):
-        memory.put(bytearray(PIECE_BYTES))
+        memory.put(aligned_memory(PIECE_BYTES))
 
-    def read(piece: _Piece) -> bytearray | ModelportError:
+    def read(piece: _Piece) -> mmap.mmap | ModelportError:
         held = memory.get()
         try:
             _read_piece(origin, piece, memoryview(held))
@@ -260,7 +248,7 @@ def _pour(tape: _Tape, members: tuple[Placed, ...], origin: Origin, done: Callab
 
 
 def _write_member(
-    tape: _Tape, member: Member, arriving: Iterator[bytearray | ModelportError], memory: SimpleQueue[bytearray], origin: Origin
+    tape: Tape, member: Member, arriving: Iterator[mmap.mmap | ModelportError], memory: SimpleQueue[mmap.mmap], origin: Origin
 ) -> None:
     begin = tape.at
     digest = _digest_of(member)
@@ -273,16 +261,16 @@ def _write_member(
         digest.update(block)
         memory.put(held)
     if digest.hexdigest() != _expected(member):
-        tape.at = begin
+        tape.go_back(begin)
         _write_again(tape, member, origin)
 
 
-def _write_again(tape: _Tape, member: Member, origin: Origin) -> None:
+def _write_again(tape: Tape, member: Member, origin: Origin) -> None:
     """Read a member whose bytes were wrong once more as a whole, so that its source learns that it brought them."""
     begin = tape.at
     altered = 0
     while True:
-        tape.at = begin
+        tape.go_back(begin)
         digest = _digest_of(member)
 
         def take(block: memoryview, digest: _blake3.blake3 | hashlib._Hash = digest) -> None:

@@ -21,12 +21,14 @@ import msgspec
 
 from bundles.installer import faults
 from bundles.installer.layout import kept_manifest
+from bundles.installer.manifest import open_manifest
 from bundles.installer.preflight import Order
 from bundles.installer.tools import Tools
 from bundles.installer.tufrules import verify_ed25519
+from bundles.installer.views import simple_pages
 from bundles.installer.walk import Done, install
 from bundles.zipped import installer_bytes, installer_sha256
-from pipeline.digest import Sha256, blake3_of
+from pipeline.digest import Sha256, blake3_of, sha256_of
 from pipeline.encoding import ENCODER, decode_into
 from pipeline.errors import DiskError, IntegrityError, ModelportError, TrustError, UsageError
 from pipeline.events import Listener, Progress, StepFinished, StepStarted, Warned, one_at_a_time
@@ -118,13 +120,16 @@ def install_bundle(
 def _record(installs: Installs, done: Done) -> None:
     for one in done.releases:
         place, sha256 = Path(done.site).resolve(), one["manifest_sha256"]
+        data = (place / kept_manifest(sha256)).read_bytes()
+        pages = simple_pages(open_manifest(data, sha256, one["release"]).files) if one["kind"] == "wheels" else {}
         record = InstallRecord(
             folder=str(place / one["folder"]),
             release=one["release"],
             manifest_sha256=Sha256(sha256),
             source=f"bundle {done.bundle}",
+            beside={path: sha256_of(page) for path, page in pages.items()},
         )
-        installs.intend(record, (place / kept_manifest(sha256)).read_bytes())
+        installs.intend(record, data)
         installs.confirm(place / one["folder"])
 
 

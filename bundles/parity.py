@@ -39,7 +39,8 @@ def find_program() -> str:
         # The package's own command prints a line of its own before it runs this.
         if (program := Path(folder) / "binaries" / "par2").is_file():
             return str(program)
-    found = shutil.which("par2")
+    # An entry of PATH that is not absolute means the folder one stands in, which may be the medium.
+    found = shutil.which("par2", path=os.pathsep.join(filter(os.path.isabs, os.get_exec_path())))
     if found is None:
         raise UsageError(
             "parity needs the program par2, which is not on this machine",

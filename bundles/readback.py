@@ -7,13 +7,15 @@ next: ``bundles.side_files``
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import mmap
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from queue import SimpleQueue
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import blake3 as _blake3
 
@@ -23,11 +25,14 @@ from bundles.medium import medium_error, opened
 from bundles.ustar import BLOCK, TRAILER, filled, header_for
 from pipeline.digest import Sha256
 from pipeline.layout import part_name
+from pipeline.past_cache import ALIGN_BYTES, aligned_memory, opened_direct, read_past_cache
 from pipeline.workers import in_order, threads
 
 PIECE_BYTES = 4 << 20
 READERS = 2
 AHEAD = 6
+# From here on a piece is read without the cache; smaller ones stand close together, and the system reads ahead.
+DIRECT_BYTES = 1 << 20
 
 
 class _Piece(NamedTuple):
@@ -38,8 +43,13 @@ class _Piece(NamedTuple):
     size: int
 
 
-def read_back(path: Path, bundle: Bundle, number: int, done: Callable[[int], None]) -> tuple[Sha256, str]:
+def read_back(
+    path: Path, bundle: Bundle, number: int, done: Callable[[int], None], *, sha256: Sha256 | Literal[""] = ""
+) -> tuple[Sha256, str]:
     """Read a volume past the cache: its sha256, and what is wrong with it, or "".
+
+    ``sha256`` is that of the bytes which were written, if they were seen to be the right ones: they are again when every
+    member is, so that chain over the whole need not be hashed twice.
 
     Raises:
         DiskError
@@ -49,50 +59,73 @@ def read_back(path: Path, bundle: Bundle, number: int, done: Callable[[int], Non
             drop_cache(fd)
             layout = bundle.layout(number)
             fault = frame_fault(fd, bundle, layout)
-            return (Sha256(""), fault) if fault else _read_members(fd, bundle, layout, done)
+            return (Sha256(""), fault) if fault else _read_members(fd, bundle, layout, done, sha256)
     except OSError as error:
         raise medium_error(error, path) from error
 
 
-def _read_members(fd: int, bundle: Bundle, layout: Layout, done: Callable[[int], None]) -> tuple[Sha256, str]:
+def _read_members(
+    fd: int, bundle: Bundle, layout: Layout, done: Callable[[int], None], sha256: Sha256 | Literal[""]
+) -> tuple[Sha256, str]:
     """One pass in order: the digest of the whole is a chain, so it is hashed beside all else."""
     index = bundle.index(layout.number)
     whole = hashlib.sha256(header_for(INDEX, len(index)) + index + bytes(filled(len(index)) - len(index)))
-    memory: SimpleQueue[bytearray] = SimpleQueue()
-    # Those ahead, the one that is looked at, and the one that is still hashed.
-    for _ in range(AHEAD + 3):
-        memory.put(bytearray(PIECE_BYTES))
-
-    def read(piece: _Piece) -> bytearray:
-        held = memory.get()
-        view, at = memoryview(held)[: piece.size], piece.at
-        while view:
-            came = os.preadv(fd, [view], at)
-            if not came:
-                # Shorter than a moment ago: what is missing is not what it must be.
-                view[:] = bytes(len(view))
-                break
-            view, at = view[came:], at + came
-        return held
-
-    with ThreadPoolExecutor(1, "sha256") as hasher, threads(READERS, "read-back") as pool:
+    with (
+        opened_direct(fd) as direct,
+        ThreadPoolExecutor(1, "sha256") as hasher,
+        threads(READERS, "read-back") as pool,
+    ):
+        memory = _Memory(fd, direct)
         check = _Check()
         pieces = list(_pieces(layout))
-        before: tuple[Future[None], bytearray] | None = None
-        for piece, held in zip(pieces, in_order(pool, read, pieces, ahead=AHEAD), strict=True):
-            block = memoryview(held)[: piece.size]
-            hashing = hasher.submit(whole.update, block)
+        before: tuple[Future[None], mmap.mmap] | None = None
+        for piece, (held, block) in zip(pieces, in_order(pool, memory.read, pieces, ahead=AHEAD), strict=True):
+            if len(block) < piece.size:
+                return Sha256(""), f"{piece.placed.member.key}: it ends within it"
+            hashing = hasher.submit(_nothing if sha256 else whole.update, block)
             fault = check.hear(piece, block)
             if before is not None:
                 before[0].result()
-                memory.put(before[1])
+                memory.give(before[1])
             before = hashing, held
             if fault:
                 return Sha256(""), f"{piece.placed.member.key}: {fault}"
             if piece.at < piece.placed.at:
                 done(piece.placed.member.size)
     whole.update(bytes(TRAILER))
-    return Sha256(whole.hexdigest()), ""
+    return sha256 or Sha256(whole.hexdigest()), ""
+
+
+class _Memory:
+    """Memory that goes round, and how pieces come into it."""
+
+    def __init__(self, fd: int, direct: int | None) -> None:
+        self._fd = fd
+        self._direct = direct
+        self._free: SimpleQueue[mmap.mmap] = SimpleQueue()
+        # Those ahead, the one that is looked at, and the one that is still hashed.
+        for _ in range(AHEAD + 3):
+            self._free.put(aligned_memory(PIECE_BYTES + 2 * ALIGN_BYTES))
+
+    def read(self, piece: _Piece) -> tuple[mmap.mmap, memoryview]:
+        """The memory, and the piece in it; shorter if the file ends within it."""
+        held = self._free.get()
+        view = memoryview(held)
+        if self._direct is not None and piece.size >= DIRECT_BYTES:
+            try:
+                return held, read_past_cache(self._direct, view, piece.at, piece.size)
+            except OSError as error:
+                # Some file systems open a file for this, and refuse to read it so.
+                if error.errno != errno.EINVAL:
+                    raise
+        size = 0
+        while size < piece.size and (came := os.preadv(self._fd, [view[size : piece.size]], piece.at + size)):
+            size += came
+        return held, view[:size]
+
+    def give(self, held: mmap.mmap) -> None:
+        """Take memory back; nobody may look at it any more."""
+        self._free.put(held)
 
 
 def _pieces(layout: Layout) -> Iterator[_Piece]:
@@ -126,3 +159,7 @@ class _Check:
             return ""
         found, expected = self._digest.hexdigest(), name or member.sha256
         return "" if found == expected else f"its bytes have {'blake3' if name else 'sha256'} {found}, expected {expected}"
+
+
+def _nothing(block: memoryview) -> None:
+    """Hash nothing: the digest is known."""

@@ -52,6 +52,7 @@ def readme_text(bundle: Bundle, *, installer_sha256: Sha256, needs_codec: bool, 
         if volumes > 1
         else "Running it again after any interruption goes on where it stopped.\n"
     )
+    partly = "\n   (with --ignore-missing as long as not all volumes lie here)" if volumes > 1 else ""
     carried = "what is carried in wheels/ does that" if wheels else "this bundle carries nothing that does that"
     codec = _CODEC.format(carried=carried) if needs_codec else ""
     return f"""\
@@ -74,7 +75,7 @@ in {names}.
 
 2. Look whether the media are sound (the installer does so, too; this needs nothing but coreutils):
 
-     sha256sum -c {SUMS}
+     sha256sum -c {SUMS}{partly}
 {_PARITY if parity else ""}
 3. Install. Python 3.9 or newer is all that it needs; no network is used. SITE is the folder to install into:
 

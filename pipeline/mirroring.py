@@ -15,7 +15,7 @@ from functools import partial
 
 import msgspec
 
-from pipeline.errors import UnavailableError, UsageError
+from pipeline.errors import ObjectMissing, UnavailableError, UsageError
 from pipeline.events import Listener, Progress, StepFinished, StepStarted, Warned
 from pipeline.place import Heard
 from pipeline.ports import ObjectStore
@@ -95,13 +95,22 @@ def mirror_tree(
         RollbackRefused: the copy is newer than the source.
         OtherContent, PoisonedObject: something else stands in its way.
         UnknownName, TrustError, IntegrityError, UnavailableError, DiskError, UnsafeStore
+        UsageError: a bundle that holds a part of the tree.
     """
     heard = Heard(listen)
     started = time.monotonic()
     sources = supply.sources
     if sources is None:
         raise UnavailableError("a mirror needs a source", hint="Run it without --offline.")
-    tree, conflicts = supply.read(partial(_gather, order), heard.listen)
+    try:
+        tree, conflicts = supply.read(partial(_gather, order), heard.listen)
+    except ObjectMissing as error:
+        if not supply.media:
+            raise
+        raise UsageError(
+            f"a mirror is of a tree's whole metadata, and this bundle has that of its own releases alone: {error}",
+            hint="Fetch from the bundle itself, or serve a site: invoke bundle.install --keep-parts",
+        ) from error
     _tell(tree, conflicts, heard.listen)
     announced = check_copy(store, tree)
     missing = find_missing(store, tree.objects)

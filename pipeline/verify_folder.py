@@ -10,9 +10,9 @@ next: ``pipeline.show``
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -30,7 +30,7 @@ from pipeline.steps.assemble import STEP
 from pipeline.steps.bring import Arrival, check_space
 from pipeline.steps.destination import Found
 from pipeline.steps.folders import opened_folder
-from pipeline.steps.proofread import Proof, extra_files, read_proof
+from pipeline.steps.proofread import Proof, extra_files, is_file_of, read_proof
 from pipeline.supply import Supply
 from pipeline.trust.view import View
 from pipeline.wire import encode_manifest
@@ -67,6 +67,7 @@ class _Held:
     sha256: Sha256
     files: tuple[int, ...]
     source: str
+    beside: Mapping[str, Sha256] = field(default_factory=dict)
 
 
 def prove_folder(
@@ -132,7 +133,7 @@ def _held(folder: Path, supply: Supply, listen: Listener, release: Release | Non
         if manifest is not None:
             chosen = set(record.files)
             files = tuple(index for index, file in enumerate(manifest.files) if not chosen or file.path in chosen)
-            return _Held(manifest, encode_manifest(manifest), record.manifest_sha256, files, record.source)
+            return _Held(manifest, encode_manifest(manifest), record.manifest_sha256, files, record.source, record.beside)
     if release is None:
         try:
             release = Release.parse(folder.name)
@@ -152,7 +153,8 @@ def _from_tree(release: Release, view: View) -> _Held:
 def _look(folder: Path, held: _Held, listen: Listener) -> tuple[Proof, list[str]]:
     with opened_folder(folder) as folder_fd:
         proof = read_proof(folder_fd, held.manifest, held.files, done=lambda size: listen(Progress("verify", size)))
-        return proof, extra_files(folder_fd, set(_names(held.manifest, held.files)))
+        extra = extra_files(folder_fd, set(_names(held.manifest, held.files)))
+        return proof, [path for path in extra if not is_file_of(folder_fd, path, held.beside.get(path))]
 
 
 def _repair(folder: Path, held: _Held, supply: Supply, listen: Listener, *, proof: Proof, connections: int | None) -> Arrival:

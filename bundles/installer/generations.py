@@ -15,6 +15,7 @@ from bundles.installer.layout import (
     CURRENT,
     GENERATIONS,
     INSTALLED,
+    MANIFESTS,
     generation,
     installed_record,
     kept_manifest,
@@ -23,6 +24,7 @@ from bundles.installer.layout import (
 )
 from bundles.installer.names import MODEL, split_release
 from bundles.installer.receipts import installed_releases, receipted_releases
+from bundles.installer.tree import drop_parts
 
 _CURRENT = re.compile(r"generations/([1-9][0-9]{0,8})")
 _LEADS = re.compile(r"\.\./\.\./((?:models|wheels)/[a-z0-9][a-z0-9._-]*)")
@@ -81,7 +83,7 @@ def drop_unswitched(site: Folder) -> None:
 
 
 def prune(site: Folder, keep: int) -> list[str]:
-    """Keep the newest ``keep`` generations and what they name; remove other releases that were installed here.
+    """Keep the newest ``keep`` generations and what they name; remove other releases installed here, and their kept parts.
 
     Returns:
         The releases that were removed.
@@ -101,10 +103,14 @@ def prune(site: Folder, keep: int) -> list[str]:
                 site.remove(place)
             site.remove(installed_record(release))
             removed.append(release)
-    wanted = {kept_manifest(sha256).rpartition("/")[2] for _, sha256 in installed_releases(site)}
-    for name in site.names(f"{INSTALLED}/manifests"):
-        if name not in wanted:
-            site.remove(f"{INSTALLED}/manifests/{name}")
+    staying = {sha256 for _, sha256 in installed_releases(site)}
+    gone = [name[: -len(".json")] for name in site.names(MANIFESTS) if name.endswith(".json")]
+    gone = [sha256 for sha256 in gone if sha256 not in staying]
+    if gone:
+        # Before their manifests, which say which they are, so that a killed run can be continued.
+        drop_parts(site, gone, staying)
+    for sha256 in gone:
+        site.remove(kept_manifest(sha256))
     return removed
 
 

@@ -9,8 +9,10 @@ next: ``wanted``
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
+import stat
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
@@ -23,6 +25,7 @@ from bundles.installer.manifest import File, Manifest
 
 BLOCK = 1 << 20
 OPEN_FILES = 64
+_NO_MODES = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS})
 
 
 class Landing:
@@ -34,6 +37,8 @@ class Landing:
         self.folder = staging(manifest.sha256)
         self.destination = release_folder(manifest.release, manifest.kind)
         self.resumed = False
+        # FAT and its like keep no executable bits.
+        self.keeps_bits = True
         self._site = site
         self._open: OrderedDict[int, int] = OrderedDict()
         self._lock = threading.Lock()
@@ -96,8 +101,11 @@ class Landing:
         """
         return [self.manifest.files[index].path for index in self.files if not self._is_right(index)]
 
-    def settle(self) -> None:
+    def settle(self) -> list[str]:
         """Give the files their modes and bring them to the disk.
+
+        Returns:
+            What people should be told of it.
 
         Raises:
             DiskError
@@ -106,6 +114,9 @@ class Landing:
             self.sync_file(index, mode=0o755 if self.manifest.files[index].executable else 0o644)
         self.close()
         self._site.sync(self.folder)
+        if self.keeps_bits or not any(file.executable for file in self.manifest.files):
+            return []
+        return [f"{self._site.path} does not keep which files of {self.manifest.release} are executable"]
 
     def flush(self) -> None:
         """Bring what was written so far to the disk."""
@@ -165,8 +176,8 @@ class Landing:
         """
         try:
             with self._using(index) as fd:
-                if mode is not None:
-                    os.fchmod(fd, mode)
+                if mode is not None and not _set_mode(fd, mode):
+                    self.keeps_bits = False
                 os.fsync(fd)
         except OSError as error:
             raise told(error, self._shown(index)) from error
@@ -207,8 +218,10 @@ class Landing:
             os.close(old)
 
 
-def bad_files_of(site: Folder, manifest: Manifest, folder: str) -> list[int]:
+def bad_files_of(site: Folder, manifest: Manifest, folder: str, *, keeps_bits: bool) -> list[int]:
     """Numbers of the files of ``manifest`` that are missing or altered in an installed ``folder``.
+
+    ``keeps_bits`` is False where the file system was seen not to keep whether a file is executable.
 
     Raises:
         DiskError
@@ -222,7 +235,7 @@ def bad_files_of(site: Folder, manifest: Manifest, folder: str) -> list[int]:
             continue
         try:
             found = os.fstat(fd)
-            right = found.st_size == file.size and bool(found.st_mode & 0o100) == file.executable
+            right = found.st_size == file.size and (not keeps_bits or bool(found.st_mode & stat.S_IXUSR) == file.executable)
             if not right or sha256_of_file(fd) != file.sha256:
                 bad.append(index)
         except OSError as error:
@@ -241,6 +254,16 @@ def sha256_of_file(fd: int) -> str:
             return digest.hexdigest()
         digest.update(block)
         at += len(block)
+
+
+def _set_mode(fd: int, mode: int) -> bool:
+    """Set a file's mode; False where the file system keeps another one."""
+    try:
+        os.fchmod(fd, mode)
+    except OSError as error:
+        if error.errno not in _NO_MODES:
+            raise
+    return os.fstat(fd).st_mode & stat.S_IXUSR == mode & stat.S_IXUSR
 
 
 def _reserve(fd: int, size: int) -> None:

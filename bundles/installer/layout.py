@@ -17,8 +17,10 @@ STATE = "state"
 LOCK = "state/lock"
 STAGING = "state/staging"
 INSTALLED = "state/installed"
+MANIFESTS = "state/installed/manifests"
 RECEIPTS = "state/receipts"
 PROGRESS = "state/staging/progress.json"
+PARTS = "parts"
 BIN = "bin"
 INSTALLER = "bin/install.pyz"
 
@@ -45,7 +47,7 @@ def installed_record(release: str) -> str:
 
 def kept_manifest(sha256: str) -> str:
     """The manifest that something was installed by, to be verified without a medium."""
-    return f"{INSTALLED}/manifests/{sha256}.json"
+    return f"{MANIFESTS}/{sha256}.json"
 
 
 def receipt_file(number: int, bundle: str) -> str:
@@ -65,4 +67,4 @@ def kept_wheel(name: str) -> str:
 
 def part_file(blake3: str) -> str:
     """A part that the site keeps: its key in the tree."""
-    return f"parts/{blake3[:2]}/{blake3}"
+    return f"{PARTS}/{blake3[:2]}/{blake3}"

@@ -21,7 +21,7 @@ from bundles.installer.layout import kept_manifest, release_folder
 from bundles.installer.manifest import MANIFEST_BYTES, Manifest, open_manifest
 from bundles.installer.names import split_release
 from bundles.installer.ranges import order_of, serves
-from bundles.installer.receipts import installed_manifest, installed_releases
+from bundles.installer.receipts import installed_manifest, installed_releases, keeps_bits
 from bundles.installer.sitestate import SiteState, load_state
 from bundles.installer.strictjson import HINT, Fields
 from bundles.installer.tools import Tools
@@ -186,7 +186,7 @@ def _wanted(manifest: Manifest, site: Folder | None, *, chosen: bool) -> Wanted:
         return Wanted(manifest, every, False, chosen)
     if site.kind(folder) != "folder":
         raise UsageError(f"{site.shown(folder)} is a {site.kind(folder)}, expected a folder", "Move it away.")
-    bad = tuple(bad_files_of(site, manifest, folder))
+    bad = tuple(bad_files_of(site, manifest, folder, keeps_bits=keeps_bits(site, manifest.release)))
     known = installed_manifest(site, manifest.release)
     if bad and known != manifest.sha256:
         there = f"what was installed by the manifest {known}" if known else "files that no installation put there"

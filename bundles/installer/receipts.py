@@ -23,28 +23,41 @@ from bundles.installer.strictjson import Fields, read_json, write_json
 RECORD_BYTES = 1 << 20
 
 
-def record_installed(site: Folder, manifest: Manifest) -> None:
-    """Note by which manifest a folder was installed."""
-    document = {
+def record_installed(site: Folder, manifest: Manifest, *, keeps_bits: bool) -> None:
+    """Note by which manifest a folder was installed, and where the file system keeps no executable bits."""
+    document: dict[str, Any] = {
         "format": "modelport-site-install",
         "format_version": 1,
         "release": manifest.release,
         "kind": manifest.kind,
         "manifest_sha256": manifest.sha256,
     }
+    if not keeps_bits:
+        document["executable_bits"] = False
     site.write(kept_manifest(manifest.sha256), manifest.data)
     site.write(installed_record(manifest.release), write_json(document))
 
 
 def installed_manifest(site: Folder, release: str) -> str | None:
     """The digest of the manifest that a release was installed by; None where none was."""
-    data = site.read(installed_record(release), RECORD_BYTES)
-    if data is None:
+    fields = _record(site, release)
+    if fields is None:
         return None
-    fields = Fields(read_json(data, f"the record of {release}", RECORD_BYTES), f"the record of {release}")
     # The record is written just before the folder gets its name.
     there = site.kind(release_folder(release, fields.text("kind"))) == "folder"
     return fields.digest("manifest_sha256") if there else None
+
+
+def keeps_bits(site: Folder, release: str) -> bool:
+    """Whether the file system kept executable bits when a release was installed."""
+    fields = _record(site, release)
+    return fields is None or fields.flag("executable_bits", default=True)
+
+
+def _record(site: Folder, release: str) -> Fields | None:
+    data = site.read(installed_record(release), RECORD_BYTES)
+    what = f"the record of {release}"
+    return None if data is None else Fields(read_json(data, what, RECORD_BYTES), what)
 
 
 def installed_releases(site: Folder) -> list[tuple[str, str]]:

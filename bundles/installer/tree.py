@@ -8,13 +8,16 @@ next: ``receipts``
 
 from __future__ import annotations
 
+import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 
 from bundles.installer.faults import IntegrityError
 from bundles.installer.folders import Folder, told
 from bundles.installer.judging import TIMESTAMP
-from bundles.installer.layout import part_file
+from bundles.installer.layout import PARTS, STAGING, kept_manifest, part_file
+from bundles.installer.manifest import MANIFEST_BYTES, open_manifest
 from bundles.installer.placing import check_part
 from bundles.installer.strictjson import HINT
 from bundles.installer.tufrules import TIMESTAMP_BYTES, open_role
@@ -42,7 +45,8 @@ def keep_part(site: Folder, job: Job, blocks: Iterator[bytes | memoryview]) -> N
         IntegrityError, DiskError
     """
     path = part_file(job.part.blake3)
-    growing = f"{path}.next"
+    # Where the next run looks for what a killed one left.
+    growing = f"{STAGING}/{job.part.blake3}"
     try:
         site.remove(growing)
         fd = site.open(growing, os.O_WRONLY | os.O_CREAT | os.O_EXCL, make=True)
@@ -56,6 +60,31 @@ def keep_part(site: Folder, job: Job, blocks: Iterator[bytes | memoryview]) -> N
         site.remove(growing)
         raise
     site.rename(growing, path)
+
+
+def drop_parts(site: Folder, gone: Iterable[str], staying: Iterable[str]) -> None:
+    """Remove kept parts of the manifests ``gone`` that none of those ``staying`` names; both are digests of kept manifests.
+
+    Parts that no installation kept for a release that is removed are not looked at: somebody else may have put them there.
+    """
+    if site.kind(PARTS) != "folder":
+        return
+    try:
+        needed = {part for sha256 in staying for part in _parts_of(site, sha256)}
+    except IntegrityError:
+        # What is still needed cannot be told, so everything stays.
+        return
+    for sha256 in gone:
+        with suppress(IntegrityError):
+            for part in _parts_of(site, sha256) - needed:
+                site.remove(part_file(part))
+
+
+def _parts_of(site: Folder, sha256: str) -> set[str]:
+    data = site.read(kept_manifest(sha256), MANIFEST_BYTES) or b""
+    if hashlib.sha256(data).hexdigest() != sha256:
+        raise IntegrityError(f"the manifest kept as {sha256} was altered or is gone", HINT)
+    return {part.blake3 for part in open_manifest(data, sha256, f"the manifest {sha256}").parts}
 
 
 def keep_documents(site: Folder, documents: dict[str, bytes]) -> None:

@@ -14,7 +14,7 @@ from bundles.installer.folders import Folder
 from bundles.installer.landing import bad_files_of
 from bundles.installer.layout import kept_manifest, release_folder
 from bundles.installer.manifest import MANIFEST_BYTES, open_manifest
-from bundles.installer.receipts import installed_releases
+from bundles.installer.receipts import installed_releases, keeps_bits
 
 
 def verify_site(site: Folder) -> dict[str, list[str]]:
@@ -29,6 +29,6 @@ def verify_site(site: Folder) -> dict[str, list[str]]:
         if hashlib.sha256(data).hexdigest() != sha256:
             raise IntegrityError(f"the manifest kept of {release} was altered or is gone", "Install it again from its medium.")
         manifest = open_manifest(data, sha256, f"the manifest of {release}")
-        bad = bad_files_of(site, manifest, release_folder(release, manifest.kind))
+        bad = bad_files_of(site, manifest, release_folder(release, manifest.kind), keeps_bits=keeps_bits(site, release))
         found[release] = [manifest.files[index].path for index in bad]
     return found

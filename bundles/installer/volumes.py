@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import resource
 import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -27,6 +28,8 @@ BLOCK = 512
 END = 1024
 READ = 1 << 20
 MOST_VOLUMES = 9_999
+# Files that an installation has open beside the volumes, and some more.
+OTHER_FILES = 256
 MOST_MEMBERS = 150_000
 NAME = re.compile(r"[a-z0-9]([a-z0-9._-]{0,198}[a-z0-9])?")
 NEWER = "It needs a newer modelport: take the installer that came with it."
@@ -180,14 +183,17 @@ def find_volumes(folders: Sequence[str]) -> Medium:
     """Open every volume in ``folders`` (or a volume that is named itself).
 
     Raises:
-        UsageError: there is none, or those of two bundles.
+        UsageError: there is none, or those of two bundles; or no such folder.
         DiskError: a folder cannot be read.
     """
     medium = Medium()
-    for path in _candidates(folders):
+    paths = list(_candidates(folders))
+    _allow_open_files(len(paths))
+    for path in paths:
         try:
             volume = open_volume(path)
-        except IntegrityError as error:
+        except (IntegrityError, MediumFault) as error:
+            # What the other volumes hold can be had all the same.
             medium.faults.append(error)
             continue
         if volume is None:
@@ -258,9 +264,19 @@ def _candidates(folders: Sequence[str]) -> Iterator[str]:
                 found = sorted(
                     entry.path for entry in listing if entry.name.endswith(".tar") and entry.is_file(follow_symlinks=False)
                 )
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise UsageError(f"there is no folder {folder}", "Name the folder with the volumes: --from FOLDER") from error
         except OSError as error:
             raise _unreadable(error, f"{folder} cannot be read") from error
         yield from found
+
+
+def _allow_open_files(count: int) -> None:
+    """Every volume stays open; a thousand of them are more than a system allows unless it is asked."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = count + OTHER_FILES
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted if hard == resource.RLIM_INFINITY else min(wanted, hard), hard))
 
 
 def _read_index(fd: int, head: bytes, path: str) -> tuple[int, Plan, int]:

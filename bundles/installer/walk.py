@@ -335,7 +335,7 @@ class _Run:
         for one, landing in zip(self.ready.releases, self.landings):
             if landing.files or not one.stands:
                 self.step("settle")
-                landing.settle()
+                self.found.warnings += landing.settle()
                 if one.manifest.kind == "wheels" and not one.stands:
                     self.step("pages")
                     for path, page in simple_pages(one.manifest.files).items():
@@ -343,7 +343,8 @@ class _Run:
                     self.site.sync(landing.folder)
                 self.step("record")
                 # Before the name: a folder that stands with a record is ours, and may be put right.
-                receipts.record_installed(self.site, one.manifest)
+                known = not one.stands or receipts.keeps_bits(self.site, one.manifest.release)
+                receipts.record_installed(self.site, one.manifest, keeps_bits=landing.keeps_bits and known)
                 self.step("place")
                 landing.take_place(replace=one.stands)
         if self.order.keep_parts:

@@ -152,7 +152,8 @@ def _by_zstandard(zstandard: Any, frames: Iterable[Frame]) -> Iterator[bytes]:
 
 
 def _of_program() -> Decoder | str:
-    path = shutil.which("zstd")
+    # An entry of PATH that is not absolute means the folder one stands in, which may be the medium.
+    path = shutil.which("zstd", path=os.pathsep.join(filter(os.path.isabs, os.get_exec_path())))
     return Decoder(path, lambda frames: _by_program(path, list(frames))) if path else "there is no zstd program"
 
 

@@ -34,7 +34,10 @@ FRESH_S = 3600
 
 
 class InstallRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """A folder and what belongs in it: the ``files`` of the release that were chosen, none meaning all of them."""
+    """A folder and what belongs in it: the ``files`` of the release that were chosen, none meaning all of them.
+
+    ``beside`` are files that the installation made of the release, such as an index for pip: path to sha256.
+    """
 
     format: str = FORMAT
     format_version: int = 1
@@ -43,6 +46,7 @@ class InstallRecord(msgspec.Struct, frozen=True, kw_only=True):
     manifest_sha256: Sha256
     source: str
     files: tuple[str, ...] = ()
+    beside: dict[str, Sha256] = {}
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ next: ``steps.holdings``
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import stat
 import threading
@@ -17,7 +18,7 @@ from dataclasses import dataclass, field
 
 import blake3
 
-from pipeline.digest import Blake3
+from pipeline.digest import Blake3, Sha256
 from pipeline.manifest import Chunk, Manifest
 from pipeline.plan.fetching import Target, places_of
 from pipeline.steps.folders import open_file, walk_files
@@ -121,6 +122,18 @@ def _batches(folder_fd: int, manifest: Manifest, files: Sequence[int], proof: Pr
 def extra_files(folder_fd: int, known: set[str]) -> list[str]:
     """Files of the folder that no release put there; what tools keep in ``.git`` and ``.cache/huggingface`` is left out."""
     return [path for path, _ in walk_files(folder_fd) if path not in known and not path.startswith(FOREIGN)]
+
+
+def is_file_of(folder_fd: int, path: str, sha256: Sha256 | None) -> bool:
+    """Tell whether a file that is none of the release's has this digest; no digest is that of none."""
+    if sha256 is None:
+        return False
+    try:
+        with os.fdopen(open_file(folder_fd, path), "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest() == sha256
+    except OSError:
+        # A link, or what cannot be read, is no file of anybody's.
+        return False
 
 
 def hash_at(fd: int, at: int, size: int) -> Blake3 | None:

@@ -10,6 +10,7 @@ next: ``steps.index``
 from __future__ import annotations
 
 import hashlib
+import mmap
 import queue
 import threading
 from collections.abc import Callable, Sequence
@@ -19,6 +20,7 @@ import blake3
 
 from pipeline.digest import Blake3, Sha256
 from pipeline.manifest import Part
+from pipeline.past_cache import aligned_memory
 
 # One being filled and two on their way: with 64 MiB parts 192 MiB, half of the memory a publish may take.
 PART_BUFFERS = 3
@@ -37,11 +39,11 @@ class PartFiller:
         self._ship = ship
         self._capacity = capacity
         # Last in, first out: a buffer that came back is taken before one that was never made.
-        self._free: queue.LifoQueue[bytearray | None] = queue.LifoQueue()
+        self._free: queue.LifoQueue[mmap.mmap | None] = queue.LifoQueue()
         for _ in range(PART_BUFFERS):
             self._free.put(None)
         self._waiting = threading.BoundedSemaphore(HASHES_AHEAD)
-        self._buffer: bytearray | None = None
+        self._buffer: mmap.mmap | None = None
         self._digests: _Digests | None = None
         self._parts: list[Future[Part]] = []
         self._under_way: list[Future[Part]] = []
@@ -88,7 +90,7 @@ class PartFiller:
 
     def _begin(self) -> None:
         if self._ship is not None:
-            self._buffer = self._free.get() or bytearray(self._capacity)
+            self._buffer = self._free.get() or aligned_memory(self._capacity)
         for part in self._under_way:
             if part.done():
                 part.result()
@@ -112,7 +114,7 @@ class PartFiller:
             self._waiting.release()
             done()
 
-    def _send(self, name: Future[Part], buffer: bytearray) -> Part:
+    def _send(self, name: Future[Part], buffer: mmap.mmap) -> Part:
         part = name.result()
         try:
             with memoryview(buffer) as whole, whole[: part.size] as body:

@@ -33,6 +33,7 @@ from pipeline.errors import (
     UsageError,
     WrongStore,
 )
+from pipeline.past_cache import write_past_cache
 from pipeline.ports import BLOCK, ObjectInfo, StoreProperties
 from pipeline.release import NameRefused
 from pipeline.stores.keys import check_key
@@ -294,9 +295,7 @@ def _written(view: memoryview, temp_fd: int) -> Iterator[tuple[str, int]]:
                 continue
             if view.nbytes >= ALLOCATE_BYTES:
                 os.posix_fallocate(fd, 0, view.nbytes)
-            at = 0
-            while at < view.nbytes:
-                at += os.write(fd, view[at:])
+            write_past_cache(fd, view, 0)
             os.fsync(fd)
             yield temp, fd
             return

@@ -116,6 +116,25 @@ def test_medium_that_is_pulled_out_is_named_and_the_rest_is_kept(tree, tmp_path,
     assert contents(site / "models" / "raw-v1.0.0") == contents(tree.sources["raw-v1.0.0"])
 
 
+def test_volume_that_cannot_even_be_opened_is_named_and_the_rest_is_kept(tree, tmp_path, monkeypatch):
+    packed = pack(tree, "bert-v1.0.0", "raw-v1.0.0", volumes=2)
+    media, site = packed.write(tmp_path / "media"), tmp_path / "site"
+    real = os.pread
+
+    def pread(fd, size, offset):
+        if str(Path(f"/proc/self/fd/{fd}").readlink()).endswith("vol001.tar"):
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return real(fd, size, offset)
+
+    monkeypatch.setattr(os, "pread", pread)
+    with pytest.raises(MediumFault, match="vol001"):
+        install(Order((str(media),), str(site), tree.site.fingerprint), Tools())
+    monkeypatch.undo()
+    alone = packed.write(tmp_path / "alone", only=[1])
+    assert install(Order((str(alone),), str(site)), Tools()).missing == []
+    assert contents(site / "models" / "bert-v1.0.0") == contents(tree.sources["bert-v1.0.0"])
+
+
 def test_second_installation_at_once_is_refused(tree, column, tmp_path):
     site = tmp_path / "site"
     media = pack(tree, "raw-v1.0.0").write(tmp_path / "media")

@@ -10,11 +10,14 @@ import pytest
 
 from bundles.reader import BundleReader
 from bundles.verifying import verify_bundle
-from pipeline.errors import DiskError, MetadataExpired, RollbackRefused, StoreUnavailable
+from pipeline.errors import DiskError, MetadataExpired, RollbackRefused, StoreUnavailable, UsageError
+from pipeline.events import ignore
 from pipeline.fetch import FetchOrder, fetch_release
+from pipeline.mirroring import MirrorOrder, mirror_tree
 from pipeline.plan.wants import read_want
 from pipeline.sources.http import HttpReader
 from pipeline.sources.objects import StoreReader
+from pipeline.stores.directory import DirectoryStore
 from pipeline.trust.reading import read_view
 from pipeline.trust.state import TrustState
 from tests.bundle_world import Builder, begin_tree, builder_of, contents_of, flip, volumes_in
@@ -183,3 +186,20 @@ def test_an_installed_folder_is_repaired_from_a_medium_chunk_by_chunk(tree):
     assert done.repaired == ["onnx/noise.bin"]
     assert 0 < done.bytes_fetched <= 64 << 10
     assert contents(folder) == contents(tree.sources["bert-v2.0.0"])
+
+
+def test_a_mirror_of_a_bundle_wants_one_that_has_every_model(tree, tmp_path):
+    builder = builder_of(tree)
+    builder.build(tmp_path / "some", "tok-v1.0.0")
+    builder.build(tmp_path / "all", "bert-v1.0.0", "bert-v2.0.0", "plain-v1.0.0")
+    supply = dataclasses.replace(tree.fetcher(BundleReader(tmp_path / "some")).supply(), media=True)
+    with pytest.raises(UsageError, match="its own releases alone") as refused:
+        mirror_tree(MirrorOrder(), supply, DirectoryStore(tmp_path / "copy"), ignore, by="me")
+    assert "--keep-parts" in refused.value.hint
+    assert not list(DirectoryStore(tmp_path / "copy").list("metadata/"))
+    supply = dataclasses.replace(tree.fetcher(BundleReader(tmp_path / "all")).supply(), media=True)
+    done = mirror_tree(MirrorOrder(), supply, DirectoryStore(tmp_path / "copy"), ignore, by="me")
+    assert done.releases == ["bert-v1.0.0", "bert-v2.0.0", "plain-v1.0.0", "tok-v1.0.0"]
+    fetcher = tree.fetcher(Reader(tmp_path / "copy"))
+    fetcher.fetch("bert@stable")
+    assert contents(fetcher.models / "bert-v2.0.0") == contents(tree.sources["bert-v2.0.0"])

@@ -93,7 +93,7 @@ def test_missing_volumes_end_with_7_and_the_next_medium_finishes(tree, modelport
     "words, code, said",
     [
         (["--site", "site"], 2, "--from is needed"),
-        (["--from", "nowhere", "--site", "site"], 6, "nowhere"),
+        (["--from", "nowhere", "--site", "site"], 2, "nowhere"),
         (["--from", ".", "--site", "site"], 2, "no volume"),
         (["--from", ".", "--site", "site", "--keep", "none"], 2, "--keep none is not a number"),
         (["--from", ".", "--site", "site", "--root-fingerprint", "abc"], 2, "64 lower-case hex"),

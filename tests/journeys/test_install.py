@@ -139,6 +139,24 @@ def test_generations_are_kept_and_then_removed_with_their_releases(tree, column,
     assert [path.name for path in (site / "generations").iterdir()] == ["2"]
 
 
+def test_kept_parts_go_with_the_last_release_that_needs_them(tree, column, tmp_path):
+    site = tmp_path / "site"
+    stray = site / "parts" / "00" / ("00" * 32)
+    for index, release in enumerate(["bert-v1.1.0", "bert-v1.0.0"]):
+        media = pack(tree, release).write(tmp_path / f"media{index}")
+        assert column.install(media, site, tree.site.fingerprint, keep=1, keep_parts=True).code == 0
+        stray.parent.mkdir(exist_ok=True)
+        stray.write_bytes(b"somebody else's")
+    needed = {name for name, _, _ in pack(tree, "bert-v1.0.0").plan["volumes"][0]}
+    before = {name for name, _, _ in pack(tree, "bert-v1.1.0").plan["volumes"][0]}
+    assert needed & before
+    assert before - needed
+    there = {path.relative_to(site).as_posix() for path in (site / "parts").rglob("*") if path.is_file()}
+    assert there == needed | {stray.relative_to(site).as_posix()}
+    fetcher = tree.fetcher(Reader(site))
+    fetcher.fetch("bert-v1.0.0")
+
+
 def test_two_versions_in_one_bundle_are_both_kept_and_the_newest_is_live(tree, column, tmp_path):
     site, media = tmp_path / "site", pack(tree, "bert-v1.0.0", "bert-v1.1.0").write(tmp_path / "media")
     assert column.install(media, site, tree.site.fingerprint, keep=1).code == 0

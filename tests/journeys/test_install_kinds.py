@@ -8,11 +8,17 @@ from pathlib import Path
 
 import pytest
 
+from bundles.installer.folders import Folder
 from bundles.installer.preflight import Order
 from bundles.installer.tools import Tools
+from bundles.installer.verifying import verify_site
 from bundles.installer.walk import install
-from tests.fetch_world import make_tree
+from bundles.installing import install_bundle
+from pipeline.errors import VerifyFailed
+from pipeline.events import ignore
+from tests.fetch_world import copy_of, make_tree
 from tests.install_world import COLUMNS, Column
+from tests.makers.releases import lay_files
 from tests.media_world import pack
 from tests.trust_world import quick_folder
 
@@ -101,6 +107,23 @@ def test_altered_wheel_is_put_right_and_the_index_stays(tree, column, tmp_path):
     assert (site / "wheels" / "house-v1.0.0" / "simple" / "tiny-thing" / "index.html").is_file()
 
 
+def test_wheelhouse_at_a_site_is_verified_with_the_index_that_was_made_for_it(tree, tmp_path):
+    fetcher = tree.fetcher()
+    order = Order((str(pack(tree, "house-v1.0.0").write(tmp_path / "media")),), str(tmp_path / "site"), tree.site.fingerprint)
+    install_bundle(order, ignore, installs=fetcher.supply().installs)
+    house = (tmp_path / "site" / "wheels" / "house-v1.0.0").resolve()
+    assert fetcher.verify(house, offline=True).extra == []
+    page = house / "simple" / "tiny-thing" / "index.html"
+    whole = page.read_bytes()
+    page.write_bytes(whole.replace(b"../../", b"http://evil.example/"))
+    with pytest.raises(VerifyFailed, match="simple/tiny-thing/index"):
+        fetcher.verify(house, offline=True)
+    page.unlink()
+    page.symlink_to("/etc/hostname")
+    with pytest.raises(VerifyFailed, match="simple/tiny-thing/index"):
+        fetcher.verify(house, offline=True)
+
+
 def test_web_application_is_switched_with_everything_else(tree, column, tmp_path):
     site = tmp_path / "site"
     assert column.install(pack(tree, "app-v1.0.0").write(tmp_path / "one"), site, tree.site.fingerprint).code == 0
@@ -110,6 +133,37 @@ def test_web_application_is_switched_with_everything_else(tree, column, tmp_path
     assert column.install(pack(tree, "app-v1.1.0").write(tmp_path / "two"), site).code == 0
     assert (served / "index.html").read_text() == "<p>1.1.0</p>"
     assert served.readlink() == link == Path("../current/app")
+
+
+@pytest.mark.parametrize("fixed", [0o644, 0o755])
+def test_file_system_without_executable_bits_is_told_once_and_nothing_is_taken_for_damaged(tree, tmp_path, monkeypatch, fixed):
+    """FAT shows every file with one mode, and takes another one without a word."""
+    tool = lay_files(tmp_path / "tool", {"run.sh": b"#!/bin/sh\n", "notes.txt": b"n"})
+    (tool / "run.sh").chmod(0o755)
+    tree = copy_of(tree, tmp_path / "other")
+    tree.publish("tool-v1.0.0", tool)
+    chmod = os.fchmod
+    monkeypatch.setattr(os, "fchmod", lambda fd, mode: chmod(fd, fixed))
+    site, media = tmp_path / "site", pack(tree, "tool-v1.0.0").write(tmp_path / "media")
+    order = Order((str(media),), str(site), tree.site.fingerprint)
+    assert any("executable" in warning for warning in install(order, Tools()).warnings)
+    (site / "models" / "tool-v1.0.0" / "notes.txt").write_bytes(b"altered")
+    for repaired in (["tool-v1.0.0: notes.txt"], []):
+        assert install(order, Tools()).repaired == repaired
+    assert verify_site(Folder(str(site), make=False)) == {"tool-v1.0.0": []}
+
+
+def test_a_bit_that_was_kept_and_is_gone_is_put_right(tree, tmp_path):
+    tool = lay_files(tmp_path / "tool", {"run.sh": b"#!/bin/sh\n"})
+    (tool / "run.sh").chmod(0o755)
+    tree = copy_of(tree, tmp_path / "other")
+    tree.publish("tool-v1.0.0", tool)
+    site, media = tmp_path / "site", pack(tree, "tool-v1.0.0").write(tmp_path / "media")
+    order = Order((str(media),), str(site), tree.site.fingerprint)
+    assert install(order, Tools()).warnings == []
+    (site / "models" / "tool-v1.0.0" / "run.sh").chmod(0o644)
+    assert install(order, Tools()).repaired == ["tool-v1.0.0: run.sh"]
+    assert (site / "models" / "tool-v1.0.0" / "run.sh").stat().st_mode & 0o111
 
 
 def test_file_system_without_links_gets_pointer_files(tree, tmp_path, monkeypatch):

@@ -368,3 +368,15 @@ def test_a_repair_cut_off_at_any_write_is_finished_by_the_next(built, tmp_path, 
             repair(one, other)
     repair(one, other)
     assert contents_of(one) == contents_of(other)
+
+
+def test_a_par2_that_lies_where_one_stands_is_not_run(tmp_path, monkeypatch):
+    (tmp_path / "par2").write_text("#!/bin/sh\n")
+    (tmp_path / "par2").chmod(0o755)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("bundles.parity.find_spec", lambda _: None)
+    monkeypatch.setenv("PATH", f".{os.pathsep}")
+    with pytest.raises(UsageError, match="par2, which is not on this machine"):
+        find_program()
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert find_program() == str(tmp_path / "par2")

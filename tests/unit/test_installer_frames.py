@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
@@ -11,9 +12,9 @@ from backports import zstd
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bundles.installer.faults import IntegrityError
+from bundles.installer.faults import IntegrityError, UsageError
 from bundles.installer.frames import check_frame, join_pieces, pieces_of
-from bundles.installer.zstds import Decoder, _by_module, _by_program, _by_zstandard
+from bundles.installer.zstds import Decoder, _by_module, _by_program, _by_zstandard, find_decoder
 from pipeline.encoding import encode_chunk
 from pipeline.plan.cut import Element
 from tests.golden.encoding_bombs import frames as bombs
@@ -124,3 +125,17 @@ def test_bombs_end_in_a_refusal_under_a_memory_limit():
     ran = subprocess.run([sys.executable, "-m", "tests.install_bombs"], capture_output=True, text=True, timeout=120, check=False)
     assert ran.returncode == 0, ran.stderr
     assert ran.stdout.strip() == f"{2 * len(bombs())} refused"
+
+
+def test_program_that_lies_where_one_stands_is_not_run(tmp_path, monkeypatch):
+    """People change to the medium and run the installer there; PATH may name that folder without naming it."""
+    planted = tmp_path / "zstd"
+    planted.write_text(f"#!/bin/sh\ntouch {tmp_path}/ran\n")
+    planted.chmod(0o755)
+    monkeypatch.chdir(tmp_path)
+    for path in (".", "", f".{os.pathsep}"):
+        monkeypatch.setenv("PATH", path)
+        with pytest.raises(UsageError, match="no zstd program"):
+            find_decoder([], "program", None)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert find_decoder([], "program", None).name == str(planted)

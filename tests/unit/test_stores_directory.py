@@ -185,9 +185,9 @@ def test_with_neither_the_store_is_unsafe(store, monkeypatch):
     ("call", "code", "kind"),
     [
         ("posix_fallocate", errno.ENOSPC, DiskError),
-        ("write", errno.ENOSPC, DiskError),
-        ("write", errno.EDQUOT, DiskError),
-        ("write", errno.EIO, DiskError),
+        ("pwrite", errno.ENOSPC, DiskError),
+        ("pwrite", errno.EDQUOT, DiskError),
+        ("pwrite", errno.EIO, DiskError),
         ("fsync", errno.EIO, DiskError),
         ("fsync", errno.ENOSPC, DiskError),
         ("link", errno.EROFS, DiskError),

@@ -1,0 +1,120 @@
+"""Large writes and reads between memory and disk without a copy in the system's page cache.
+
+Takes a descriptor, bytes and a place in the file. What is written once and read by others does not belong in the cache:
+the copy and the pages for it cost more than a hash of the same bytes (docs/adr/0116). Where the file system, or how memory
+and place lie, does not allow it, the cache is used after all; ``fsync`` stays the caller's.
+
+next: ``plan``
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import mmap
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+# Memory, place and size of such a write are multiples of this on any disk.
+ALIGN_BYTES = 4 << 10
+# At a time: enough to keep a disk busy, little enough to stop soon.
+WRITE_BYTES = 8 << 20
+HUGE_BYTES = 2 << 20
+# open(2), O_DIRECT; not every system has it.
+_DIRECT = getattr(os, "O_DIRECT", 0)
+
+
+def aligned_memory(size: int) -> mmap.mmap:
+    """Make memory of at least ``size`` bytes that a disk can read from, in huge pages where the system has them."""
+    # Private, or else it would be a file in memory, which has no huge pages.
+    memory = mmap.mmap(-1, max(1, -(-size // ALIGN_BYTES)) * ALIGN_BYTES, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    if size >= HUGE_BYTES and hasattr(mmap, "MADV_HUGEPAGE"):
+        try:
+            memory.madvise(mmap.MADV_HUGEPAGE)
+        except OSError:
+            # A kernel without them: it was only a hint.
+            return memory
+    return memory
+
+
+def write_past_cache(fd: int, view: memoryview, at: int) -> int:
+    """Write ``view`` at ``at``, whole blocks of it past the cache; gives how many bytes went through the cache.
+
+    No other thread may use ``fd`` meanwhile.
+
+    Raises:
+        OSError
+    """
+    head = min(-at % ALIGN_BYTES, len(view))
+    _write_cached(fd, view[:head], at)
+    done = head + _write_direct(fd, view[head : len(view) - (at + len(view)) % ALIGN_BYTES], at + head)
+    _write_cached(fd, view[done:], at + done)
+    return head + len(view) - done
+
+
+def _write_cached(fd: int, view: memoryview, at: int) -> None:
+    done = 0
+    while done < len(view):
+        done += os.pwrite(fd, view[done:], at + done)
+
+
+def _write_direct(fd: int, view: memoryview, at: int) -> int:
+    """Give how many bytes were written before the system refused."""
+    done = 0
+    with _direct(fd) as possible:
+        try:
+            while possible and done < len(view) and done % ALIGN_BYTES == 0:
+                done += os.pwrite(fd, view[done : done + WRITE_BYTES], at + done)
+        except OSError as error:
+            if error.errno != errno.EINVAL:
+                raise
+    return done
+
+
+def read_past_cache(fd: int, memory: memoryview, at: int, size: int) -> memoryview:
+    """Read up to ``size`` bytes from ``at`` by a descriptor of ``opened_direct``; fewer only at the end of the file.
+
+    ``memory`` is a view of ``aligned_memory``, two ALIGN_BYTES longer than ``size``; what is given is a part of it.
+
+    Raises:
+        OSError
+    """
+    before = at % ALIGN_BYTES
+    wanted = -(-(before + size) // ALIGN_BYTES) * ALIGN_BYTES
+    came = 0
+    while came < before + size:
+        more = os.preadv(fd, [memory[came:wanted]], at - before + came)
+        came += more
+        if not more or came % ALIGN_BYTES:
+            break
+    return memory[before : max(before, min(came, before + size))]
+
+
+@contextmanager
+def opened_direct(fd: int) -> Iterator[int | None]:
+    """Another descriptor of the file ``fd``, for reading past the cache; None where that cannot be."""
+    try:
+        direct = os.open(f"/proc/self/fd/{fd}", os.O_RDONLY | os.O_CLOEXEC | _DIRECT) if _DIRECT else None
+    except OSError:
+        direct = None
+    try:
+        yield direct
+    finally:
+        if direct is not None:
+            os.close(direct)
+
+
+@contextmanager
+def _direct(fd: int) -> Iterator[bool]:
+    """Pass the cache by for the length of the block; False where that cannot be."""
+    flags = fcntl.fcntl(fd, fcntl.F_GETFL)
+    try:
+        fcntl.fcntl(fd, fcntl.F_SETFL, flags | _DIRECT)
+    except OSError:
+        yield False
+        return
+    try:
+        yield bool(_DIRECT)
+    finally:
+        fcntl.fcntl(fd, fcntl.F_SETFL, flags)

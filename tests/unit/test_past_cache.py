@@ -1,0 +1,165 @@
+"""Writes and reads past the cache: the same bytes whether the system allows it or not."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import hashlib
+import os
+from contextlib import contextmanager
+
+import pytest
+
+from bundles.tape import WRITE_BYTES, written_in_order
+from pipeline.past_cache import ALIGN_BYTES, aligned_memory, opened_direct, read_past_cache, write_past_cache
+from tests.bundle_world import begin_tree, builder_of
+
+
+@pytest.fixture
+def opened(tmp_path):
+    fd = os.open(tmp_path / "file", os.O_RDWR | os.O_CREAT)
+    yield fd
+    os.close(fd)
+
+
+def filled(size):
+    memory = aligned_memory(size)
+    memory[:size] = os.urandom(size)
+    return memoryview(memory)[:size]
+
+
+def is_cached(fd, at):
+    try:
+        return os.preadv(fd, [bytearray(1)], at, os.RWF_NOWAIT) > 0
+    except BlockingIOError:
+        return False
+
+
+@pytest.mark.parametrize("at", [0, ALIGN_BYTES, 512, 1])
+@pytest.mark.parametrize("size", [1, ALIGN_BYTES, 5 * ALIGN_BYTES + 513])
+def test_bytes_stand_where_they_were_sent(opened, at, size):
+    view = filled(size)
+    cached = write_past_cache(opened, view, at)
+    assert os.pread(opened, at + size, 0) == bytes(at) + view
+    assert 0 <= cached <= size
+    assert not fcntl.fcntl(opened, fcntl.F_GETFL) & os.O_DIRECT
+
+
+def test_whole_blocks_leave_nothing_in_the_cache(opened):
+    assert write_past_cache(opened, filled(1 << 20), 0) == 0
+    os.fsync(opened)
+    assert not is_cached(opened, 0)
+
+
+@pytest.mark.parametrize("misaligned", [True, False])
+def test_where_the_system_refuses_the_cache_serves(opened, monkeypatch, misaligned):
+    write = os.pwrite
+
+    def refuse(fd, data, at):
+        if fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_DIRECT:
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+        return write(fd, data, at)
+
+    view = filled(3 * ALIGN_BYTES)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "pwrite", refuse)
+        assert write_past_cache(opened, view[1:] if misaligned else view, 0) == len(view) - misaligned
+    assert os.pread(opened, len(view), 0) == bytes(view[1:] if misaligned else view)
+
+
+def test_a_file_system_without_it_is_written_and_read_by_the_cache(monkeypatch):
+    fd = os.memfd_create("no disk")
+    try:
+        monkeypatch.setattr("pipeline.past_cache._DIRECT", 0)
+        view = filled(2 * ALIGN_BYTES)
+        assert write_past_cache(fd, view, 0) == len(view)
+        with opened_direct(fd) as direct:
+            assert direct is None
+        assert os.pread(fd, len(view), 0) == bytes(view)
+    finally:
+        os.close(fd)
+
+
+def test_a_full_disk_is_told(opened, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "pwrite", full)
+    with pytest.raises(OSError, match="No space"):
+        write_past_cache(opened, filled(ALIGN_BYTES), 0)
+    assert not fcntl.fcntl(opened, fcntl.F_GETFL) & os.O_DIRECT
+
+
+@pytest.mark.parametrize(("at", "size"), [(0, 1), (512, 100_000), (4097, 4096), (99_999, 1), (90_000, 50_000), (200_000, 5)])
+def test_any_stretch_is_read_past_the_cache(opened, at, size):
+    data = os.urandom(100_000)
+    os.pwrite(opened, data, 0)
+    os.fsync(opened)
+    os.posix_fadvise(opened, 0, 0, os.POSIX_FADV_DONTNEED)
+    with opened_direct(opened) as direct:
+        assert direct is not None
+        memory = memoryview(aligned_memory(size + 2 * ALIGN_BYTES))
+        assert bytes(read_past_cache(direct, memory, at, size)) == data[at : at + size]
+    assert not is_cached(opened, 0)
+
+
+@pytest.mark.parametrize("begin", [0, 512, ALIGN_BYTES])
+def test_a_tape_is_what_was_written_on_it_and_its_digest(opened, begin):
+    blocks = [os.urandom(size) for size in (1, 511, WRITE_BYTES + 3, 7, 2 * WRITE_BYTES, 100)]
+    with written_in_order(opened, begin) as tape:
+        for block in blocks:
+            tape.write(block)
+    whole = b"".join(blocks)
+    assert tape.at == begin + len(whole)
+    assert os.pread(opened, begin + len(whole) + 1, 0) == bytes(begin) + whole
+    assert tape.sha256 == ("" if begin else hashlib.sha256(whole).hexdigest())
+
+
+def test_a_tape_that_went_back_holds_the_second_writing_and_vouches_for_no_digest(opened):
+    with written_in_order(opened, 0) as tape:
+        tape.write(bytes(WRITE_BYTES + 700))
+        tape.go_back(WRITE_BYTES - 100)
+        tape.write(b"x" * 900)
+    assert os.pread(opened, 2 * WRITE_BYTES, 0) == bytes(WRITE_BYTES - 100) + b"x" * 900
+    assert tape.sha256 == ""
+
+
+def test_what_a_tape_was_given_is_in_the_file_when_the_source_fails(opened):
+    with pytest.raises(ValueError, match="gone"), written_in_order(opened, 0) as tape:  # noqa: PT012 (the block is what fails)
+        tape.write(b"kept")
+        raise ValueError("gone")
+    assert os.pread(opened, 10, 0) == b"kept"
+
+
+def test_an_error_of_the_disk_comes_out_of_a_tape(opened, monkeypatch):
+    def gone(*_):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(os, "pwrite", gone)
+    with pytest.raises(OSError, match="Input/output"), written_in_order(opened, 0) as tape:
+        tape.write(bytes(3 * WRITE_BYTES))
+
+
+@pytest.mark.parametrize("refused", ["open", "read"])
+def test_a_volume_is_read_back_by_the_cache_where_it_must_be(tmp_path, monkeypatch, refused):
+    """A volume large enough for reading past the cache, on a file system that does not have it."""
+    tree = begin_tree(tmp_path / "tree", tensor_bytes=3 << 20)
+    readings = []
+
+    @contextmanager
+    def none(_):
+        readings.append("open")
+        yield None
+
+    def refuse(*_):
+        readings.append("read")
+        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+
+    if refused == "open":
+        monkeypatch.setattr("bundles.readback.opened_direct", none)
+    else:
+        monkeypatch.setattr("bundles.readback.read_past_cache", refuse)
+    built = builder_of(tree).build(tmp_path / "out", "bert-v1.0.0")
+    assert refused in readings
+    for volume in built.volumes:
+        assert volume.sha256 == hashlib.sha256((tmp_path / "out" / volume.name).read_bytes()).hexdigest()
