@@ -63,6 +63,14 @@ class Warned:
 
 
 @dataclass(frozen=True, slots=True)
+class Serving:
+    """``what`` is served at ``url`` from now on, until the run is stopped."""
+
+    url: str
+    what: str
+
+
+@dataclass(frozen=True, slots=True)
 class StepFinished:
     """A step ended. Totals are what was really done."""
 
@@ -72,7 +80,7 @@ class StepFinished:
     seconds: float = 0.0
 
 
-Event = StepStarted | Progress | PartDone | Retrying | Warned | StepFinished
+Event = StepStarted | Progress | PartDone | Retrying | Warned | Serving | StepFinished
 Listener = Callable[[Event], None]
 
 

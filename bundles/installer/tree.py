@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from bundles.installer.faults import IntegrityError
 from bundles.installer.folders import Folder, told
 from bundles.installer.judging import TIMESTAMP
-from bundles.installer.layout import part_file
+from bundles.installer.layout import STATE, part_file
 from bundles.installer.placing import check_part
 from bundles.installer.strictjson import HINT
 from bundles.installer.tufrules import TIMESTAMP_BYTES, open_role
@@ -56,6 +56,13 @@ def keep_part(site: Folder, job: Job, blocks: Iterator[bytes | memoryview]) -> N
         site.remove(growing)
         raise
     site.rename(growing, path)
+
+
+def keep_channels(site: Folder, documents: dict[str, bytes]) -> None:
+    """Keep the documents of channels beside the state, by their keys: who serves the site looks there for what a role names."""
+    for key, data in documents.items():
+        if "/channels/" in key and not site.kind(f"{STATE}/{key}"):
+            site.write(f"{STATE}/{key}", data)
 
 
 def keep_documents(site: Folder, documents: dict[str, bytes]) -> None:

@@ -346,8 +346,9 @@ class _Run:
                 receipts.record_installed(self.site, one.manifest)
                 self.step("place")
                 landing.take_place(replace=one.stands)
+        self.step("tree")
+        tree.keep_channels(self.site, self.ready.documents)
         if self.order.keep_parts:
-            self.step("tree")
             tree.keep_documents(self.site, self.ready.documents)
 
     def _make_live(self, installer: bytes | None, facts: dict[str, Any]) -> None:

@@ -17,7 +17,7 @@ from invoke.collection import Collection
 from invoke.program import Program
 from invoke.tasks import Task
 
-from pipeline.cli import bundle_tasks, dev_tasks, fetch_tasks, install_tasks, release_tasks, source_tasks, trust_tasks
+from pipeline.cli import bundle_tasks, dev_tasks, fetch_tasks, install_tasks, release_tasks, site_tasks, source_tasks, trust_tasks
 from pipeline.cli.streams import drop
 
 GROUPS: dict[str, tuple[Task[Any], ...]] = {
@@ -25,6 +25,7 @@ GROUPS: dict[str, tuple[Task[Any], ...]] = {
     "cache": fetch_tasks.CACHE,
     "trust": trust_tasks.WALK,
     "bundle": (*bundle_tasks.WALK, *install_tasks.WALK),
+    "site": site_tasks.WALK,
     "dev": dev_tasks.WALK,
 }
 

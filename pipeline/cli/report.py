@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TextIO
 from pipeline.cli.pace import Pace
 from pipeline.cli.streams import write_line
 from pipeline.errors import ModelportError, UsageError
-from pipeline.events import Event, PartDone, Progress, Retrying, StepFinished, StepStarted, Warned
+from pipeline.events import Event, PartDone, Progress, Retrying, Serving, StepFinished, StepStarted, Warned
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -37,6 +37,7 @@ EVENT_NAMES: dict[type[Event], str] = {
     PartDone: "part_done",
     Retrying: "retrying",
     Warned: "warned",
+    Serving: "serving",
     StepFinished: "step_finished",
 }
 
@@ -167,6 +168,8 @@ def plain_line(event: Event) -> str:
             return f"retry {attempt} of {what} in {wait_s:.1f} s: {why}"
         case Warned(code, message):
             return f"warning ({code}): {message}"
+        case Serving(url, what):
+            return f"serving {what} at {url}; Ctrl-C stops it"
         case PartDone(_, name, size, "replaced"):
             return f"replaced part {name} ({spell_size(size)})"
         case _:
