@@ -16,7 +16,7 @@ before it (``lint-imports`` holds that):
 * ``order``, ``place``: what a person asks for, and where: a store, what is trusted there, whose keys sign.
 * ``sample``, ``planning``, ``publish``, ``verify``, ``show``, ``withdraw``, ``custody``: the walks, as prose.
 * ``supply`` → ``resolve`` → ``fetch``, ``verify_folder``: where releases come from, what goes with them, and how they arrive.
-* ``mirroring``, ``export``, ``doctor``, ``bench``, ``loopback``: walks around sources: copy, hand out, examine, measure.
+* ``mirroring``, ``export``, ``ociexport``, ``doctor``, ``bench``, ``loopback``: walks around sources: copy, hand out, examine, measure.
 * ``stores/``, ``cdns/``, ``setting_keys`` → ``settings`` → ``connect`` → ``cli/``: the world, and who picks from it.
 
 To follow one chunk to a user's folder, read ``steps.known_tree``, ``plan.fetching``, ``sources.mirrors``, ``steps.receive``,

@@ -10,6 +10,9 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
+
+from pipeline.plan.ocilayout import Artifact, describe_release
 
 # As many hex digits as a commit of git has: what Hugging Face clients take for a revision that never changes.
 COMMIT_DIGITS = 40
@@ -39,6 +42,16 @@ class Held:
     files: Mapping[str, HeldFile] = field(repr=False)
     display_name: str = ""
     aliases: tuple[str, ...] = ()
+
+    @cached_property
+    def by_digest(self) -> Mapping[str, HeldFile]:
+        """Files by their sha256; of equal ones the last."""
+        return {file.sha256: file for file in self.files.values()}
+
+    @cached_property
+    def artifact(self) -> Artifact:
+        """The release as container tools see it."""
+        return describe_release(self.model, self.version, self.kind, self.manifest_sha256, self.files.values())
 
     @property
     def commit(self) -> str:

@@ -8,6 +8,7 @@ layout of the tree names can be found; ``state/``, ``control/``, ``bin/`` and st
     /web/<name>/<path>                      the live release of a web application
     /simple/                                live wheelhouses, for pip
     /api/models/…  /<repo>/resolve/…        for Hugging Face clients
+    /v2/…                                   for container tools: the pull half of a registry
     /metadata/…  /targets/…  /parts/…       the tree, where it was kept, for modelport itself
 
 next: ``guard``
@@ -22,6 +23,7 @@ from bundles.site.answers import TEXT, Found, Made, Moved, Stored, not_found
 from bundles.site.catalogue import Catalogue
 from bundles.site.hub import find_file, find_info, is_repo_request, stored_file
 from bundles.site.pages import index_page, release_page
+from bundles.site.registry import find_artifact
 from bundles.site.targets import join_target, split_target
 from bundles.site.wheelhouse import find_simple
 from pipeline.layout import FOREVER, PRIVATE, WEB, headers_for, object_kind, part_name
@@ -117,10 +119,16 @@ def _find_api(catalogue: Catalogue, names: tuple[str, ...], request: Request) ->
     return find_info(catalogue, names[2:], recursive=recursive) if names[1:2] == ("models",) else not_found()
 
 
+def _find_artifact(catalogue: Catalogue, names: tuple[str, ...], request: Request) -> Found:
+    del request
+    return find_artifact(catalogue, names[1:])
+
+
 _ROUTES: dict[str, Callable[[Catalogue, tuple[str, ...], Request], Found]] = {
     "models": _find_release,
     "wheels": _find_release,
     "web": _find_web,
     "simple": _find_simple,
     "api": _find_api,
+    "v2": _find_artifact,
 }

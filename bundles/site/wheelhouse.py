@@ -3,7 +3,7 @@
 Takes a catalogue and the Accept header, gives pages. Files lie below ``/wheels/<release>/``; each link carries the
 sha256 of the signed manifest.
 
-next: ``pages``
+next: ``registry``
 """
 
 from __future__ import annotations
