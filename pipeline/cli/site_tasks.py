@@ -1,4 +1,4 @@
-"""The tasks of a site that is there: serve it.
+"""The tasks of a site that is there: serve it, and look after it.
 
 Takes flags, gives the answers of the walks. Walks are imported inside the tasks (see ``pipeline.cli``).
 
@@ -11,10 +11,12 @@ from pathlib import Path
 
 from pipeline.cli.commands import Answer, Run, command
 
+SITE_HELP = "Folder that was installed into."
+
 
 @command(
     help={
-        "site": "Folder that was installed into.",
+        "site": SITE_HELP,
         "listen": "Address and port, such as 0.0.0.0:8080 for every address of this machine. Default 127.0.0.1:8080.",
         "token_file": "File of tokens, one a line, of which clients bring one. Default: everybody may read.",
         "tls_cert": "PEM file of a certificate with its chain, to serve https. Default: plain http.",
@@ -57,6 +59,71 @@ def serve(
     return Answer(done, served_summary(done))
 
 
+@command(help={"site": SITE_HELP}, group="site")
+def list(run: Run, *, site: str) -> Answer:  # noqa: A001 (the task's name)
+    """Say what is installed at a site, and which releases are live.
+
+    Example: invoke site.list --site /srv/models
+    Exit codes: 0 done, 2 no site there, 3 a record was altered, 6 the site cannot be read.
+    """
+    from bundles.site.tending import list_site
+    from pipeline.cli.site_summaries import listed_summary
+
+    del run
+    done = list_site(Path(site))
+    return Answer(done, listed_summary(done))
+
+
+@command(help={"site": SITE_HELP, "model": "An installed release, such as bert-v2.1.0."}, group="site")
+def use(run: Run, *, site: str, model: str) -> Answer:
+    """Make an installed release the live one of its model, by one rename; running servers follow.
+
+    Example: invoke site.use --site /srv/models --model bert-v2.0.0
+    Exit codes: 0 done, 2 not installed or a site in use, 3 a record was altered, 6 disk, 8 a dependency would be left open.
+    """
+    from bundles.site.tending import use_release
+    from pipeline.cli.site_summaries import switched_summary
+
+    done = use_release(Path(site), model, dry=run.dry)
+    return Answer(done, switched_summary(done, dry=run.dry))
+
+
+@command(help={"site": SITE_HELP, "model": "An installed release that is not live, such as bert-v2.0.0."}, group="site")
+def remove(run: Run, *, site: str, model: str) -> Answer:
+    """Remove an installed release that is not live, and the older generations that name it.
+
+    Example: invoke site.remove --site /srv/models --model bert-v2.0.0
+    Exit codes: 0 done, 2 not installed or a site in use, 3 a record was altered, 6 disk, 8 it is live.
+    """
+    from bundles.site.tending import remove_release
+    from pipeline.cli.site_summaries import removed_summary
+
+    done = remove_release(Path(site), model, dry=run.dry)
+    return Answer(done, removed_summary(done))
+
+
+@command(help={"site": SITE_HELP}, group="site")
+def verify(run: Run, *, site: str) -> Answer:
+    """Prove every installed file by its signed digest; asks no network. Fit for a timer.
+
+    Example: invoke site.verify --site /srv/models
+    Exit codes: 0 all is as it was signed, 2 no site there, 3 files are missing or altered, 6 the disk failed.
+    """
+    from bundles.site.tending import verify_whole
+    from pipeline.cli.site_summaries import verified_summary
+    from pipeline.errors import VerifyFailed
+
+    done = verify_whole(Path(site), run.listen)
+    left = None
+    if done.damaged:
+        names = ", ".join(sorted(done.damaged))
+        left = VerifyFailed(
+            f"{names} in {site} was altered since it was installed",
+            hint="Install it again from its medium: that rewrites the bad files only.",
+        )
+    return Answer(done, verified_summary(done), left=left)
+
+
 def _need_extra() -> None:
     from importlib.util import find_spec
 
@@ -71,5 +138,5 @@ def _path(text: str) -> Path | None:
     return Path(text) if text else None
 
 
-WALK = (serve,)
+WALK = (serve, list, use, remove, verify)
 """Every task of a site."""
