@@ -3,11 +3,14 @@
 A guided tour of the building side, in the order of imports:
 
 * ``ustar`` → ``index`` → ``carving``: the bytes of a volume, what it says of itself, what goes into which. No I/O.
-* ``selecting``: what a bundle must hold, out of a verified tree.
-* ``medium`` → ``volumes``: a folder on a medium; its volumes, read by key without unpacking: a bundle is a source.
-* ``hashing`` → ``filling``: proving members of a volume; writing one, and reading it back past the cache.
-* ``parity``, ``side_files``: PAR2 beside a volume; what stands beside volumes for the person at the site.
-* ``planning``, ``building``, ``verifying``, ``repairing``: the walks.
+* ``inventory`` → ``selecting``: what a site has; what a bundle must hold, out of a verified tree.
+* ``medium`` → ``reader``: volumes in folders, each known by its index; a bundle as a source, without unpacking.
+* ``hashing``, ``filling``, ``readback``: members held against their digests; a volume written, and read back past the cache.
+* ``side_files``, ``parity``, ``beside``: README.txt and SHA256SUMS; PAR2 by a program; all of it written beside the volumes.
+* ``recipes`` → ``planning``: how the same bytes are made again after the tree moved on; what would be written.
+* ``wheels``, ``keeping`` → ``building``: what travels for the site's Python; pins; the walk that makes a bundle.
+* ``verifying``, ``salvage`` → ``repairing``: the walks that prove media and make damaged ones whole.
 
-``installer/`` is a program of its own that needs Python's standard library alone.
+``installer/`` is a program of its own that needs Python's standard library alone; ``zipped`` makes one file of it,
+``installing`` runs it here with faster tools, ``site_inventory`` says what a site has.
 """

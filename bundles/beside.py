@@ -2,7 +2,7 @@
 
 Takes a folder with volumes and what travels with them; gives the installer's digest.
 
-next: ``bundles.building``
+next: ``bundles.recipes``
 """
 
 from __future__ import annotations

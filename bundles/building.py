@@ -18,7 +18,7 @@ from pathlib import Path
 import msgspec
 
 from bundles.beside import Beside, lay_beside, make_folder, write_sums
-from bundles.filling import Filled, Origin, Step, fill_volume, locked_folder, volume_error
+from bundles.filling import Origin, Step, fill_volume, locked_folder, volume_error
 from bundles.index import Bundle, Member
 from bundles.medium import PARTIAL, Volume, open_volume
 from bundles.parity import find_program, make_parity
@@ -117,13 +117,12 @@ def build_bundle(
         heard.listen(StepStarted(STEP, len(numbers), total))
         begun = time.monotonic()
         origin = Origin(supply.sources, recipe.metadata, Retry(supply.patience, listen=heard.listen), order.connections)
-        filled_now: dict[int, Filled] = {}
+        kept: dict[int, int] = {}
 
-        def fill(number: int) -> Filled:
-            filled_now[number] = fill_volume(
+        def fill(number: int) -> None:
+            kept[number] = fill_volume(
                 to, bundle, number, origin, done=lambda size: heard.listen(Progress(STEP, size)), step=step
             )
-            return filled_now[number]
 
         for number in numbers:
             if number not in there:
@@ -132,7 +131,7 @@ def build_bundle(
                 heard.listen(Progress(STEP, sum(member.size for member in _members(bundle, number))))
         heard.listen(StepFinished(STEP, len(numbers), total, time.monotonic() - begun))
         step(READ_BACK)
-        sums = _read_all_back(to, bundle, {number: filled_now.get(number) for number in numbers}, fill, heard.listen)
+        sums = _read_all_back(to, bundle, {number: number in there for number in numbers}, fill, heard.listen)
         step("beside")
         installer = lay_beside(to, bundle, extra, needs_codec=planned.selected.needs_codec, parity=bool(order.parity))
         parity = {number: _parity(to / bundle.file_name(number), order.parity, step) for number in numbers}
@@ -144,7 +143,7 @@ def build_bundle(
             name=bundle.file_name(number),
             size=bundle.layout(number).size,
             sha256=sums[number],
-            kept=filled_now[number].kept if number in filled_now else sum(one.size for one in _members(bundle, number)),
+            kept=kept[number] if number in kept else sum(one.size for one in _members(bundle, number)),
             parity=[path.name for path in parity[number]],
         )
         for number in numbers
@@ -161,7 +160,7 @@ def build_bundle(
         volumes=volumes,
         of_volumes=len(bundle.plan.volumes),
         bytes=sum(volume.size for volume in volumes),
-        bytes_written=sum(bundle.layout(number).size - filled_now[number].kept for number in filled_now),
+        bytes_written=sum(bundle.layout(number).size - found for number, found in kept.items()),
         left_out=planned.selected.left_out_bytes,
         installer_sha256=installer,
         wheels=sorted(extra.wheels),
@@ -222,9 +221,9 @@ def _check_space(to: Path, bundle: Bundle, numbers: Sequence[int], parity: int) 
 
 
 def _read_all_back(
-    to: Path, bundle: Bundle, written: Mapping[int, Filled | None], fill: Callable[[int], Filled], listen: Listener
+    to: Path, bundle: Bundle, written: Mapping[int, bool], fill: Callable[[int], None], listen: Listener
 ) -> dict[int, Sha256]:
-    """Hash every volume as the medium gives it; one that an earlier run wrote (None) is written anew if it is not right."""
+    """Hash every volume as the medium gives it; one that was there before this run is written anew if it is not right."""
     total = sum(bundle.layout(number).size for number in written)
     listen(StepStarted(READ_BACK, len(written), total))
     begun = time.monotonic()
@@ -233,12 +232,13 @@ def _read_all_back(
     def done(size: int) -> None:
         listen(Progress(READ_BACK, size))
 
-    for number, filled in written.items():
+    for number, earlier in written.items():
         path = to / bundle.file_name(number)
-        sha256, fault = read_back(path, bundle, number, filled.sha256 if filled else None, done)
-        if fault and filled is None:
+        sha256, fault = read_back(path, bundle, number, done)
+        if fault and earlier:
             _begin_again(path)
-            sha256, fault = read_back(path, bundle, number, fill(number).sha256, done)
+            fill(number)
+            sha256, fault = read_back(path, bundle, number, done)
         if fault:
             raise VerifyFailed(
                 f"{path} was written and synced, but the medium gives back something else: {fault}",

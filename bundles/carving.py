@@ -2,7 +2,7 @@
 
 Takes the contents of a bundle and a volume size, gives its ``Plan``, or says which size is the least that works.
 
-next: ``bundles.selecting``
+next: ``bundles.inventory``
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """One volume onto a medium: in order, every part verified on its way, under its final name only when it is whole.
 
-Takes a plan, the number of a volume and an origin of bytes; gives the sha256 of the file. What an interrupted run left is
+Takes a plan, the number of a volume and an origin of bytes; gives what an earlier run had written of it. That is
 hashed, and the first member that is not right is where this one goes on.
 
-next: ``bundles.parity``
+next: ``bundles.readback``
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ import hashlib
 import os
 import stat
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,12 +22,12 @@ from queue import SimpleQueue
 from typing import NamedTuple
 
 import blake3 as _blake3
+from typing_extensions import Buffer
 
 from bundles.hashing import member_fault
 from bundles.index import INDEX, Bundle, Layout, Member, Placed, gap_after
 from bundles.medium import PARTIAL
 from bundles.ustar import TRAILER, filled, header_for
-from pipeline.digest import Sha256
 from pipeline.errors import ConflictError, DigestMismatch, DiskError, ModelportError, UsageError
 from pipeline.layout import part_name
 from pipeline.retry import Retry
@@ -60,21 +59,16 @@ class Origin:
     connections: int
 
 
-class Filled(NamedTuple):
-    """A volume under its final name; ``kept`` bytes of it an earlier run had written."""
-
-    sha256: Sha256
-    kept: int
-
-
 class _Piece(NamedTuple):
     placed: Placed
     start: int
     size: int
 
 
-def fill_volume(folder: Path, bundle: Bundle, number: int, origin: Origin, *, done: Callable[[int], None], step: Step) -> Filled:
-    """Write volume ``number`` into ``folder``; ``done`` hears the bytes of members that stand there.
+def fill_volume(folder: Path, bundle: Bundle, number: int, origin: Origin, *, done: Callable[[int], None], step: Step) -> int:
+    """Write volume ``number`` into ``folder``; gives the bytes of members that an earlier run had written.
+
+    ``done`` hears the bytes of members as they stand there.
 
     Raises:
         DigestMismatch: every source gives other bytes than were signed.
@@ -86,17 +80,17 @@ def fill_volume(folder: Path, bundle: Bundle, number: int, origin: Origin, *, do
     path = folder / (final.name + PARTIAL)
     step("open")
     try:
-        with _opened(path) as fd, ThreadPoolExecutor(1, thread_name_prefix="sha256") as pool:
-            tape = _Tape(fd, pool)
+        with _opened(path) as fd:
+            tape = _Tape(fd)
             kept = _take_up(tape, bundle, layout, done)
             if os.fstat(fd).st_size > layout.size:
                 os.ftruncate(fd, layout.size)
             _reserve(fd, layout.size)
             if not kept:
-                _begin(tape, bundle, number)
+                tape.at = 0
+                tape.write(_index_member(bundle, number))
             _pour(tape, layout.members[kept:], origin, done, step)
-            tape.write(memoryview(bytes(TRAILER)))
-            sha256 = tape.sha256()
+            tape.write(bytes(TRAILER))
             step("settle")
             os.fsync(fd)
             step("rename")
@@ -104,7 +98,7 @@ def fill_volume(folder: Path, bundle: Bundle, number: int, origin: Origin, *, do
             sync_folder(folder)
     except OSError as error:
         raise volume_error(error, path, layout.size) from error
-    return Filled(sha256, sum(placed.member.size for placed in layout.members[:kept]))
+    return sum(placed.member.size for placed in layout.members[:kept])
 
 
 def volume_error(error: OSError, path: Path, size: int) -> ModelportError:
@@ -139,54 +133,23 @@ def sync_folder(folder: Path) -> None:
 
 
 class _Tape:
-    """A file that is written in order and hashed as it grows, hashing beside the writing."""
+    """A file that is written in order, from ``at`` on."""
 
-    def __init__(self, fd: int, pool: ThreadPoolExecutor) -> None:
+    def __init__(self, fd: int) -> None:
         self.fd = fd
         self.at = 0
-        self._pool = pool
-        self._digest = hashlib.sha256()
-        self._hashing: Future[None] | None = None
         self._begun = 0
 
-    def hear(self, block: memoryview) -> None:
-        """Hash bytes that stand there already."""
-        self._digest.update(block)
-        self.at += len(block)
-
-    def write(self, block: memoryview) -> Future[None]:
-        """Append; gives the hashing, before whose end ``block`` must not change."""
-        hashing = self._pool.submit(self._digest.update, block)
-        written = 0
-        while written < len(block):
-            written += os.pwrite(self.fd, block[written:], self.at + written)
-        self.at += len(block)
+    def write(self, block: Buffer) -> None:
+        """Append."""
+        view = memoryview(block)
+        while view:
+            written = os.pwrite(self.fd, view, self.at)
+            view, self.at = view[written:], self.at + written
         if _SYNC_RANGE is not None and self.at - self._begun >= PIECE_BYTES:
             # Only a hint, so that fsync has little left to wait for: what fails here fails there, where it is told.
             _SYNC_RANGE(self.fd, ctypes.c_int64(self._begun), ctypes.c_int64(self.at - self._begun), ctypes.c_uint(_SYNC_WRITE))
             self._begun = self.at
-        self._hashing = hashing
-        return hashing
-
-    def mark(self) -> tuple[int, hashlib._Hash]:
-        """Where it stands, to come back to."""
-        self._settle()
-        return self.at, self._digest.copy()
-
-    def rewind(self, mark: tuple[int, hashlib._Hash]) -> None:
-        """Go back: what was written since is written anew."""
-        self._settle()
-        self.at, self._digest = mark[0], mark[1].copy()
-
-    def sha256(self) -> Sha256:
-        """Digest of all that was written."""
-        self._settle()
-        return Sha256(self._digest.hexdigest())
-
-    def _settle(self) -> None:
-        # One thread hashes in order: the last one done is all done.
-        if self._hashing is not None:
-            self._hashing.result()
 
 
 @contextmanager
@@ -228,23 +191,19 @@ def locked_folder(folder: Path) -> Iterator[None]:
 
 
 def _take_up(tape: _Tape, bundle: Bundle, layout: Layout, done: Callable[[int], None]) -> int:
-    """Hash what an earlier run wrote; gives how many members are right, from the first on."""
+    """Hash what an earlier run wrote, and stand behind it; gives how many members are right, from the first on."""
     index = _index_member(bundle, layout.number)
     if os.pread(tape.fd, len(index), 0) != index:
         return 0
-    tape.hear(memoryview(index))
-    for number, placed in enumerate(layout.members):
-        mark = tape.mark()
-        if member_fault(tape.fd, placed, tape.hear):
-            tape.rewind(mark)
-            return number
+    kept = 0
+    tape.at = len(index)
+    for placed in layout.members:
+        if member_fault(tape.fd, placed):
+            break
+        kept += 1
+        tape.at = sum(gap_after(placed))
         done(placed.member.size)
-    return len(layout.members)
-
-
-def _begin(tape: _Tape, bundle: Bundle, number: int) -> None:
-    tape.rewind((0, hashlib.sha256()))
-    tape.write(memoryview(_index_member(bundle, number)))
+    return kept
 
 
 def _index_member(bundle: Bundle, number: int) -> bytes:
@@ -270,9 +229,9 @@ def _pour(tape: _Tape, members: tuple[Placed, ...], origin: Origin, done: Callab
         for start in range(0, placed.member.size, PIECE_BYTES)
     ]
     ahead = max(2, min(origin.connections, MOST_PIECES))
-    # Each piece under way has its own, so that none waits for another's: those ahead, the one written, the one hashed.
+    # Each piece under way has its own, so that none waits for another's: those ahead, and the one that is written.
     memory: SimpleQueue[bytearray] = SimpleQueue()
-    for _ in range(min(len(pieces), ahead + 3)):
+    for _ in range(min(len(pieces), ahead + 2)):
         memory.put(bytearray(PIECE_BYTES))
 
     def read(piece: _Piece) -> bytearray | ModelportError:
@@ -291,52 +250,45 @@ def _pour(tape: _Tape, members: tuple[Placed, ...], origin: Origin, done: Callab
             member = placed.member
             step("member")
             given = origin.given.get(member.key)
-            tape.write(memoryview(header_for(member.key, member.size)))
+            tape.write(header_for(member.key, member.size))
             if given is not None:
-                tape.write(memoryview(given))
+                tape.write(given)
             else:
                 _write_member(tape, member, arriving, memory, origin)
-            tape.write(memoryview(bytes(gap_after(placed)[1])))
+            tape.write(bytes(gap_after(placed)[1]))
             done(member.size)
 
 
 def _write_member(
     tape: _Tape, member: Member, arriving: Iterator[bytearray | ModelportError], memory: SimpleQueue[bytearray], origin: Origin
 ) -> None:
-    mark = tape.mark()
+    begin = tape.at
     digest = _digest_of(member)
-    before: tuple[Future[None], bytearray] | None = None
     for start in range(0, member.size, PIECE_BYTES):
         held = next(arriving)
         if isinstance(held, ModelportError):
             raise held
         block = memoryview(held)[: min(PIECE_BYTES, member.size - start)]
-        hashing = tape.write(block)
+        tape.write(block)
         digest.update(block)
-        if before is not None:
-            before[0].result()
-            memory.put(before[1])
-        before = hashing, held
-    if before is not None:
-        before[0].result()
-        memory.put(before[1])
+        memory.put(held)
     if digest.hexdigest() != _expected(member):
-        tape.rewind(mark)
+        tape.at = begin
         _write_again(tape, member, origin)
 
 
 def _write_again(tape: _Tape, member: Member, origin: Origin) -> None:
     """Read a member whose bytes were wrong once more as a whole, so that its source learns that it brought them."""
-    mark = tape.mark()
+    begin = tape.at
     altered = 0
     while True:
-        tape.rewind(mark)
+        tape.at = begin
         digest = _digest_of(member)
 
         def take(block: memoryview, digest: _blake3.blake3 | hashlib._Hash = digest) -> None:
             digest.update(block)
-            tape.write(block).result()
-            if tape.at == mark[0] + member.size and digest.hexdigest() != _expected(member):
+            tape.write(block)
+            if tape.at == begin + member.size and digest.hexdigest() != _expected(member):
                 raise DigestMismatch(
                     f"{member.key}: {digest.name} {digest.hexdigest()}, expected {_expected(member)}",
                     hint="The source, or something on the way, alters bytes: try another source.",

@@ -123,7 +123,7 @@ class Bundle:
 
     def layout(self, number: int) -> Layout:
         """Say where everything lies in volume ``number``, counted from 1."""
-        index_size = len(self.index(number))
+        index_size = len(self.head) + len(b"%d}\n" % number)
         at = member_bytes(index_size)
         placed = []
         for member in (*self.plan.documents, *self.plan.volumes[number - 1]):

@@ -3,7 +3,7 @@
 Takes a volume's path and how many percent of it may be damaged; gives the files that were made, or a volume put right.
 The program of the extra ``parity`` is used, else a ``par2`` of this machine. It is GPL and runs as a program only.
 
-next: ``bundles.recipes``
+next: ``bundles.beside``
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 Takes an order and a supply, gives ``Planned``: the recipe that a build follows, and ``BundlePlan`` for people and programs.
 Parts are not read: their sizes and digests are signed.
 
-next: ``bundles.building``
+next: ``bundles.wheels``
 """
 
 from __future__ import annotations

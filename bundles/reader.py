@@ -57,6 +57,16 @@ class BundleReader:
         return self._folder.as_uri()
 
     @property
+    def publisher(self) -> str:
+        """Under what trust in it is kept, wherever the medium stands: the first root it carries (docs/adr/0115-trust-in-media-is-of-their-publisher.md).
+
+        This only chooses which pins judge it; a medium that claims another publisher's root must still be signed by it.
+        """
+        roots = [one for one in self._medium.bundle.plan.documents if one.key.endswith(".root.json")]
+        first = min(roots, key=lambda one: int(one.key.removeprefix("metadata/").partition(".")[0]), default=None)
+        return f"bundle:{first.sha256}" if first else self.url
+
+    @property
     def requests(self) -> int:
         """Files opened."""
         return self._requests

@@ -3,7 +3,7 @@
 Takes a bundle and the metadata in it, keeps both below the state folder; finds them again by the bundle's id, or in any
 whole volume. Parts, manifests and channels need not be kept: their names say what they are.
 
-next: ``bundles.building``
+next: ``bundles.planning``
 """
 
 from __future__ import annotations

@@ -50,7 +50,9 @@ def stretches(reader: BundleReader, bundle: Bundle) -> dict[str, list[Stretch]]:
     return {key: [by_offset[at] for at in sorted(by_offset)] for key, by_offset in found.items()}
 
 
-def mend_volume(fd: int, bundle: Bundle, layout: Layout, others: Sequence[int], known: Mapping[str, list[Stretch]]) -> list[Placed]:
+def mend_volume(
+    fd: int, bundle: Bundle, layout: Layout, others: Sequence[int], known: Mapping[str, list[Stretch]]
+) -> list[Placed]:
     """Make the volume in ``fd`` as whole as ``others`` allow; gives the members that stay damaged.
 
     Raises:

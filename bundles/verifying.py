@@ -3,7 +3,7 @@
 Takes folders, gives ``BundleVerified``, or names every member that is damaged and every volume that is missing. Nothing is
 written, nothing is asked of a network.
 
-next: ``bundles.repairing``
+next: ``bundles.salvage``
 """
 
 from __future__ import annotations

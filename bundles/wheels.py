@@ -3,7 +3,7 @@
 Takes Python versions, platforms and a folder, gives file names and paths. Where a wheel is not at hand, ``pip`` may fetch it
 by its digest into the cache; nothing else is ever carried.
 
-next: ``bundles.building``
+next: ``bundles.keeping``
 """
 
 from __future__ import annotations

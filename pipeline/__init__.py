@@ -13,13 +13,15 @@ before it (``lint-imports`` holds that):
 * ``sources/``: model folders; web servers, mirrors and caches that serve a tree.
 * ``trust/``: keys, signed metadata, the commit.
 * ``steps/``: the verbs of a walk, each returning what the next one takes.
-* ``order``, ``place``: what a person asks for, and where: a store, what is trusted there, whose keys sign.
-* ``sample``, ``planning``, ``publish``, ``verify``, ``show``, ``withdraw``, ``custody``: the walks, as prose.
+* ``order``, ``place``: what a person asks for, and where: a store, what is trusted there, whose keys sign, which CDNs deliver.
+* ``outcome``: what the edges showed, and what is left for another run.
+* ``sample``, ``planning``, ``publish``, ``verify``, ``show``, ``promote``, ``withdraw``, ``keeping``, ``collect``, ``custody``: the walks, as prose.
 * ``supply`` → ``resolve`` → ``fetch``, ``verify_folder``: where releases come from, what goes with them, and how they arrive.
 * ``mirroring``, ``export``, ``ociexport``, ``doctor``, ``bench``, ``loopback``: walks around sources: copy, hand out, examine, measure.
-* ``stores/``, ``cdns/``, ``setting_keys`` → ``settings`` → ``connect`` → ``cli/``: the world, and who picks from it.
+* ``cdn_work``, ``cdn_status``: what is done at CDNs on its own, and what stands in the ledger.
+* ``stores/``, ``cdns/``, ``providers`` → ``setting_keys`` → ``settings``, ``state_folders`` → ``connect`` → ``cli/``: the world, and who picks from it.
 
 To follow one chunk to a user's folder, read ``steps.known_tree``, ``plan.fetching``, ``sources.mirrors``, ``steps.receive``,
 ``steps.landing``, in that order. To follow one part from folder to store, read ``sources.folder``, ``formats``, ``plan.cut``,
-``encoding``, ``plan.pack``, ``steps.upload``, ``steps.prove``, ``steps.commit``, in that order.
+``encoding``, ``plan.pack``, ``steps.upload``, ``steps.prove``, ``steps.placed``, ``steps.serve``, ``steps.commit``, in that order.
 """

@@ -8,27 +8,29 @@ next: ``cli``
 
 from __future__ import annotations
 
-import atexit
 import os
 import pwd
-import shutil
 import socket
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
-from pipeline.digest import sha256_of
 from pipeline.errors import SettingsError
 from pipeline.events import Listener, ignore
-from pipeline.ports import ObjectStore, TreeReader
+from pipeline.ports import Cdn, ObjectStore, TreeReader
+from pipeline.providers import PROVIDERS, Credentials
 from pipeline.setting_keys import KEYS, nearest
 from pipeline.settings import Settings
+from pipeline.state_folders import place_id, set_aside, trust_home
 
 if TYPE_CHECKING:
+    from bundles.reader import BundleReader
     from pipeline.place import Place
+    from pipeline.steps.edge_proof import Front
     from pipeline.supply import Supply
 
 SCHEMES = ("file", "s3", "oss", "memory")
@@ -75,14 +77,15 @@ def open_place(
     Raises:
         SettingsError: as ``open_store``.
     """
-    from bundles.medium import is_medium
     from pipeline.place import Place
     from pipeline.steps.ready import KeyPlace
+    from pipeline.steps.serve import Delivery
     from pipeline.trust.keys import Keyring, KeySecrets
     from pipeline.trust.state import TrustState
 
     opened = open_store(settings, dry=dry, listen=listen)
-    state = settings.places.state / "trust" / place_id(opened.store.url, settings.endpoint)
+    medium = open_bundle(folder) if (folder := store_folder(settings)) else None
+    state = trust_home(settings.places.state, medium.publisher if medium else opened.store.url, settings.endpoint)
     home = settings.places.data / "keys"
     if dry:
         state, home = set_aside(state, home)
@@ -98,7 +101,9 @@ def open_place(
         cache=settings.places.cache,
         by=whoami(),
         bytes_sent=opened.bytes_sent,
-        media=(folder := store_folder(settings)) is not None and is_medium(folder),
+        media=medium is not None,
+        # A dry run calls nobody: not even a proof of names that it did not write.
+        delivery=Delivery(() if dry else open_fronts(settings)),
     )
 
 
@@ -120,7 +125,7 @@ def open_source_place(settings: Settings, *, listen: Listener = ignore) -> Place
 def open_supply(settings: Settings, *, offline: bool = False, listen: Listener = ignore) -> Supply:
     """Open the sources of the settings, or the store where none is named, with what is trusted there and the cache.
 
-    Several sources serve one tree: what is trusted is kept under the first one's address.
+    Several sources serve one tree: what is trusted is kept under the first one's address, or a bundle's publisher.
 
     Raises:
         SettingsError: a source with an unknown scheme, or credentials that are not there.
@@ -139,15 +144,76 @@ def open_supply(settings: Settings, *, offline: bool = False, listen: Listener =
         raise SettingsError(
             "--source names bundles and other sources", hint="Fetch from media alone, or from sources that are up to date alone."
         )
-    first = readers[0].url
-    endpoint = "" if first.startswith("http") else settings.endpoint
+    first = readers[0]
     return Supply(
         sources=None if offline else Mirrors(readers, listen=listen),
-        state=TrustState(settings.places.state / "trust" / place_id(first, endpoint)),
+        state=TrustState(
+            trust_home(
+                settings.places.state, first.publisher if isinstance(first, BundleReader) else first.url, settings.endpoint
+            )
+        ),
         cache=CacheFolder(settings.places.cache / "fetch", settings.cache_limit),
         installs=Installs(settings.places.state / "installed"),
         channel=named[0].get("channel", "stable"),
         media=media == {True},
+    )
+
+
+def open_cdns(settings: Settings) -> tuple[Cdn, ...]:
+    """Open the control planes of the CDNs that the settings name, in their order.
+
+    Nobody is called, and an adapter is imported when it is first asked for something: credentials that it lacks are told then.
+    """
+    from pipeline.cdns.configured import ConfiguredCdn
+
+    pairs = zip(settings.cdn, settings.cdn_credentials, strict=True)
+    return tuple(
+        ConfiguredCdn(
+            one["provider"],
+            one["base_url"],
+            partial(_open_adapter, settings, one, credentials),
+            prefetch_per_day=one.get("prefetch_per_day"),
+            urls_per_call=one.get("urls_per_call"),
+            per_second=one.get("calls_per_second"),
+        )
+        for one, credentials in pairs
+        if "provider" in one
+    )
+
+
+def _open_adapter(settings: Settings, one: Mapping[str, Any], credentials: Credentials) -> Cdn:
+    from pipeline.cdns.calling import Calling
+    from pipeline.sources.proxies import Proxies
+
+    network = settings.network
+    proxies = Proxies(network.https_proxy, network.http_proxy, network.no_proxy)
+    adapter = import_module(f"pipeline.cdns.{one['provider']}")
+    cdn: Cdn = adapter.open_cdn(
+        base_url=one["base_url"],
+        endpoint=one["endpoint"],
+        credentials=credentials,
+        options={key: one[key] for key in PROVIDERS[one["provider"]].options if key in one},
+        calling=Calling(proxies=proxies, ca_file=_authorities(settings)),
+    )
+    return cdn
+
+
+def open_fronts(settings: Settings) -> tuple[Front, ...]:
+    """Open the CDNs that the settings name, each with its edge as users see it; nobody is called.
+
+    Raises:
+        SettingsError: there is no such file of certificate authorities.
+    """
+    if not any("provider" in one for one in settings.cdn):
+        return ()
+    from pipeline.sources.edge import HttpEdge
+    from pipeline.sources.proxies import Proxies
+    from pipeline.steps.edge_proof import Front
+
+    network = settings.network
+    proxies = Proxies(network.https_proxy, network.http_proxy, network.no_proxy)
+    return tuple(
+        Front(cdn, HttpEdge(cdn.base_url, proxies=proxies, ca_file=_authorities(settings))) for cdn in open_cdns(settings)
     )
 
 
@@ -205,36 +271,22 @@ def open_reader(settings: Settings, source: Mapping[str, Any]) -> TreeReader:
             ca_file=_authorities(settings),
         )
     if scheme in {"", "file"}:
-        from bundles.medium import is_medium
-        from bundles.reader import BundleReader
         from pipeline.sources.objects import FolderReader
 
         folder = _path_of(url, where) if scheme else Path(url)
-        return BundleReader(folder) if is_medium(folder) else FolderReader(folder)
+        return open_bundle(folder) or FolderReader(folder)
     from pipeline.sources.objects import StoreReader
     from pipeline.stores.retrying import RetryingStore
 
     return StoreReader(RetryingStore(pick_store(replace(settings, store=url, origins={**settings.origins, "store": where}))))
 
 
-def set_aside(state: Path, home: Path) -> tuple[Path, Path]:
-    """Copy trust state, and link key folders, to where a dry run may change them; gone when the process ends.
+def open_bundle(folder: Path) -> BundleReader | None:
+    """The bundle whose volumes lie in ``folder``; None where there are none."""
+    from bundles.medium import is_medium
+    from bundles.reader import BundleReader
 
-    A dry run that recorded what it pretended to commit would refuse the store from then on.
-    """
-    folder = Path(tempfile.mkdtemp(prefix="modelport-dry-"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    if state.is_dir():
-        shutil.copytree(state, folder / "state")
-    (folder / "keys").mkdir()
-    for keys in home.glob("*/"):
-        (folder / "keys" / keys.name).symlink_to(keys)
-    return folder / "state", folder / "keys"
-
-
-def place_id(url: str, endpoint: str) -> str:
-    """Name a store for its folder of trust state; one bucket name at two endpoints is two stores."""
-    return sha256_of(f"{endpoint} {url}".encode())[:32]
+    return BundleReader(folder) if is_medium(folder) else None
 
 
 def whoami() -> str:
@@ -262,12 +314,10 @@ def pick_store(settings: Settings) -> ObjectStore:
     where = settings.origins["store"]
     scheme = scheme_of(settings.store)
     if scheme in {"", "file"}:
-        from bundles.medium import is_medium
-        from bundles.reader import BundleReader
         from pipeline.stores.directory import DirectoryStore
 
         folder = _path_of(settings.store, where) if scheme else Path(settings.store)
-        return BundleReader(folder) if is_medium(folder) else DirectoryStore(folder)
+        return open_bundle(folder) or DirectoryStore(folder)
     if scheme == "memory":
         from pipeline.stores.memory import MemoryStore
 

@@ -337,6 +337,7 @@ def holding(place: Place, listen: Listener, *, allow_unsafe: bool) -> Iterator[N
     probe_store(place.store, allow_unsafe=allow_unsafe)
     with held_lease(place.store, TRUST, listen):
         yield
+        place.show(listen)
 
 
 def load_all(place: Place, uris: Sequence[str]) -> list[Any]:

@@ -17,6 +17,7 @@ The exit codes are a contract (docs/reference/exit-codes.md)::
     │   ├── SizeMismatch
     │   ├── PoisonedObject             a content name with other bytes
     │   ├── VerifyFailed
+    │   ├── EdgeProofFailed            an edge does not serve what stands at the origin, or not as it should
     │   ├── SourceLied                 an answer contradicts what was asked or signed
     │   └── ObjectMissing              raised by ports; an integrity error when nobody expected it
     ├── TrustError                 4
@@ -30,7 +31,11 @@ The exit codes are a contract (docs/reference/exit-codes.md)::
     │   ├── AccessDenied
     │   ├── WrongStore                 no such bucket, other region
     │   ├── RedirectRefused            downgraded, endless, or to where it must not lead
-    │   └── StoreUnavailable           retryable
+    │   ├── StoreUnavailable           retryable
+    │   ├── CdnUnavailable             retryable: throttled, or an error that surely changed nothing
+    │   ├── CallUnanswered             a call went out and no clear answer came: ask before sending it again
+    │   ├── CallRefused                the CDN will not do this; ``urls`` are those it names
+    │   └── QuotaUsedUp                nothing more today; ``resets_at`` where it is known
     ├── DiskError                  6
     ├── LeftInLedger               7   done, but work is left
     ├── ConflictError              8
@@ -47,6 +52,8 @@ exit code 1, with its traceback.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from datetime import datetime
 from typing import ClassVar
 
 
@@ -123,6 +130,10 @@ class VerifyFailed(IntegrityError):
     """A verification named at least one missing, short or wrong object."""
 
 
+class EdgeProofFailed(IntegrityError):
+    """An edge does not serve an object, or serves it otherwise than the origin has it."""
+
+
 class SourceLied(IntegrityError):
     """A source answered with another range, size, encoding or document than it was asked for."""
 
@@ -188,6 +199,37 @@ class StoreUnavailable(UnavailableError):
         super().__init__(message, hint=hint)
         self.retry_after_s = retry_after_s
         self.delivered = delivered
+
+
+class CdnUnavailable(UnavailableError):
+    """A CDN's control plane is throttled, unreachable or failing, and this call surely changed nothing."""
+
+    retryable = True
+
+    def __init__(self, message: str, *, hint: str = "", retry_after_s: float | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.retry_after_s = retry_after_s
+
+
+class CallUnanswered(UnavailableError):
+    """A call to a CDN's control plane may have been carried out: its answer was lost, cut or meaningless."""
+
+
+class CallRefused(UnavailableError):
+    """A CDN's control plane understood the call and will not do it; ``urls`` are those it names, empty for the whole call."""
+
+    def __init__(self, message: str, *, hint: str = "", code: str = "", urls: Sequence[str] = ()) -> None:
+        super().__init__(message, hint=hint)
+        self.code = code
+        self.urls = tuple(urls)
+
+
+class QuotaUsedUp(UnavailableError):
+    """The CDN's quota of the day is used up; ``resets_at`` is when it begins anew, where that is known."""
+
+    def __init__(self, message: str, *, hint: str = "", resets_at: datetime | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.resets_at = resets_at
 
 
 class DiskError(ModelportError):

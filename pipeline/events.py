@@ -71,6 +71,17 @@ class Serving:
 
 
 @dataclass(frozen=True, slots=True)
+class CdnAsked:
+    """A CDN was asked what became of its tasks: how many URLs of the job are done, under way, left for later, and failed."""
+
+    cdn: str
+    done: int
+    running: int
+    left: int
+    failed: int
+
+
+@dataclass(frozen=True, slots=True)
 class StepFinished:
     """A step ended. Totals are what was really done."""
 
@@ -80,7 +91,7 @@ class StepFinished:
     seconds: float = 0.0
 
 
-Event = StepStarted | Progress | PartDone | Retrying | Warned | Serving | StepFinished
+Event = StepStarted | Progress | PartDone | Retrying | Warned | CdnAsked | Serving | StepFinished
 Listener = Callable[[Event], None]
 
 

@@ -28,6 +28,7 @@ from pipeline.sources.mirrors import SourceUse
 from pipeline.steps.assemble import STEP
 from pipeline.steps.bring import Arrival, check_space
 from pipeline.steps.destination import look_at
+from pipeline.steps.neighbours import Neighbours
 from pipeline.supply import Supply
 from pipeline.trust.view import ReleaseTarget, View
 
@@ -98,6 +99,7 @@ class _Learned:
     fingerprint: str
     url: str
     warnings: tuple[str, ...]
+    view: View
 
 
 def fetch_release(order: FetchOrder, supply: Supply, listen: Listener, *, dry: bool = False) -> Fetched:
@@ -114,7 +116,12 @@ def fetch_release(order: FetchOrder, supply: Supply, listen: Listener, *, dry: b
     learned = supply.read(partial(_learn, order, supply.channel), heard.listen)
     for message in learned.warnings:
         heard.listen(Warned("trust", message))
-    arrivals = [_arrival(order, supply, signed, heard.listen, main=number == 0) for number, signed in enumerate(learned.releases)]
+    beside = (order.to.parent, order.place) if order.to else (order.place,)
+    neighbours = Neighbours(learned.view, beside)
+    arrivals = [
+        _arrival(order, supply, signed, heard.listen, neighbours, main=number == 0)
+        for number, signed in enumerate(learned.releases)
+    ]
     coming = [arrival for arrival in arrivals if not arrival.found.complete]
     if dry:
         for arrival in coming:
@@ -208,7 +215,7 @@ def _learn(order: FetchOrder, channel: str, view: View) -> _Learned:
     target = choose_release(view, order.want, channel=channel, allow_yanked=order.allow_yanked)
     needed = resolve_dependencies(view, target) if order.dependencies else ()
     signed = tuple(read_signed(view, one) for one in (target, *needed))
-    return _Learned(signed, view.fingerprint, view.source.url, view.warnings)
+    return _Learned(signed, view.fingerprint, view.source.url, view.warnings, view)
 
 
 def read_signed(view: View, target: ReleaseTarget) -> Signed:
@@ -221,7 +228,9 @@ def read_signed(view: View, target: ReleaseTarget) -> Signed:
     return Signed(target, data, view.manifest(target.release, data))
 
 
-def _arrival(order: FetchOrder, supply: Supply, signed: Signed, listen: Listener, *, main: bool) -> Arrival:
+def _arrival(
+    order: FetchOrder, supply: Supply, signed: Signed, listen: Listener, neighbours: Neighbours, *, main: bool
+) -> Arrival:
     release = signed.target.release
     beside = order.to.parent if order.to else order.place
     folder = order.to if main and order.to else beside / str(release)
@@ -234,7 +243,7 @@ def _arrival(order: FetchOrder, supply: Supply, signed: Signed, listen: Listener
         include=order.include if main else (),
         exclude=order.exclude if main else (),
     )
-    arrival = Arrival(signed.manifest, signed.data, signed.target.sha256, folder, look, listen)
+    arrival = Arrival(signed.manifest, signed.data, signed.target.sha256, folder, look, listen, neighbours)
     for path in arrival.found.extra:
         listen(Warned("extra-file", f"{folder / path} is no file of {release}"))
     return arrival

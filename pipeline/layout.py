@@ -45,6 +45,8 @@ ObjectKind = Literal["root", "role", "timestamp", "manifest", "channel", "part"]
 _MANIFEST_FILE = re.compile(r"targets/([a-z0-9._-]+)/([a-z0-9.-]+)/([0-9a-f]{64})\.manifest\.json")
 _CHANNEL_FILE = re.compile(r"targets/([a-z0-9._-]+)/channels/([0-9a-f]{64})\.([a-z0-9-]+)\.json")
 _ROLE_FILE = re.compile(r"metadata/([1-9][0-9]{0,15})\.([a-z0-9._-]+)\.json")
+_LEDGER_FILE = re.compile(r"control/ledger/([A-Za-z0-9][A-Za-z0-9._-]{0,199})/([0-9]{8})\.json")
+_TARGET = re.compile(r"targets/[a-z0-9._-]+/(?:[^/]+/[0-9a-f]{64}\.manifest|channels/[0-9a-f]{64}\.[a-z][a-z0-9-]*)\.json")
 # "app.3f9c0a1b2c4d.js": the part of the web view that never changes under its name.
 _HASHED_WEB_FILE = re.compile(r".*\.[0-9a-f]{12,64}\.[^/.]+(?:\.map)?")
 
@@ -119,9 +121,35 @@ def lease_key(release: Release | str, lease_id: str) -> str:
     return f"{LEASES}{release}.{lease_id}.json"
 
 
+def ledger_key(job: str, number: int) -> str:
+    """Key of one record of a job of the ledger. Keys sort by number."""
+    return f"{LEDGER}{job}/{number:08d}.json"
+
+
+def ledger_record(key: str) -> tuple[str, int] | None:
+    """(job, number) of a ledger key, or None. Law: inverse of ``ledger_key``."""
+    match = _LEDGER_FILE.fullmatch(key)
+    return (match[1], int(match[2])) if match else None
+
+
 def audit_key(record_id: str) -> str:
     """Key of the record of one collection."""
     return f"{AUDIT}{record_id}.json"
+
+
+def web_key(model: ModelName, path: str) -> str:
+    """Key of a file of the web view."""
+    return f"{WEB}{model}/{path}"
+
+
+def is_hashed_web_file(key: str) -> bool:
+    """Tell whether ``key`` belongs to that part of the web view which never changes under its name."""
+    return key.startswith(WEB) and _HASHED_WEB_FILE.fullmatch(key) is not None
+
+
+def is_target(key: str) -> bool:
+    """Tell whether ``key`` is that of a manifest or of a channel's document."""
+    return _TARGET.fullmatch(key) is not None
 
 
 def headers_for(key: str) -> ObjectHeaders:
@@ -132,7 +160,7 @@ def headers_for(key: str) -> ObjectHeaders:
         return ObjectHeaders(JSON, REVALIDATE)
     if key.startswith(WEB):
         kind = content_type(key)
-        return ObjectHeaders(kind, FOREVER if _HASHED_WEB_FILE.fullmatch(key) else REVALIDATE)
+        return ObjectHeaders(kind, FOREVER if is_hashed_web_file(key) else REVALIDATE)
     return ObjectHeaders(BYTES if key.startswith(PARTS) else JSON, FOREVER)
 
 

@@ -9,15 +9,18 @@ next: ``pipeline.export``
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
 import msgspec
 
-from pipeline.errors import UnavailableError
+from pipeline.errors import UnavailableError, UsageError
 from pipeline.events import Listener, Progress, StepFinished, StepStarted, Warned
 from pipeline.place import Heard
 from pipeline.ports import ObjectStore
+from pipeline.release import Release
+from pipeline.resolve import resolve_dependencies
 from pipeline.retry import Retry
 from pipeline.sources.mirrors import SourceUse
 from pipeline.steps.lease import held_lease
@@ -27,14 +30,15 @@ from pipeline.steps.sweep import Swept, plan_sweep, sweep_store
 from pipeline.supply import Supply
 from pipeline.trust.copying import announce_copy, check_copy, write_metadata
 from pipeline.trust.facts import instant_text
-from pipeline.trust.whole import Name, SignedTree, gather_tree
+from pipeline.trust.view import View
+from pipeline.trust.whole import Name, SignedTree, chosen_releases, gather_tree
 
 STEP = "mirror"
 
 
 @dataclass(frozen=True, slots=True)
 class MirrorOrder:
-    """What to copy: ``names`` are models and releases, none of them all.
+    """What to copy: ``names`` are models and releases, none of them all; with ``dependencies``, what they need too.
 
     ``delete`` looks for what the source no longer has; only with ``apply`` is anything removed.
     """
@@ -45,6 +49,7 @@ class MirrorOrder:
     repair: bool = False
     allow_unsafe: bool = False
     connections: int = 8
+    dependencies: bool = True
 
 
 class Doomed(msgspec.Struct, kw_only=True):
@@ -96,8 +101,8 @@ def mirror_tree(
     sources = supply.sources
     if sources is None:
         raise UnavailableError("a mirror needs a source", hint="Run it without --offline.")
-    tree = supply.read(partial(gather_tree, chosen=order.names, with_live=order.delete), heard.listen)
-    _tell(tree, heard.listen)
+    tree, conflicts = supply.read(partial(_gather, order), heard.listen)
+    _tell(tree, conflicts, heard.listen)
     announced = check_copy(store, tree)
     missing = find_missing(store, tree.objects)
     if not order.repair:
@@ -154,9 +159,25 @@ def mirror_tree(
     )
 
 
-def _tell(tree: SignedTree, listen: Listener) -> None:
+def _gather(order: MirrorOrder, view: View) -> tuple[SignedTree, tuple[str, ...]]:
+    """The tree with what ``order`` names and, as a fetch from the copy will resolve it, needs; and what cannot be resolved."""
+    needed: set[Release] = set()
+    conflicts: list[str] = []
+    if order.dependencies:
+        for target in chosen_releases(view, order.names) if order.names else ():
+            try:
+                needed.update(one.release for one in resolve_dependencies(view, target))
+            except UsageError as error:
+                conflicts.append(str(error))
+    tree = gather_tree(view, (*order.names, *sorted(needed)), with_live=order.delete)
+    return tree, tuple(conflicts)
+
+
+def _tell(tree: SignedTree, conflicts: Sequence[str], listen: Listener) -> None:
     for message in tree.warnings:
         listen(Warned("trust", message))
+    for message in conflicts:
+        listen(Warned("dependencies-conflict", f"what it needs is not copied: {message}"))
     if tree.lost_roots:
         listen(
             Warned(

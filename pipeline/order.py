@@ -21,6 +21,7 @@ from pipeline.release import Channel, Release
 from pipeline.sources.folder import Folder
 from pipeline.steps.bases import default_bases, named_bases
 from pipeline.steps.choose import Wishes
+from pipeline.steps.edge_proof import SAMPLE_PERCENT
 from pipeline.trust.view import View
 
 
@@ -28,7 +29,8 @@ from pipeline.trust.view import View
 class PublishOrder:
     """What to publish, and what the flags said; None where they were silent.
 
-    ``daily_prefetch`` is the configured quota of the CDN in URLs, if there is one.
+    ``daily_prefetch`` is the configured quota of the CDN in URLs, if there is one. ``promote_cold``: the channel moves though
+    an edge lacks objects, which is recorded; ``sample_percent`` of the objects are read back through every edge.
     """
 
     release: Release
@@ -43,6 +45,8 @@ class PublishOrder:
     rehash: bool = False
     repair: bool = False
     allow_unsafe: bool = False
+    promote_cold: bool = False
+    sample_percent: float = SAMPLE_PERCENT
 
     def __post_init__(self) -> None:
         if self.part_size is not None:

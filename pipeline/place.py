@@ -7,14 +7,19 @@ next: ``pipeline.publish``
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 
 from pipeline.events import Event, Listener, Warned, one_at_a_time
 from pipeline.ports import ObjectStore
+from pipeline.steps.ledger import Ledger
+from pipeline.steps.prefetch import Dispatch
 from pipeline.steps.ready import KeyPlace
+from pipeline.steps.serve import Delivery, refresh_now
+from pipeline.steps.show_edge import Refresh, Stale, prove_names, show_timestamp
 from pipeline.trust.keys import Keyring
 from pipeline.trust.publisher import Publisher, no_step, utc_now
 from pipeline.trust.reading import read_view
@@ -28,7 +33,8 @@ class Place:
 
     ``by`` is who is acting, for signed histories. ``bytes_sent`` counts all bodies sent to the store.
     ``step(name)`` is called just before each step that ``publish.STEPS`` and ``commit.STEPS`` name: tests
-    stop there. ``media``: the store is a bundle, which is judged as at a place without a network.
+    stop there. ``delivery`` are the CDNs before the store. ``media``: the store is a bundle, which is judged as at a
+    place without a network.
     """
 
     store: ObjectStore
@@ -39,6 +45,7 @@ class Place:
     bytes_sent: Callable[[], int]
     now: Callable[[], datetime] = utc_now
     step: Callable[[str], None] = no_step
+    delivery: Delivery = field(default_factory=Delivery)
     media: bool = False
 
     def view(self) -> View:
@@ -50,8 +57,31 @@ class Place:
         return read_view(self.store, self.state, now=self.now, offline=self.media)
 
     def publisher(self, listen: Listener) -> Publisher:
-        """A publisher here, with no keys yet: ``steps.ready`` finds them."""
-        return Publisher(self.store, self.state, self.keys.named or Keyring({}), now=self.now, listen=listen, step=self.step)
+        """A publisher here, with no keys yet: ``steps.ready`` finds them. What it announces is proved at every edge before."""
+        delivery = self.delivery
+
+        def prove(keys: Sequence[str]) -> None:
+            prove_names(delivery.fronts, self.store, keys, self._refresh(listen), listen, waiting=delivery.waiting)
+
+        keys = self.keys.named or Keyring({})
+        return Publisher(self.store, self.state, keys, now=self.now, listen=listen, step=self.step, prove_names=prove)
+
+    def dispatch(self, holder: str, listen: Listener) -> Dispatch:
+        """What driving a CDN needs, in the name of the lease whose key is ``holder``."""
+        ledger = Ledger(self.store)
+        return Dispatch(ledger, holder, self.by, self.delivery.tempo, listen, self.step)
+
+    def show(self, listen: Listener) -> tuple[Stale, ...]:
+        """Let every edge serve what was committed just now; tell, and give, those that do not follow."""
+        delivery = self.delivery
+        stale = show_timestamp(delivery.fronts, self.store, self._refresh(listen), listen, waiting=delivery.waiting)
+        for one in stale:
+            listen(Warned("edge-stale", f"{one.edge} may still show what was there before: {one.found}"))
+        return stale
+
+    def _refresh(self, listen: Listener) -> Refresh:
+        # A refresh is a job of its own and short: nobody waits for it, so that no lease need stand behind it.
+        return partial(refresh_now, dispatch=self.dispatch("", listen))
 
 
 class Heard:

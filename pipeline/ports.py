@@ -9,10 +9,11 @@ next: ``plan``
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from datetime import datetime
-from typing import NamedTuple, Protocol
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Literal, NamedTuple, Protocol
 
 from typing_extensions import Buffer
 
@@ -198,6 +199,177 @@ class TreeReader(Protocol):
 
     def close(self) -> None:
         """Let go of everything at once: reads under way end with an error."""
+        ...
+
+
+class Op(StrEnum):
+    """What a CDN can be asked to do with URLs."""
+
+    PREFETCH = "prefetch"
+    REFRESH = "refresh"
+    REFRESH_PREFIX = "refresh_prefix"
+
+
+class TaskState(StrEnum):
+    """Where a task of a CDN stands. ``ACCEPTED`` is the last word of a CDN that cannot be polled; ``UNKNOWN`` is aged out or lost."""
+
+    ACCEPTED = "accepted"
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class CallLimits:
+    """How much one call of an operation may hold, and how often it may be made.
+
+    ``body_bytes`` and ``hosts`` are None where the vendor names no limit; ``history`` is how long a task
+    can be asked for, None where it cannot. ``per_day`` is how many URLs a day takes, None where nobody counts;
+    the vendor's day begins ``day_ahead`` before that of UTC.
+    """
+
+    urls: int
+    url_chars: int = 1024
+    body_bytes: int | None = None
+    hosts: int | None = None
+    per_second: float = 10.0
+    history: timedelta | None = None
+    per_day: int | None = None
+    day_ahead: timedelta = timedelta(0)
+
+
+@dataclass(frozen=True, slots=True)
+class CdnTask:
+    """A task that a CDN accepted. ``id`` is "" where the vendor gives none; ``request_id`` is for its support."""
+
+    id: str
+    op: Op
+    urls: tuple[str, ...]
+    request_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class TaskStatus:
+    """How far a task is; ``failed`` holds the URLs that did not succeed, each with the vendor's reason."""
+
+    state: TaskState
+    percent: int | None = None
+    failed: Mapping[str, str] = field(default_factory=dict)
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Quota:
+    """What may still be asked for today. ``batch`` is the vendor's own limit of URLs a call, where its API tells one."""
+
+    limit: int
+    remaining: int
+    batch: int | None = None
+    resets_at: datetime | None = None
+
+
+class Cdn(Protocol):
+    """The control plane of a CDN account, and the base URL under which its edge serves the tree.
+
+    * One ``submit`` is one request: the driver gives it a legal chunk and retries what may be retried.
+    * An operation that is missing from ``limits`` is one the vendor does not have.
+    * A URL of a ``submit`` that none of the tasks it gives names was not taken.
+    * Methods may be called from several threads at once.
+    * To ask (``poll``, ``quota``, ``find``) raises ``CdnUnavailable``, ``CallRefused``, ``AccessDenied``, ``ClockSkew``,
+      ``RedirectRefused`` or ``UnavailableError``.
+    """
+
+    @property
+    def name(self) -> str:
+        """The provider, as in the settings."""
+        ...
+
+    @property
+    def account(self) -> str:
+        """Which account or zone there, for the ledger: never a secret."""
+        ...
+
+    @property
+    def base_url(self) -> str:
+        """The edge's URL of the tree, without a slash at its end."""
+        ...
+
+    @property
+    def limits(self) -> Mapping[Op, CallLimits]:
+        """The operations it has."""
+        ...
+
+    @property
+    def can_poll(self) -> bool:
+        """Whether a task can be asked for; without, ``ACCEPTED`` is all that is ever known."""
+        ...
+
+    def submit(self, op: Op, urls: Sequence[str], *, key: str) -> Sequence[CdnTask]:
+        """Ask for ``op`` on ``urls``; ``key`` is the same for the same request, on every machine.
+
+        Raises:
+            CdnUnavailable: it may be sent again.
+            CallUnanswered: it may have been carried out.
+            QuotaUsedUp, CallRefused
+            AccessDenied, ClockSkew, RedirectRefused, UnavailableError: nothing was done, and no repetition will help.
+        """
+        ...
+
+    def poll(self, tasks: Sequence[CdnTask]) -> Mapping[str, TaskStatus]:
+        """Tell the state of each task by its id, in as many requests as the vendor needs."""
+        ...
+
+    def quota(self) -> Mapping[Op, Quota] | None:
+        """Tell what is left today, None where the vendor has no such call."""
+        ...
+
+    def find(self, op: Op, urls: Sequence[str], *, since: datetime) -> Sequence[CdnTask] | None:
+        """Look for tasks of ``op`` on ``urls`` made at or after ``since``; None where the vendor cannot be asked."""
+        ...
+
+
+# Whether an edge had an object: its own copy, or one it fetched just now; not every edge tells.
+Cached = Literal["hit", "miss", "unknown"]
+
+
+class EdgeAnswer(NamedTuple):
+    """What an edge says to a request for one byte; ``ranged``: it came alone, not the whole object."""
+
+    ranged: bool
+    cache_control: str
+    cached: Cached
+
+
+class Edge(Protocol):
+    """A CDN's edge as users see it; a redirect is refused. Methods may be called from several threads at once."""
+
+    @property
+    def url(self) -> str:
+        """Where the tree is, without a slash at its end."""
+        ...
+
+    @property
+    def requests(self) -> int:
+        """How many requests were made so far."""
+        ...
+
+    def look(self, key: str, *, at: int, size: int | None) -> EdgeAnswer:
+        """Ask for the one byte at ``at`` of an object that must have ``size`` bytes; None where that is not known.
+
+        Raises:
+            ObjectMissing: HTTP 404 or 410, perhaps remembered from before the object was there.
+            SourceLied: another size, a range that was not asked for, an encoding, a web page.
+            RedirectRefused, AccessDenied, StoreUnavailable, UnavailableError
+        """
+        ...
+
+    def get(self, key: str) -> Iterator[bytes]:
+        """Yield all bytes of an object, in blocks; raises as ``look``."""
+        ...
+
+    def close(self) -> None:
+        """Let go of every connection."""
         ...
 
 

@@ -10,34 +10,38 @@ next: ``pipeline.planning``
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 
-import msgspec
-
 from pipeline.digest import Blake3, Sha256
-from pipeline.errors import AnotherPublisher, IntegrityError, OtherContent
+from pipeline.errors import AnotherPublisher, EdgeProofFailed, IntegrityError, OtherContent, VerifyFailed
 from pipeline.events import Listener
 from pipeline.layout import manifest_target, target_key
 from pipeline.manifest import Manifest
 from pipeline.order import PublishOrder, identity_before_reading, inputs_of, inputs_that_made
+from pipeline.outcome import ManifestName, Published, counts_of, edge_results, left_results
 from pipeline.place import Heard, Place
 from pipeline.plan.cost import ReleasePlan
 from pipeline.plan.follow import Followed
 from pipeline.plan.inputs import Inputs
+from pipeline.release import Channel
 from pipeline.sources.folder import Folder, scan_folder
 from pipeline.sources.stat_cache import StatCache
 from pipeline.steps.bases import load_bases, still_signed
 from pipeline.steps.choose import choose_inputs
-from pipeline.steps.commit import channel_move, commit_release, proof_is_old
+from pipeline.steps.commit import channel_move, commit_release, shown_by
 from pipeline.steps.cut import cut_release
 from pipeline.steps.identify import check_identity, hash_files, identity_of, standing_release
-from pipeline.steps.index import Counts
 from pipeline.steps.lease import Lease, held_lease, list_leases, new_record, remove_stale, wait_for_collector
+from pipeline.steps.placed import Placed, place_manifest, placed_before
 from pipeline.steps.probe import probe_store
 from pipeline.steps.prove import Proved, prove_origin, prove_parts
 from pipeline.steps.ready import Ready, ready_to_sign
+from pipeline.steps.serve import Promise, Served, prove_edges, settle, warm_edges
+from pipeline.steps.show_edge import Stale
 from pipeline.steps.upload import upload_release
+from pipeline.trust.changes import Change, MoveChannel
 from pipeline.trust.commit import Committed, commit_changes
 from pipeline.trust.survey import survey_store
 from pipeline.trust.view import ReleaseTarget, View
@@ -53,46 +57,13 @@ STEPS = (
     "publish.part",
     "publish.prove",
     "publish.manifest",
+    "publish.warm",
+    "publish.edge",
+    "publish.commit",
     "publish.committed",
+    "publish.show",
     "publish.drop",
 )
-
-
-class Counted(msgspec.Struct, frozen=True, kw_only=True):
-    """Parts or chunks of the release: ``reused`` are those its bases gave."""
-
-    total: int
-    new: int
-    reused: int
-
-
-class ManifestName(msgspec.Struct, frozen=True, kw_only=True):
-    """Where the manifest lies in the tree, and its digest."""
-
-    path: str
-    sha256: Sha256
-
-
-class Published(msgspec.Struct, kw_only=True):
-    """The result of a publish; sizes in bytes. ``bytes_uploaded`` counts all bodies sent to the store."""
-
-    release: str
-    manifest: ManifestName
-    root_fingerprint: str
-    store: str
-    bases: list[str]
-    already_published: bool
-    files: int
-    bytes: int
-    bytes_stored: int
-    bytes_uploaded: int
-    parts: Counted
-    chunks: Counted
-    channel: str
-    warnings: list[str]
-    seconds: float
-    left_out: list[str]
-    snapshot: int
 
 
 def publish_release(order: PublishOrder, place: Place, listen: Listener, *, plan: ReleasePlan | None = None) -> Published:
@@ -106,6 +77,10 @@ def publish_release(order: PublishOrder, place: Place, listen: Listener, *, plan
             ``ChannelMoved``: the release is committed and only the channel stayed.
     """
     return _Publishing(order, place, listen, plan).run()
+
+
+class _Lapsed(Exception):
+    """The lease lapsed in the middle of a commit, as on a machine that slept."""
 
 
 class _Publishing:
@@ -152,24 +127,29 @@ class _Publishing:
         if self._followed:
             self._check_plan(folder, self._followed)
             self._followed.check_manifest(existing.sha256)
-        committed = None
+        committed: Committed | None = None
+        served: Served | None = None
+        stale: Sequence[Stale] = ()
         move = channel_move(ready.view, order.release, order.channel, self._place.by) if order.channel is not None else None
-        if order.repair or not _announced(ready.view) or (move is not None and move.expected != order.release):
+        moves = move is not None and move.expected != order.release
+        if order.repair or not _announced(ready.view) or moves or self._place.delivery.fronts:
             self._probe()
-            with held_lease(self._place.store, str(order.release), self._listen):
-                if order.repair:
-                    self._repair(folder, ready, manifest, existing.sha256)
-                else:
-                    prove_parts(self._place.store, manifest.parts, self._listen)
+            with held_lease(self._place.store, str(order.release), self._listen) as lease:
+                replaced = self._repair(folder, ready, manifest, existing.sha256) if order.repair else ()
+                placed = placed_before(self._place.store, existing, manifest, self._listen, replaced=replaced)
+                served = self._deliver(placed, ready.view, lease)
                 # A commit that was killed before its timestamp is completed by this, even if nothing moves.
-                committed = commit_changes(ready.publisher, [move] if move is not None else [])
+                committed = commit_changes(ready.publisher, self._moves(served, move))
+                stale = self._place.show(self._listen)
+                settle(served, self._place.delivery, self._place.dispatch(lease.key, self._listen), order.channel)
         else:
             prove_parts(self._place.store, manifest.parts, self._listen)
         remove_stale(self._place.store, str(order.release))
-        return _unless_refused(committed, self._result(folder, ready, manifest, existing.sha256, committed))
+        result = self._result(folder, ready, manifest, existing.sha256, committed, served=served, stale=stale)
+        return _unless_refused(committed, result)
 
-    def _repair(self, folder: Folder, ready: Ready, manifest: Manifest, sha256: Sha256) -> None:
-        """Send again what is missing or wrong of a release that stands."""
+    def _repair(self, folder: Folder, ready: Ready, manifest: Manifest, sha256: Sha256) -> tuple[str, ...]:
+        """Send again what is missing or wrong of a release that stands; give the keys that held other bytes."""
         proved = self._stream(folder, ready.view, inputs_that_made(manifest))
         if proved.uploaded.indexed.sha256 != sha256:
             raise IntegrityError(
@@ -177,6 +157,7 @@ class _Publishing:
                 f"this run makes {proved.uploaded.indexed.sha256}",
                 hint=f"It was made by {manifest.encoder} with bases that may be gone; restore its parts from a mirror.",
             )
+        return place_manifest(proved, repair=True).replaced
 
     def _publish(self, folder: Folder, cache: StatCache, ready: Ready) -> Published:
         order, place = self._order, self._place
@@ -201,23 +182,19 @@ class _Publishing:
                     lease.change(inputs)
                 own = inputs
             read_at_ns = time.time_ns()
-            proved = self._stream(folder, ready.view, own)
-            while lease.lapsed():
+            while (made := self._make(folder, ready, lease, own)) is None:
                 # Others took this lease for stale, so parts may have been collected: begin again at the look-ups.
                 lease.renew()
                 wait_for_collector(place.store, self._listen)
-                proved = self._stream(folder, ready.view, own)
-            if proof_is_old(proved):
-                proved = prove_origin(proved.uploaded, self._listen)
+            proved, served, done = made
             indexed = proved.uploaded.indexed
-            if self._followed:
-                self._followed.check_manifest(indexed.sha256)
-            place.step("publish.manifest")
-            done = commit_release(proved, ready, channel=order.channel, by=place.by, repair=order.repair)
             over = True
             place.step("publish.committed")
             cache.remember(folder, indexed.digests, read_at_ns=read_at_ns)
             remove_stale(place.store, str(order.release))
+            place.step("publish.show")
+            stale = place.show(self._listen)
+            settle(served, place.delivery, place.dispatch(lease.key, self._listen), order.channel)
             place.step("publish.drop")
         except (AnotherPublisher, OtherContent):
             # Somebody else's release or run stands there: nobody will go on with these inputs.
@@ -226,7 +203,39 @@ class _Publishing:
         finally:
             # What is left behind after a failure tells the next run which inputs to go on with.
             lease.drop() if over else lease.leave()
-        return _unless_refused(done, self._result(folder, ready, indexed.manifest, indexed.sha256, done, proved=proved))
+        result = self._result(folder, ready, indexed.manifest, indexed.sha256, done, proved=proved, served=served, stale=stale)
+        return _unless_refused(done, result)
+
+    def _make(self, folder: Folder, ready: Ready, lease: Lease, inputs: Inputs) -> tuple[Proved, Served, Committed] | None:
+        """Upload, prove, serve and commit; None if the lease lapsed before anything named the release."""
+        try:
+            proved = self._stream(folder, ready.view, inputs)
+            served = self._serve(proved, ready.view, lease)
+        except (VerifyFailed, EdgeProofFailed):
+            if lease.lapsed():
+                # What is missing was collected in the meantime, as far as anybody can tell.
+                return None
+            raise
+        done = self._commit(served, ready, lease)
+        return None if done is None else (proved, served, done)
+
+    def _commit(self, served: Served, ready: Ready, lease: Lease) -> Committed | None:
+        """Commit what is served; None if the lease lapsed before anything named the release."""
+        place = self._place
+
+        def step(name: str) -> None:
+            place.step(name)
+            if name == "commit.snapshot" and lease.lapsed():
+                raise _Lapsed
+
+        place.step("publish.commit")
+        if lease.lapsed():
+            return None
+        guarded = replace(ready, publisher=replace(ready.publisher, step=step))
+        try:
+            return commit_release(served, guarded, channel=self._channel(served), by=place.by, forced=self._forced(served))
+        except _Lapsed:
+            return None
 
     def _stream(self, folder: Folder, view: View, inputs: Inputs) -> Proved:
         order, place = self._order, self._place
@@ -235,6 +244,40 @@ class _Publishing:
         uploaded = upload_release(cut, place.store, repair=order.repair, listen=self._listen, check=self._check_part)
         place.step("publish.prove")
         return prove_origin(uploaded, self._listen)
+
+    def _serve(self, proved: Proved, view: View, lease: Lease) -> Served:
+        if self._followed:
+            self._followed.check_manifest(proved.uploaded.indexed.sha256)
+        self._place.step("publish.manifest")
+        return self._deliver(place_manifest(proved, repair=self._order.repair), view, lease)
+
+    def _deliver(self, placed: Placed, view: View, lease: Lease) -> Served:
+        order, place = self._order, self._place
+        promise = None
+        if order.channel is not None and not order.promote_cold and not self._is_there(view):
+            promise = Promise(order.channel, str(shown_by(view, order.release, order.channel) or ""))
+        place.step("publish.warm")
+        dispatch = place.dispatch(lease.key, self._listen)
+        warmed = warm_edges(placed, place.delivery, dispatch, promise)
+        place.step("publish.edge")
+        return prove_edges(warmed, place.delivery, dispatch, sample_percent=order.sample_percent)
+
+    def _channel(self, served: Served) -> Channel | None:
+        """The channel that this commit moves: none while an edge lacks objects, unless that was asked for."""
+        return self._order.channel if self._order.promote_cold or not served.left else None
+
+    def _is_there(self, view: View) -> bool:
+        """Whether the channel pointed to this release before."""
+        order = self._order
+        return order.channel is not None and shown_by(view, order.release, order.channel) == order.release
+
+    def _forced(self, served: Served) -> bool:
+        return self._order.promote_cold and bool(served.left)
+
+    def _moves(self, served: Served, move: MoveChannel | None) -> list[Change]:
+        if move is None or self._channel(served) is None:
+            return []
+        return [replace(move, forced=self._forced(served))]
 
     def _check_part(self, name: Blake3, how: str) -> None:
         self._place.step("publish.part")
@@ -262,8 +305,13 @@ class _Publishing:
         committed: Committed | None,
         *,
         proved: Proved | None = None,
+        served: Served | None = None,
+        stale: Sequence[Stale] = (),
     ) -> Published:
-        parts, chunks = _counts(manifest, proved)
+        parts, chunks = counts_of(manifest, proved)
+        channel = self._order.channel or ""
+        waits = served is not None and self._channel(served) is None and not self._is_there(ready.view)
+        left = left_results(served.left if served else (), stale)
         return Published(
             release=str(self._order.release),
             manifest=ManifestName(path=target_key(manifest_target(self._order.release), sha256), sha256=sha256),
@@ -277,11 +325,15 @@ class _Publishing:
             bytes_uploaded=self._place.bytes_sent() - self._sent_before,
             parts=parts,
             chunks=chunks,
-            channel=self._order.channel or "",
+            channel="" if waits else channel,
             warnings=list(self._heard.warnings),
             seconds=round(time.monotonic() - self._started_s, 3),
             left_out=list(folder.left_out),
             snapshot=committed.snapshot if committed else ready.view.snapshot.version,
+            complete=not left,
+            channel_waits=channel if waits else "",
+            edges=edge_results(served.proofs if served else ()),
+            left=left,
         )
 
 
@@ -295,16 +347,3 @@ def _unless_refused(committed: Committed | None, result: Published) -> Published
     if committed is not None and committed.refused:
         raise committed.refused[0]
     return result
-
-
-def _counts(manifest: Manifest, proved: Proved | None) -> tuple[Counted, Counted]:
-    """Parts and chunks; of a release that was there already, nothing is new."""
-    if proved is not None:
-        indexed = proved.uploaded.indexed
-        return _counted(indexed.parts), _counted(indexed.chunks)
-    chunks = len({(chunk.part, chunk.offset) for file in manifest.files for chunk in file.chunks})
-    return _counted(Counts(len(manifest.parts), len(manifest.parts))), _counted(Counts(chunks, chunks))
-
-
-def _counted(counts: Counts) -> Counted:
-    return Counted(total=counts.total, new=counts.new, reused=counts.reused)

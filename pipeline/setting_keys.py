@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 
 from pipeline.errors import SettingsError
 from pipeline.manifest import CHUNK_BYTES, PART_BYTES
+from pipeline.providers import PROVIDERS, Option, OptionKind
 from pipeline.release import NameRefused, check_channel
 
 # "release" signs snapshot, timestamp and models unless they have a key of their own.
@@ -185,6 +186,108 @@ def _web(value: Value, where: str, folder: Path) -> Mapping[str, str]:
     return {"channel": "stable", **_fields({"channel": _channel})(value, where, folder)}
 
 
+def _switch(value: Value, where: str, folder: Path) -> bool:
+    del folder
+    found = {"true": True, "false": False}.get(str(value).lower())
+    if found is None:
+        raise _wrong(where, value, "true or false")
+    return found
+
+
+def _words(value: Value, where: str, folder: Path) -> tuple[str, ...]:
+    items = value if isinstance(value, list) else str(value).replace(",", " ").split()
+    return tuple(_text(item, where, folder) for item in items)
+
+
+def _numbers(value: Value, where: str, folder: Path) -> tuple[int, ...]:
+    items = value if isinstance(value, list) else str(value).replace(",", " ").split()
+    return tuple(_count(0, 10**9 - 1)(item, where, folder) for item in items)
+
+
+def _web_url(value: Value, where: str, folder: Path) -> str:
+    text = _url(value, where, folder)
+    parts = urlsplit(text)
+    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment:
+        raise _wrong(where, text, "an http or https URL without query")
+    return f"{parts.scheme}://{parts.netloc.lower()}{parts.path.rstrip('/')}"
+
+
+_OPTION_CHECKS: Mapping[OptionKind, Check] = {
+    "text": _text,
+    "count": _count(1, 10**9 - 1),
+    "switch": _switch,
+    "list": _words,
+    "numbers": _numbers,
+    "url": _web_url,
+}
+# What every CDN's mapping may hold; the others are its provider's (pipeline.providers).
+CDN_KEYS: Mapping[str, Check] = {
+    "provider": _text,
+    "base_url": _web_url,
+    "endpoint": _web_url,
+    "prefetch_per_day": _count(1, 10**9 - 1),
+    "urls_per_call": _count(1, 10**6),
+    "calls_per_second": _count(1, 10**4),
+    "credentials": _fields({}, others=_text),
+}
+
+
+def _option(option: Option) -> Check:
+    def check(value: Value, where: str, folder: Path) -> Any:
+        found = _OPTION_CHECKS[option.kind](value, where, folder)
+        if option.one_of and found not in option.one_of:
+            raise SettingsError(
+                f"{where}: {found!r} is none of {', '.join(option.one_of)}; {nearest(str(found), option.one_of)}",
+                hint="docs/reference/cdns.md lists each provider's keys.",
+            )
+        return found
+
+    return check
+
+
+def _one_cdn(value: Value, where: str, folder: Path) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping):
+        raise _wrong(where, value, "a mapping such as {provider: aliyun, base_url: https://cdn.example.org}")
+    name = value.get("provider")
+    if name is None:
+        # A quota alone decides the part size, before there is a CDN.
+        alone = _fields({"prefetch_per_day": CDN_KEYS["prefetch_per_day"], "provider": _text})
+        quota: Mapping[str, Any] = alone(value, where, folder)
+        return quota
+    if name not in PROVIDERS:
+        raise SettingsError(
+            f"{where}: the provider {name!r} is unknown; {nearest(str(name), tuple(PROVIDERS))}",
+            hint="docs/reference/cdns.md lists the providers.",
+        )
+    provider = PROVIDERS[name]
+    found = _fields({**CDN_KEYS, **{key: _option(option) for key, option in provider.options.items()}})(value, where, folder)
+    needed = [key for key, option in provider.options.items() if option.needed]
+    needed += ["base_url"] + (["endpoint"] if not provider.endpoint and not provider.own_endpoint else [])
+    missing = [key for key in needed if not found.get(key)]
+    if missing:
+        raise SettingsError(
+            f"{where}: {name} needs {', '.join(sorted(missing))}", hint="docs/reference/cdns.md lists each provider's keys."
+        )
+    known = {credential.name for credential in provider.credentials}
+    for credential in found.get("credentials", {}):
+        if credential not in known:
+            raise SettingsError(
+                f"{where}: credentials: {credential!r} is unknown here; {nearest(credential, tuple(sorted(known)))}",
+                hint="It names the variable of a credential, as in {access_key_id: NAME_OF_A_VARIABLE}.",
+            )
+    defaults = {key: option.default for key, option in provider.options.items() if option.default is not None}
+    return {"endpoint": provider.endpoint, **defaults, **found}
+
+
+def _cdn(value: Value, where: str, folder: Path) -> tuple[Mapping[str, Any], ...]:
+    found = tuple(_one_cdn(item, where, folder) for item in (value if isinstance(value, list) else [value] if value else []))
+    bases = [one["base_url"] for one in found if "base_url" in one]
+    for base in bases:
+        if bases.count(base) > 1:
+            raise SettingsError(f"{where}: two CDNs have the base_url {base}", hint="Each edge has an address of its own.")
+    return found
+
+
 _URL_SCHEMA = {"type": "string", "minLength": 1}
 _SIZE_SCHEMA = {"type": ["string", "integer"], "pattern": f"^(?:{_SIZE.pattern})$", "minimum": 0}
 _CHANNEL_SCHEMA = {"type": "string", "pattern": "^[a-z][a-z0-9-]{0,29}$"}
@@ -198,6 +301,26 @@ _AUTH_SCHEMA = {"type": "object", "additionalProperties": {"type": "string"}, "r
 _SOURCE_SCHEMA = {
     "oneOf": [_URL_SCHEMA, _mapping_schema(url=_URL_SCHEMA, channel=_CHANNEL_SCHEMA, auth=_AUTH_SCHEMA) | {"required": ["url"]}]
 }
+_COUNT_SCHEMA = {"type": ["integer", "string"], "pattern": "^[0-9]{1,9}$", "minimum": 1}
+_OPTION_SCHEMAS: Mapping[OptionKind, Mapping[str, Any]] = {
+    "text": {"type": "string"},
+    "count": _COUNT_SCHEMA,
+    "switch": {"type": ["boolean", "string"]},
+    "list": {"type": ["array", "string"]},
+    "numbers": {"type": ["array", "string", "integer"]},
+    "url": _URL_SCHEMA,
+}
+# A key that two providers have means the same kind of thing to both.
+_CDN_SCHEMA = _mapping_schema(
+    **{key: _OPTION_SCHEMAS[option.kind] for one in PROVIDERS.values() for key, option in one.options.items()},
+    provider={"enum": list(PROVIDERS)},
+    base_url=_URL_SCHEMA,
+    endpoint=_URL_SCHEMA,
+    prefetch_per_day=_COUNT_SCHEMA,
+    urls_per_call=_COUNT_SCHEMA,
+    calls_per_second=_COUNT_SCHEMA,
+    credentials={"type": "object", "additionalProperties": {"type": "string"}},
+)
 _KEY_SCHEMA = {"oneOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}
 
 KEYS: Mapping[str, Key] = {
@@ -224,15 +347,12 @@ KEYS: Mapping[str, Key] = {
         {"oneOf": [*_SOURCE_SCHEMA["oneOf"], {"type": "array", "items": _SOURCE_SCHEMA}]},
     ),
     "cdn": Key(
-        _fields({"provider": _text, "url": _url, "prefetch_per_day": _count(1, 10**9 - 1)}),
-        {},
-        "The CDN before the store: `provider`, base `url`, and `prefetch_per_day`, its daily prefetch quota in URLs, "
-        "which also decides the part size.",
-        _mapping_schema(
-            provider={"type": "string"},
-            url=_URL_SCHEMA,
-            prefetch_per_day={"type": ["integer", "string"], "pattern": "^[0-9]{1,9}$", "minimum": 1},
-        ),
+        _cdn,
+        [],
+        "The CDN before the store, or a list: `provider`, `base_url` (the edge's address of the tree), `prefetch_per_day` (its daily "
+        "prefetch quota in URLs; the smallest also decides the part size), `endpoint`, `urls_per_call`, `calls_per_second`, and the "
+        "provider's own keys ([cdns.md](cdns.md)).",
+        {"oneOf": [_CDN_SCHEMA, {"type": "array", "items": _CDN_SCHEMA}]},
     ),
     "keys": Key(
         _keys,

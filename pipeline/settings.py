@@ -17,6 +17,7 @@ from types import MappingProxyType
 from typing import Any
 
 from pipeline.errors import SettingsError
+from pipeline.providers import PROVIDERS, Credentials
 from pipeline.setting_keys import KEYS, nearest
 from pipeline.yamlfile import YamlDocument, read_yaml
 
@@ -59,7 +60,8 @@ class Settings:
     """Every setting, checked. ``origins`` says where each came from; ``folder`` is where relative paths start.
 
     ``keys`` holds the URIs of a slot: root, targets, release, snapshot, timestamp, or a model's name;
-    ``key_variables`` the variables that ``envvar:`` URIs among them name, ``source_variables`` those that ``auth`` of a source names.
+    ``cdn_credentials`` stand in the order of ``cdn``; ``key_variables`` holds the variables that ``envvar:`` URIs name,
+    ``source_variables`` those that ``auth`` of a source names.
     """
 
     store: str
@@ -68,7 +70,7 @@ class Settings:
     ca_bundle: Path | None
     models_dir: Path
     source: tuple[Mapping[str, Any], ...]
-    cdn: Mapping[str, Any]
+    cdn: tuple[Mapping[str, Any], ...]
     keys: Mapping[str, tuple[str, ...]]
     connections: int
     part_size: int | None
@@ -78,15 +80,21 @@ class Settings:
     places: Places
     network: Network
     oss: OssCredentials
+    cdn_credentials: tuple[Credentials, ...]
     key_variables: Mapping[str, str] = field(repr=False)
     source_variables: Mapping[str, str] = field(repr=False)
     origins: Mapping[str, str]
 
     @property
     def prefetch_per_day(self) -> int | None:
-        """The configured daily prefetch quota of the CDN, in URLs, or None."""
-        quota: int | None = self.cdn.get("prefetch_per_day")
-        return quota
+        """The smallest configured daily prefetch quota of all CDNs, in URLs, or None."""
+        return min((one["prefetch_per_day"] for one in self.cdn if "prefetch_per_day" in one), default=None)
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """Every secret that was read for these settings, for masks."""
+        read = (*self.key_variables.values(), *self.source_variables.values())
+        return (*read, *(secret for one in self.cdn_credentials for secret in one.secrets))
 
 
 def load_settings(flags: Mapping[str, str], environ: Mapping[str, str], folder: Path) -> Settings:
@@ -120,6 +128,7 @@ def load_settings(flags: Mapping[str, str], environ: Mapping[str, str], folder: 
         places=read_places(environ),
         network=read_network(environ, values["ca_bundle"]),
         oss=read_oss(environ),
+        cdn_credentials=tuple(read_credentials(one, environ) for one in values["cdn"]),
         key_variables=read_key_variables(values["keys"], environ),
         source_variables=read_source_variables(values["source"], environ),
         origins=MappingProxyType(origins),
@@ -207,6 +216,17 @@ def read_source_variables(sources: Sequence[Mapping[str, Any]], environ: Mapping
     """Read the variables that ``auth`` of a source names; one that is not set is left out."""
     named = {value for source in sources for value in source.get("auth", {}).values()}
     return {name: environ[name] for name in sorted(named) if name in environ}
+
+
+def read_credentials(cdn: Mapping[str, Any], environ: Mapping[str, str]) -> Credentials:
+    """Read the credentials of one CDN: by the vendor's own variables, or those that ``credentials`` of its settings name."""
+    provider = PROVIDERS.get(cdn.get("provider", ""))
+    if provider is None:
+        return Credentials({})
+    named = cdn.get("credentials", {})
+    places = {one.name: (named[one.name],) if one.name in named else one.variables for one in provider.credentials}
+    found = {name: next((environ[at] for at in variables if environ.get(at)), "") for name, variables in places.items()}
+    return Credentials({name: value for name, value in found.items() if value}, places)
 
 
 def _known(key: str, where: str) -> None:

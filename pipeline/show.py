@@ -3,7 +3,7 @@
 Takes a place and perhaps a name, gives a ``Shown`` tree or a ``ShownRelease``; everything in it is
 verified.
 
-next: ``pipeline.withdraw``
+next: ``pipeline.promote``
 """
 
 from __future__ import annotations
@@ -35,11 +35,12 @@ class ShownVersion(msgspec.Struct, kw_only=True):
 
 
 class ShownModel(msgspec.Struct, kw_only=True):
-    """A model: its releases in SemVer order, and where its channels point."""
+    """A model: its releases in SemVer order, where its channels point, and by which moves, the newest last."""
 
     model: str
     releases: list[ShownVersion]
     channels: dict[str, str]
+    history: dict[str, list[Move]]
 
 
 class Shown(msgspec.Struct, kw_only=True):
@@ -174,10 +175,12 @@ def ranges_per_gib(manifest: Manifest) -> float:
 
 
 def _model(view: View, model: ModelName) -> ShownModel:
+    channels = _channels(view, model)
     return ShownModel(
         model=model,
         releases=[_version(target) for target in view.releases(model, retired=True)],
-        channels={name: document.release for name, document in _channels(view, model).items()},
+        channels={name: document.release for name, document in channels.items()},
+        history={name: list(document.history) for name, document in channels.items()},
     )
 
 

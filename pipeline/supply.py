@@ -45,7 +45,8 @@ class _Nobody:
 class Supply:
     """``sources`` is None under --offline. ``channel`` is what a model without a version means.
 
-    ``media``: the sources are bundles, which are judged as at a place without a network (docs/format.md §8).
+    ``media``: the sources are bundles, which are judged as at a place without a network (docs/format.md §8);
+    ``allow_downgrade`` takes from them what is older than was seen of a model.
     """
 
     sources: Mirrors | None
@@ -54,6 +55,7 @@ class Supply:
     installs: Installs
     channel: str = "stable"
     media: bool = False
+    allow_downgrade: bool = False
     now: Callable[[], datetime] = utc_now
     patience: Patience = field(default_factory=Patience)
     # A person waits for the first word of a source that is not there.
@@ -92,7 +94,13 @@ class Supply:
             for reader in list(self.sources.readers):
                 try:
                     return look(
-                        read_view(KnownTree(reader, self.state, self.cache), self.state, now=self.now, offline=self.media)
+                        read_view(
+                            KnownTree(reader, self.state, self.cache),
+                            self.state,
+                            now=self.now,
+                            offline=self.media,
+                            allow_downgrade=self.allow_downgrade,
+                        )
                     )
                 except NotPinned:
                     raise

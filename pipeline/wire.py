@@ -50,6 +50,9 @@ def decode_manifest(data: bytes, *, what: str = "the manifest") -> Manifest:
         InvalidDocument: it breaks docs/format.md §3, or only a newer modelport can read it.
     """
     value = check_json(data, what=what, cap=MANIFEST_BYTES)
+    if isinstance(value, dict) and not {"format", "format_version"} <= value.keys():
+        # The noun has defaults for them; a document must say itself what it is.
+        raise InvalidDocument(f"{what} does not say its format and format_version", hint=_HINT)
     try:
         manifest = _shaped(value, Manifest, what)
     except InvalidDocument:

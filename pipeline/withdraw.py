@@ -64,6 +64,7 @@ def _commit(release: Release, place: Place, listen: Listener, action: str, chang
     probe()
     with held_lease(place.store, str(release), heard.listen):
         committed = commit_changes(ready.publisher, [change])
+        place.show(heard.listen)
     return Withdrawn(
         release=str(release),
         action=action,

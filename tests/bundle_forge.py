@@ -26,11 +26,11 @@ def forge(path: Path, folder: Path, *, drop_part: bool = False, bodies: dict[str
     return target
 
 
-def write_volume(path: Path, plan, bodies: dict[str, bytes]) -> None:
+def write_volume(path: Path, plan, bodies: dict[str, bytes], *, number: int = 1) -> None:
     """One volume of ``plan``, its members' bytes as given, right or not."""
     bundle = bundle_of(plan)
-    index = bundle.index(1)
-    out = [(INDEX, index)] + [(placed.member.key, bodies[placed.member.key]) for placed in bundle.layout(1).members]
+    index = bundle.index(number)
+    out = [(INDEX, index)] + [(placed.member.key, bodies[placed.member.key]) for placed in bundle.layout(number).members]
     path.write_bytes(
         b"".join(header_for(key, len(body)) + body + bytes(filled(len(body)) - len(body)) for key, body in out) + bytes(TRAILER)
     )

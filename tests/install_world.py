@@ -145,12 +145,14 @@ def lay_out_weights(folder: Path, *, seed: int = 1, changed: int = 0, tensor_byt
     return source
 
 
-def make_bundle_tree(folder: Path) -> Tree:
+def make_bundle_tree(folder: Path, *, tensor_bytes: int = 2 << 20) -> Tree:
     """bert 1.0.0 and 1.1.0 (one tensor changed), raw 1.0.0 of profile raw, and top 1.0.0 that needs bert."""
     tree = make_tree(folder)
     small = {"part_size": 4 << 20}
-    tree.publish("bert-v1.0.0", lay_out_weights(folder / "sources" / "bert-v1.0.0"), **small)
-    tree.lay_out("raw-v1.0.0", seed=9, profile="raw", tensor_bytes=2 << 20)
+    tree.publish("bert-v1.0.0", lay_out_weights(folder / "sources" / "bert-v1.0.0", tensor_bytes=tensor_bytes), **small)
+    tree.lay_out("raw-v1.0.0", seed=9, profile="raw", tensor_bytes=tensor_bytes)
     tree.lay_out("top-v1.0.0", seed=5, needs={"bert": "^1.0"})
-    tree.publish("bert-v1.1.0", lay_out_weights(folder / "sources" / "bert-v1.1.0", changed=1), **small)
+    tree.publish(
+        "bert-v1.1.0", lay_out_weights(folder / "sources" / "bert-v1.1.0", changed=1, tensor_bytes=tensor_bytes), **small
+    )
     return tree

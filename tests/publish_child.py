@@ -14,14 +14,21 @@ import select
 import signal
 import sys
 import traceback
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
 import tuf.api.serialization.json  # noqa: F401 (as above)
 
+from pipeline.cdns.memory import MemoryCdn
+from pipeline.collect import CollectOrder, collect_garbage
 from pipeline.errors import ModelportError
 from pipeline.retry import Patience
+from pipeline.sources.edge import HttpEdge
+from pipeline.steps.edge_proof import Front
+from pipeline.steps.serve import Delivery
 from tests.publish_world import Machine, Mortal, Shelf, session_for, steps_until
+from tests.servers.edges import EdgeServer
 
 WARM: set[str] = set()
 
@@ -110,16 +117,29 @@ def publish(job: dict) -> dict:
     return msgspec.to_builtins(done)
 
 
+def collect(job: dict) -> dict:
+    """Collect garbage; ``at`` as above."""
+    machine, place = _place(job)
+    return msgspec.to_builtins(collect_garbage(CollectOrder(apply=True), place, machine.events.append))
+
+
 def _place(job: dict):
     machine = Machine(Path(job["home"]), Shelf(*job["shelf"]), job["keys"], job["ahead_s"])
     at = job.get("at") or {}
     act = lambda: os.kill(os.getpid(), getattr(signal, at["signal"]))  # noqa: E731 (one word for both hooks)
     step = steps_until(at["step"], at.get("nth", 1), act) if "step" in at else (lambda _: None)
     wrap = (lambda store: Mortal(store, at["call"], at["when"], act)) if "call" in at else (lambda store: store)
-    return machine, machine.place(step=step, wrap=wrap, patience=Patience(first_wait_s=0.01))
+    place = machine.place(step=step, wrap=wrap, patience=Patience(first_wait_s=0.01))
+    return machine, replace(place, delivery=Delivery((front_at(job["edge"]),))) if "edge" in job else place
 
 
-JOBS = {"publish": publish}
+def front_at(url: str) -> Front:
+    """An edge that runs already, behind a control plane that does at once what it is asked and forgets it with this process."""
+    server = EdgeServer(url, Path(os.devnull))
+    return Front(MemoryCdn(url, can_poll=False, act=server.act), HttpEdge(url))
+
+
+JOBS = {"publish": publish, "collect": collect}
 
 if __name__ == "__main__":
     main()

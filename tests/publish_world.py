@@ -20,10 +20,11 @@ from pipeline.errors import ObjectMissing
 from pipeline.events import Event
 from pipeline.layout import LEASES, PARTS, TIMESTAMP, role_version
 from pipeline.order import PublishOrder
+from pipeline.outcome import Published
 from pipeline.place import Place
 from pipeline.plan.cost import ReleasePlan
 from pipeline.ports import ObjectStore, read_object
-from pipeline.publish import Published, publish_release
+from pipeline.publish import publish_release
 from pipeline.release import Channel, Release
 from pipeline.retry import Patience, Retry
 from pipeline.steps.lease import LeaseRecord

@@ -98,6 +98,7 @@ PLANTED = {
     "pure": ("pipeline/manifest.py", "import os"),
     "front-desk": ("pipeline/retry.py", "import rich"),
     "neighbours": ("bundles/__init__.py", "import sw"),
+    "alone": ("bundles/installer/faults.py", "import pipeline.errors"),
     "guests": ("sw/__init__.py", "import pipeline.connect"),
 }
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -13,23 +14,28 @@ from pathlib import Path
 
 from securesystemslib.signer import CryptoSigner
 from tuf.api.exceptions import DownloadHTTPError
+from tuf.api.metadata import Metadata
 from tuf.ngclient import Updater
 from tuf.ngclient.fetcher import FetcherInterface
 
 from pipeline.digest import sha256_of
 from pipeline.errors import ObjectMissing
 from pipeline.events import Event
-from pipeline.layout import TIMESTAMP, manifest_target, target_key
+from pipeline.layout import TIMESTAMP, manifest_target, role_version, target_key
 from pipeline.ports import ObjectStore
-from pipeline.release import Release
+from pipeline.release import Channel, Release
 from pipeline.stores.memory import MemoryStore
-from pipeline.trust.changes import AddRelease
+from pipeline.trust.changes import AddRelease, MoveChannel
+from pipeline.trust.commit import commit_changes
 from pipeline.trust.facts import ReleaseFacts
 from pipeline.trust.keys import Keyring
 from pipeline.trust.publisher import Publisher
+from pipeline.trust.reading import open_timestamp, read_view
+from pipeline.trust.sealed import seal
 from pipeline.trust.setup import delegation_for, init_trust
 from pipeline.trust.state import TrustState
 from pipeline.trust.survey import survey_store
+from pipeline.trust.view import View
 
 # Today: the reference client judges expiry by the clock of the machine.
 START = datetime.now(UTC).replace(hour=10, minute=0, second=0, microsecond=0)
@@ -212,3 +218,49 @@ def killing(publisher: Publisher, at: str, occurrence: int = 1) -> Publisher:
                 raise Killed(name)
 
     return replace(publisher, step=step)
+
+
+def world_with_release(folder: Path, release: Release) -> World:
+    """A tree with one release, which its channel stable shows."""
+    world = World(folder)
+    publisher = world.begin()
+    commit_changes(publisher, [*world.publish_changes(publisher, str(release)), MoveChannel(Channel("stable"), release, "me")])
+    return world
+
+
+def put(world: World, key: str, data: bytes) -> None:
+    world.store.put(key, data, sha256=sha256_of(data))
+
+
+def stored(world: World, key: str) -> bytes:
+    return b"".join(world.store.get(key))
+
+
+def edited(world: World, key: str, signers: Sequence[CryptoSigner], **fields: object) -> None:
+    """Replace an object by the same role with other fields, signed by ``signers``."""
+    signed = copy.deepcopy(Metadata.from_bytes(stored(world, key)).signed)
+    for name, value in fields.items():
+        setattr(signed, name, value)
+    put(world, key, seal(signed, signers).data)
+
+
+def read(world: World, state: TrustState | None = None, **flags: bool) -> View:
+    return read_view(world.store, state or world.state(), now=lambda: world.at, **flags)
+
+
+def files(state: TrustState) -> dict[str, bytes]:
+    return {str(path): path.read_bytes() for path in state.folder.rglob("*.json")}
+
+
+def highest_snapshot(world: World) -> int:
+    named = (role_version(info.key) for info in world.store.list("metadata/"))
+    return max(number for role, number in filter(None, named) if role == "snapshot")
+
+
+def announced(world: World) -> int:
+    return open_timestamp(stored(world, TIMESTAMP)).version
+
+
+def releases(world: World) -> list[str]:
+    view = read(world)
+    return [str(found.release) for model in view.models() for found in view.releases(model)]

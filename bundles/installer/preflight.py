@@ -8,16 +8,17 @@ next: ``walk``
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from bundles.installer.faults import IntegrityError, UsageError
+from bundles.installer.faults import IntegrityError, ModelportError, UsageError
 from bundles.installer.folders import Folder
 from bundles.installer.generations import Live, current_number, live_releases
 from bundles.installer.judging import Judged, Policy, judge
 from bundles.installer.landing import bad_files_of
-from bundles.installer.layout import release_folder
-from bundles.installer.manifest import Manifest, open_manifest
+from bundles.installer.layout import kept_manifest, release_folder
+from bundles.installer.manifest import MANIFEST_BYTES, Manifest, open_manifest
 from bundles.installer.names import split_release
 from bundles.installer.ranges import order_of, serves
 from bundles.installer.receipts import installed_manifest, installed_releases
@@ -83,6 +84,14 @@ def prepare(order: Order, tools: Tools, site: Folder | None) -> Ready:
         UsageError, IntegrityError, TrustError, DiskError
     """
     medium = find_volumes(order.sources)
+    try:
+        return _prepared(order, tools, site, medium)
+    except ModelportError:
+        medium.close()
+        raise
+
+
+def _prepared(order: Order, tools: Tools, site: Folder | None, medium: Medium) -> Ready:
     plan = next(medium.all()).plan
     documents: dict[str, bytes] = {}
     listed = {member.key: member for member in plan.documents}
@@ -98,7 +107,10 @@ def prepare(order: Order, tools: Tools, site: Folder | None) -> Ready:
     judged = judge(document, state, Policy(tools.verify, order.require_fresh, order.allow_downgrade))
     manifests = [(_manifest(judged, one.name, one.manifest_sha256, order), one.chosen) for one in plan.releases]
     releases = [_wanted(manifest, site, chosen=chosen) for manifest, chosen in manifests]
-    live = _next_live(releases, live_releases(site, current_number(site)) if site else {})
+    before = live_releases(site, current_number(site)) if site else {}
+    live = _next_live(releases, before)
+    if site:
+        _warn_of_others(site, before, live, judged)
     carried = _carried(plan, releases)
     kept = {part.blake3 for one in releases for part in one.manifest.parts if site and has_part(site, part.size, part.blake3)}
     bases = [_base(judged, name, sha256, site) for name, sha256 in plan.bases] if site else []
@@ -201,6 +213,22 @@ def _next_live(releases: Sequence[Wanted], live: Live) -> Live:
                     f"Carry a bundle with {model}, or install it first.",
                 )
     return following
+
+
+def _warn_of_others(site: Folder, before: Live, live: Live, judged: Judged) -> None:
+    """What stays live may need another version of what changes: its people should hear of it, not be stopped by it."""
+    for release, sha256 in installed_releases(site):
+        model = split_release(release)[0]
+        if live.get(model) != before.get(model) or not live.get(model, "").endswith(f"/{release}"):
+            continue
+        data = site.read(kept_manifest(sha256), MANIFEST_BYTES) or b""
+        if hashlib.sha256(data).hexdigest() != sha256:
+            judged.warn(f"the manifest kept of {release} was altered or is gone: install it again from its medium")
+            continue
+        for needed, wanted in open_manifest(data, sha256, f"the manifest of {release}").dependencies:
+            fault = _dependency_fault(live, needed, wanted)
+            if fault and live.get(needed) != before.get(needed):
+                judged.warn(f"{release} stays live and needs {needed} {wanted}; {fault}")
 
 
 def _rank(one: Wanted) -> tuple[bool, object]:

@@ -29,7 +29,8 @@ class Tools:
     blake3: Callable[[memoryview], str] | None = None
     decode: DecodeChunk | None = None
     decoder: Decoder | None = None
-    threads: int = min(4, os.cpu_count() or 1)
+    # Each may hold a part of 64 MiB while it is decoded.
+    threads: int = min(2, os.cpu_count() or 1)
 
 
 def decode_raw(stored: memoryview, encoding: str, plain: int) -> bytes | bytearray | memoryview:

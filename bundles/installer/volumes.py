@@ -88,23 +88,24 @@ class Volume:
             IntegrityError, DiskError
         """
         offset = self.offsets[member.key]
-        self.check_header(member)
+        self.check_around(member)
         digest = hashlib.sha256()
         for at in range(0, member.size, READ):
             block = self._read(offset + at, min(READ, member.size - at))
             digest.update(block)
             yield block
-        self._expect(offset + member.size, bytes(-member.size % BLOCK), member.key)
         if digest.hexdigest() != member.sha256:
             raise self.damaged(f"{member.key} has sha256 {digest.hexdigest()}, expected {member.sha256}")
 
-    def check_header(self, member: Member) -> None:
-        """Refuse a volume whose header of this member is not the one that follows from the index.
+    def check_around(self, member: Member) -> None:
+        """Refuse a volume whose header or filling of this member is not the one that follows from the index.
 
         Raises:
             IntegrityError, MediumFault
         """
-        self._expect(self.offsets[member.key] - BLOCK, header_of(member.key, member.size), member.key)
+        offset = self.offsets[member.key]
+        self._expect(offset - BLOCK, header_of(member.key, member.size), member.key)
+        self._expect(offset + member.size, bytes(-member.size % BLOCK), member.key)
 
     def range(self, member: Member, at: int, size: int) -> bytes:
         """Some bytes of a member, as they stand there.

@@ -393,5 +393,5 @@ class _Run:
 
 @contextmanager
 def _volume_reader(volume: Volume, member: Member) -> Iterator[Read]:
-    volume.check_header(member)
+    volume.check_around(member)
     yield lambda at, size: volume.range(member, at, size)

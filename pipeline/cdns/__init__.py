@@ -1,4 +1,8 @@
-"""CDNs: adapters of the port ``Cdn``, one module a vendor. None is built yet: a release is served from its store.
+"""CDNs: adapters of the port ``Cdn``, one module a vendor, and what they share.
 
-The floors know this package already, so that an adapter finds its place and its import contracts waiting.
+``calling`` sends, ``verdicts`` judges, ``configured`` puts the settings' limits over an adapter's own. What is true of a vendor
+before anybody calls it stands in ``pipeline.providers``. To add one: a row there, a module here with ``open_cdn``, and a
+row in tests/contracts/test_cdn_contract.py.
+
+next: ``cdns.calling``
 """

@@ -8,6 +8,7 @@ next: ``bundle_summaries``
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from bundles.wheels import choose_wheels, download_wheels, find_wheels
 from bundles.zipped import installer_bytes
 from pipeline.digest import is_hex64
 from pipeline.errors import SettingsError, UsageError
-from pipeline.events import Listener, Warned
+from pipeline.events import Listener, StepFinished, StepStarted, Warned
 from pipeline.plan.wants import read_want
 from pipeline.release import Release
 from pipeline.setting_keys import nearest, parse_size
@@ -28,7 +29,6 @@ from pipeline.settings import Settings
 from pipeline.wire import DOCUMENT_BYTES
 
 DEFAULT_MEDIUM = "usb-fat32"
-_DAYS = {"d": 1, "w": 7, "m": 30, "y": 365}
 
 
 def bundle_order(
@@ -91,8 +91,11 @@ def beside_for(
         if not planned.selected.needs_codec:
             return Beside(installer_bytes(), {})
         folder = Path(wheels) if wheels else cache / "wheels"
+        listen(StepStarted("wheels", len(chosen)))
+        begun = time.monotonic()
         why = "" if wheels else download_wheels(chosen, folder)
         found = find_wheels(chosen, folder)
+        listen(StepFinished("wheels", len(found), sum(path.stat().st_size for path in found.values()), time.monotonic() - begun))
         lacking = len(chosen) - len(found)
         if lacking:
             listen(
@@ -105,22 +108,6 @@ def beside_for(
         return Beside(installer_bytes(), found)
 
     return make
-
-
-def keep_days(text: str) -> int:
-    """How long --keep-for keeps, in days; 0 for not at all.
-
-    Raises:
-        UsageError: not such as 90d or 1y.
-    """
-    if not text:
-        return 0
-    match = re.fullmatch(r"([1-9][0-9]{0,3})([dwmy])", text)
-    if match is None:
-        raise UsageError(
-            f"--keep-for {text} is not a time, expected a number and d, w, m or y", hint="Write it as --keep-for 1y."
-        )
-    return int(match[1]) * _DAYS[match[2]]
 
 
 def check_fingerprint_flag(text: str) -> str:

@@ -112,8 +112,9 @@ def build(
     from bundles.keeping import pin_bundle
     from bundles.planning import plan_bundle
     from bundles.recipes import Recipe, RecipeShelf
-    from pipeline.cli.bundle_orders import beside_for, bundle_order, keep_days
+    from pipeline.cli.bundle_orders import beside_for, bundle_order
     from pipeline.cli.bundle_summaries import build_summary, plan_summary
+    from pipeline.cli.times import span_of
 
     order = bundle_order(
         run.settings,
@@ -129,7 +130,7 @@ def build(
         bundle=bundle,
         allow_yanked=allow_yanked,
     )
-    days = keep_days(keep_for)
+    span = span_of(keep_for, "--keep-for") if keep_for else None
     settings = run.settings
     shelf = RecipeShelf(settings.places.state / "bundles")
     folder = Path(to).absolute()
@@ -139,9 +140,10 @@ def build(
         return Answer(planned.document, plan_summary(planned.document))
 
     def pin(recipe: Recipe) -> None:
-        pin_bundle(recipe.bundle, run.place, run.listen, days=days)
+        if span is not None:
+            pin_bundle(recipe.bundle, run.place, run.listen, span=span)
 
-    built = build_bundle(order, run.supply(), folder, run.listen, shelf=shelf, beside=beside, pin=pin if days else None)
+    built = build_bundle(order, run.supply(), folder, run.listen, shelf=shelf, beside=beside, pin=pin)
     return Answer(built, build_summary(built))
 
 

@@ -74,8 +74,9 @@ class Answer:
 class Run:
     """One run of a task: what it was given beside its own flags."""
 
-    def __init__(self, reporter: Reporter, setting_flags: Mapping[str, str], *, dry: bool) -> None:
+    def __init__(self, reporter: Reporter, setting_flags: Mapping[str, str], *, dry: bool, mask: Mask | None = None) -> None:
         self.dry = dry
+        self._mask = mask
         self._reporter = reporter
         self._setting_flags = setting_flags
         self._closing = ExitStack()
@@ -85,7 +86,11 @@ class Run:
         """The settings, this task's flags first; read at first use."""
         from pipeline.settings import load_settings
 
-        return load_settings(self._setting_flags, os.environ, Path.cwd())
+        found = load_settings(self._setting_flags, os.environ, Path.cwd())
+        if self._mask is not None:
+            # Settings may name variables of any name for credentials.
+            self._mask.learn(found.secrets)
+        return found
 
     @property
     def listen(self) -> Listener:
@@ -218,7 +223,7 @@ def run_command(
         if missing:
             raise UsageError(f"{flag_name(missing[0])} is needed", hint=f"invoke --help {name} shows an example.")
         setting_flags = {key: _one_text(given.pop(key)) for key in settings}
-        run = Run(reporter, {key: text for key, text in setting_flags.items() if text}, dry=dry)
+        run = Run(reporter, {key: text for key, text in setting_flags.items() if text}, dry=dry, mask=mask)
         with stop_on_sigterm(), closing(run):
             answer = body(run, **given)
         reporter.close()

@@ -7,7 +7,7 @@ next: ``fetch_tasks``
 
 from __future__ import annotations
 
-from pipeline.cli.report import spell_size
+from pipeline.cli.report import spell_count, spell_size
 from pipeline.cli.typable import flag_words
 from pipeline.fetch import Fetched
 from pipeline.sources.cachefolder import Removed
@@ -18,16 +18,15 @@ def fetch_summary(done: Fetched, *, dry: bool = False) -> str:
     """After ``fetch``; ``dry`` when it only said what would come."""
     to_come = dry and not done.already_there
     verb = "already there" if done.already_there else "would fetch" if dry else "fetched"
-    network = (
-        f"{spell_size(done.bytes_fetched)} to come"
-        if to_come
-        else f"{spell_size(done.bytes_fetched)} in {done.requests} requests"
-    )
+    came = spell_size(done.bytes_fetched)
+    network = f"{came} to come" if to_come else f"{came} in {spell_count(done.requests, 'request')}"
+    # What is already there was not reused: it was left alone.
+    reused = "" if done.already_there else f"; {spell_size(done.bytes_reused)} were here"
     lines = [
         f"{verb}: {done.release}",
         f"  folder     {done.folder}",
         f"  files      {done.files}, {spell_size(done.bytes)}" + ("" if to_come else ", every byte verified"),
-        f"  network    {network}; {spell_size(done.bytes_reused)} were here",
+        f"  network    {network}{reused}",
     ]
     lines += [f"  needs      {one.release} in {one.folder}" for one in done.dependencies]
     lines += [
@@ -43,9 +42,10 @@ def fetch_summary(done: Fetched, *, dry: bool = False) -> str:
 def folder_summary(done: FolderVerified) -> str:
     """After ``verify --folder``."""
     repaired = f"; put right: {', '.join(done.repaired)} ({spell_size(done.bytes_fetched)} fetched)" if done.repaired else ""
-    return f"{done.folder} is {done.release}: {done.files} files, {spell_size(done.bytes)}, in {done.seconds:.1f} s{repaired}"
+    return f"{done.folder} is {done.release}: {spell_count(done.files, 'file')}, {spell_size(done.bytes)}, in {done.seconds:.1f} s{repaired}"
 
 
-def clean_summary(done: Removed) -> str:
-    """After ``cache.clean``."""
-    return f"removed {done.files} entries, {spell_size(done.bytes)}; {done.left_files} are left, {spell_size(done.left_bytes)}"
+def clean_summary(done: Removed, *, dry: bool = False) -> str:
+    """After ``cache.clean``; ``dry`` when it only said what would go."""
+    removed = f"{'would remove' if dry else 'removed'} {spell_count(done.files, 'entry')}, {spell_size(done.bytes)}"
+    return f"{removed}; {spell_count(done.left_files, 'entry')}, {spell_size(done.left_bytes)}, left"

@@ -7,6 +7,8 @@ next: ``trust_tasks``
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from pipeline.cli.commands import STORE, Answer, Run, command
 
 # The flags of a task that reads from sources.
@@ -22,6 +24,7 @@ SOURCES = ("source", "ca_bundle", *STORE)
         "exclude": "Pattern of files to leave out; repeat it for more. Default: none.",
         "no_deps": "Leave the release's dependencies out. Default: they are fetched beside it.",
         "allow_yanked": "Take a release that was yanked, named exactly. Default: refused.",
+        "allow_downgrade": "From media: take a model though newer metadata of it was read here (recorded). Default: refused.",
         "offline": "Make no request at all: all must be on this machine. Default: off.",
     },
 )
@@ -34,6 +37,7 @@ def fetch(
     exclude: tuple[str, ...] = (),
     no_deps: bool = False,
     allow_yanked: bool = False,
+    allow_downgrade: bool = False,
     offline: bool = False,
 ) -> Answer:
     """Fetch a release into a folder, verified to the last byte. Run again after any interruption: it goes on.
@@ -51,7 +55,8 @@ def fetch(
     order = fetch_order(
         run.settings, model=model, to=to, include=include, exclude=exclude, deps=not no_deps, allow_yanked=allow_yanked
     )
-    fetched = fetch_release(order, run.supply(offline=offline), run.listen, dry=run.dry)
+    supply = replace(run.supply(offline=offline), allow_downgrade=allow_downgrade)
+    fetched = fetch_release(order, supply, run.listen, dry=run.dry)
     return Answer(fetched, fetch_summary(fetched, dry=run.dry))
 
 
@@ -75,7 +80,7 @@ def clean(run: Run, *, keep: str = "") -> Answer:
     settings = run.settings
     cache = CacheFolder(settings.places.cache / "fetch", settings.cache_limit)
     removed = cache.shrink(parse_size(keep, "--keep") if keep else 0, dry=run.dry)
-    return Answer(removed, clean_summary(removed))
+    return Answer(removed, clean_summary(removed, dry=run.dry))
 
 
 WALK = (fetch,)

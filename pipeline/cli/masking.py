@@ -13,6 +13,9 @@ import logging
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any
+from urllib.parse import unquote
+
+from pipeline.providers import PROVIDERS
 
 STARS = "***"
 # A shorter value would take ordinary words out of every line.
@@ -21,7 +24,12 @@ SHORTEST_SECRET = 6
 _SECRET_NAME = re.compile(r"SECRET|TOKEN|PASSWORD|PASSWD|PASSPHRASE|CREDENTIAL|ACCESS_?KEY|API_?KEY|PRIVATE_?KEY|SIGNING_?KEY")
 # Such variables say where a secret lies or how it is fetched, which a message may well have to name.
 _PLACE_NAME = re.compile(r"(?:FILE|PATH|DIR|URI|URL|ENDPOINT|EXPIRATION|PROFILE|COMMAND)$")
+# Some vendors' names do not show what they hold.
+_OF_CDNS = frozenset(
+    name for provider in PROVIDERS.values() for one in provider.credentials if one.secret for name in one.variables
+)
 _URL_USER = re.compile(r"\b([a-zA-Z][a-zA-Z0-9+.-]*://)[^\s/@'\"<>]*@")
+_PASSWORD = re.compile(r"^(?:[a-zA-Z][a-zA-Z0-9+.-]*://)?[^\s/:@]*:([^\s/@]+)@")
 _QUERY_FIELD = re.compile(
     r"([?&;](?:x-(?:amz|oss|goog)-(?:signature|credential|security-token)|signature|ossaccesskeyid|awsaccesskeyid"
     r"|security-token|access_token|auth_key|token|key-pair-id|policy|sign)=)[^&\s'\"<>]+",
@@ -39,8 +47,15 @@ class Mask:
     """Takes ``secrets`` and whatever looks signed out of text."""
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
+        self._found: set[str] = set()
+        self._secrets: re.Pattern[str] | None = None
+        self.learn(secrets)
+
+    def learn(self, secrets: Iterable[str]) -> None:
+        """Take these out as well, from now on."""
+        self._found |= {secret for secret in secrets if len(secret) >= SHORTEST_SECRET}
         # The longest first: a secret that begins another one must not leave its tail behind.
-        found = sorted({secret for secret in secrets if len(secret) >= SHORTEST_SECRET}, key=len, reverse=True)
+        found = sorted(self._found, key=len, reverse=True)
         self._secrets = re.compile("|".join(map(re.escape, found))) if found else None
 
     def text(self, text: str) -> str:
@@ -78,10 +93,16 @@ class MaskingFormatter(logging.Formatter):
 
 
 def secrets_in(environ: Mapping[str, str]) -> list[str]:
-    """Find the values of ``environ`` that are secrets by the name of their variable."""
-    return [
-        value for name, value in environ.items() if _SECRET_NAME.search(name.upper()) and not _PLACE_NAME.search(name.upper())
-    ]
+    """Find the values of ``environ`` that are secrets by the name of their variable, and the passwords of proxies."""
+    named = [value for name, value in environ.items() if name in _OF_CDNS or _is_secret(name.upper())]
+    proxies = [_PASSWORD.search(value) for name, value in environ.items() if name.upper().endswith("_PROXY")]
+    # A page of such a proxy may repeat it without its URL.
+    passwords = [match[1] for match in proxies if match is not None]
+    return [*named, *passwords, *map(unquote, passwords)]
+
+
+def _is_secret(name: str) -> bool:
+    return _SECRET_NAME.search(name) is not None and _PLACE_NAME.search(name) is None
 
 
 def mask_logs(mask: Mask) -> None:

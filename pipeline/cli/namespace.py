@@ -17,13 +17,33 @@ from invoke.collection import Collection
 from invoke.program import Program
 from invoke.tasks import Task
 
-from pipeline.cli import bundle_tasks, dev_tasks, fetch_tasks, install_tasks, release_tasks, site_tasks, source_tasks, trust_tasks
+from pipeline.cli import (
+    bundle_tasks,
+    cdn_tasks,
+    channel_tasks,
+    dev_tasks,
+    fetch_tasks,
+    garbage_tasks,
+    install_tasks,
+    release_tasks,
+    site_tasks,
+    source_tasks,
+    trust_tasks,
+)
 from pipeline.cli.streams import drop
 
 GROUPS: dict[str, tuple[Task[Any], ...]] = {
-    "": (*release_tasks.WALK, *fetch_tasks.WALK, *source_tasks.WALK),
+    "": (
+        *release_tasks.WALK,
+        *channel_tasks.WALK,
+        *release_tasks.WITHDRAWALS,
+        *garbage_tasks.WALK,
+        *fetch_tasks.WALK,
+        *source_tasks.WALK,
+    ),
     "cache": fetch_tasks.CACHE,
     "trust": trust_tasks.WALK,
+    "cdn": cdn_tasks.WALK,
     "bundle": (*bundle_tasks.WALK, *install_tasks.WALK),
     "site": site_tasks.WALK,
     "dev": dev_tasks.WALK,

@@ -21,6 +21,7 @@ from pipeline.plan.inputs import EncodingChoice
 from pipeline.planning import PLAN_BYTES, decode_plan, encode_plan
 from pipeline.release import ModelName, NameRefused, Release, check_channel, check_model
 from pipeline.settings import Settings
+from pipeline.steps.edge_proof import SAMPLE_PERCENT
 
 
 def order_of(
@@ -35,6 +36,8 @@ def order_of(
     encoding: str,
     rehash: bool = False,
     repair: bool = False,
+    promote_cold: bool = False,
+    sample_percent: float = SAMPLE_PERCENT,
     allow_unsafe: bool = False,
 ) -> PublishOrder:
     """The order that these flags make.
@@ -55,6 +58,8 @@ def order_of(
         daily_prefetch=settings.prefetch_per_day,
         rehash=rehash,
         repair=repair,
+        promote_cold=promote_cold,
+        sample_percent=sample_percent,
         allow_unsafe=allow_unsafe,
     )
 
@@ -90,6 +95,15 @@ def name_of(text: str) -> Release | ModelName | None:
         return Release.parse(text)
     except NameRefused:
         return check_model(text)
+
+
+def sample_of(sample: str) -> float:
+    """Percent of the objects to read back through an edge; the default where nothing is said.
+
+    Raises:
+        UsageError: not a number from 0 to 100.
+    """
+    return percent_of(sample, all_of_it=False) if sample else SAMPLE_PERCENT
 
 
 def percent_of(sample: str, *, all_of_it: bool) -> float:

@@ -17,6 +17,7 @@ from invoke.program import Program
 
 from pipeline.cli.masking import Mask, mask_logs, secrets_in
 from pipeline.cli.namespace import build_namespace, list_as_walk, walk_order
+from pipeline.cli.streams import drop
 from pipeline.errors import Interrupted, UsageError
 
 
@@ -69,3 +70,6 @@ def main() -> None:
         make_program().run()
     except KeyboardInterrupt:
         sys.exit(Interrupted.exit_code)
+    except BrokenPipeError:
+        # A listing or a help text whose reader had seen enough, as in `modelport --help fetch | head`.
+        drop(sys.stdout)

@@ -17,10 +17,13 @@ from typing import Any, get_args, get_type_hints
 
 import msgspec
 
+from bundles.index import Index
+from bundles.inventory import Envelope
 from pipeline import errors
 from pipeline.cli.report import EVENT_NAMES
 from pipeline.errors import ModelportError
 from pipeline.manifest import Manifest
+from pipeline.providers import PROVIDERS
 from pipeline.setting_keys import KEYS
 from pipeline.settings import PREFIX
 from pipeline.sources.model_yaml import ModelYaml
@@ -55,7 +58,10 @@ def reference_pages(checkout: Path) -> dict[str, str]:
         "docs/reference/events.md": _page(events_page()),
         "docs/reference/exit-codes.md": _page(exit_codes_page()),
         "docs/reference/manifest.schema.json": _schema(manifest_schema()),
+        "docs/reference/bundle-index.schema.json": _schema(bundle_index_schema()),
+        "docs/reference/inventory.schema.json": _schema(inventory_schema()),
         "docs/reference/model-yaml.schema.json": _schema(model_yaml_schema()),
+        "docs/reference/cdns.md": _page(cdns_page()),
         "docs/reference/settings.schema.json": _schema(settings_schema()),
         "docs/adr/README.md": _page(decisions_page(checkout)),
     }
@@ -141,8 +147,36 @@ def settings_page() -> Iterator[str]:
     yield "| --- | --- |"
     yield "| S3 | boto3's own chain: `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AWS_SESSION_TOKEN`, `AWS_PROFILE`, instance roles … |"
     yield "| Aliyun OSS | `OSS_ACCESS_KEY_ID`, `OSS_ACCESS_KEY_SECRET`, `OSS_SESSION_TOKEN`, `OSS_ENDPOINT`, `OSS_REGION` |"
+    yield "| CDNs | each vendor's own: [cdns.md](cdns.md) |"
     yield "| proxies | `HTTPS_PROXY`, `HTTP_PROXY`, `NO_PROXY`, in either spelling |"
     yield "| certificate authorities | `SSL_CERT_FILE` |"
+
+
+def cdns_page() -> Iterator[str]:
+    """Every CDN provider: credentials, endpoint, settings keys, what one call and one day hold."""
+    yield "# CDN providers\n"
+    yield WRITTEN + "\n"
+    yield "`cdn: {provider: …, base_url: …}` or a list of such mappings ([guide](../guides/cdn.md), [what to set up](../guides/cdn-setup.md))."
+    yield "Every provider also takes `endpoint`, `prefetch_per_day`, `urls_per_call`, `calls_per_second`, and `credentials`, which names other "
+    yield "variables, as in `{access_key_id: STAGING_ID}`, for a second account.\n"
+    yield "| provider | vendor | credentials | default endpoint | prefetch |"
+    yield "| --- | --- | --- | --- | --- |"
+    for name, provider in PROVIDERS.items():
+        credentials = ", ".join(
+            " or ".join(f"`{variable}`" for variable in one.variables) + ("" if one.needed else " (optional)")
+            for one in provider.credentials
+        )
+        endpoint = f"`{provider.endpoint}`" if provider.endpoint else "its own" if provider.own_endpoint else "must be set"
+        prefetch = "yes" if provider.prefetches else "by reads, which warms one location"
+        yield f"| `{name}` | {provider.title} | {credentials or '–'} | {endpoint} | {prefetch} |"
+    yield "\n## Settings keys\n"
+    yield "| provider | key | default | meaning |"
+    yield "| --- | --- | --- | --- |"
+    for name, provider in PROVIDERS.items():
+        for key, option in provider.options.items():
+            default = "**needed**" if option.needed else f"`{option.default}`" if option.default not in {None, ""} else "–"
+            choices = f" ({', '.join(f'`{one}`' for one in option.one_of)})" if option.one_of else ""
+            yield f"| `{name}` | `{key}` | {default} | {option.meaning}{choices} |"
 
 
 def events_page() -> Iterator[str]:
@@ -219,6 +253,16 @@ def exit_codes_page() -> Iterator[str]:
 def manifest_schema() -> dict[str, Any]:
     """JSON Schema of the manifest; docs/format.md has the rules that a schema cannot say."""
     return {"$schema": SCHEMA, "title": "modelport manifest, format 1"} | msgspec.json.schema(Manifest)
+
+
+def bundle_index_schema() -> dict[str, Any]:
+    """JSON Schema of a volume's ``index.json``; docs/format.md has the rules that a schema cannot say."""
+    return {"$schema": SCHEMA, "title": "modelport bundle index, format 1"} | msgspec.json.schema(Index)
+
+
+def inventory_schema() -> dict[str, Any]:
+    """JSON Schema of ``inventory.json``."""
+    return {"$schema": SCHEMA, "title": "modelport inventory, format 1"} | msgspec.json.schema(Envelope)
 
 
 def model_yaml_schema() -> dict[str, Any]:

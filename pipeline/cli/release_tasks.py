@@ -2,7 +2,7 @@
 
 Takes flags, gives the answers of the walks. Walks are imported inside the tasks (see ``pipeline.cli``).
 
-next: ``trust_tasks``
+next: ``channel_tasks``
 """
 
 from __future__ import annotations
@@ -92,6 +92,9 @@ def plan(
         "plan": "A plan saved by `invoke plan --save`: do exactly that, or stop. Without --model, release and channel are the plan's.",
         "rehash": "Read every file again, whatever the stat cache knows. Default: off.",
         "repair": "Replace objects that stand under a content name with other bytes. Default: they are an error.",
+        "quota_ok": "End with 0 though the CDN's quota of the day left work in the ledger. Default: 7.",
+        "promote_cold": "Move the channel though edges lack objects of the release; the history says so. Default: it waits.",
+        "sample": "Percent of the objects to read back through every edge, as in 5%. Default 1%, at least one; 0% reads none.",
         "allow_unsafe_store": UNSAFE_HELP,
     },
 )
@@ -108,20 +111,25 @@ def publish(
     plan: str = "",
     rehash: bool = False,
     repair: bool = False,
+    quota_ok: bool = False,
+    promote_cold: bool = False,
+    sample: str = "",
     allow_unsafe_store: bool = False,
 ) -> Answer:
     """Publish a model folder as a signed release. Run again after any interruption: only what is missing is sent.
 
     In one's own directory (the default store) the first publish makes the signing keys and pins their root.
-    Under --dry it only plans.
+    With a CDN the edge is warmed and proved before the commit. Under --dry it only plans.
 
     Example: invoke publish --model bert-v2.1.0 --channel stable
-    Exit codes: 0 done, 2 unusable source, flag or store, 3 source changed, poisoned object or plan differs,
-    4 keys or trust, 5 store unreachable, 6 disk, 8 same version with other content, moved channel, 130 interrupted.
+    Exit codes: 0 done, 2 unusable source, flag or store, 3 source changed, poisoned object, failed edge proof or plan
+    differs, 4 keys or trust, 5 store or CDN unreachable, 6 disk, 7 done but CDN work is left, 8 same version with other
+    content, moved channel, 130 interrupted.
     """
-    from pipeline.cli.orders import order_of, read_plan
+    from pipeline.cli.orders import order_of, read_plan, sample_of
     from pipeline.cli.summaries import plan_summary, publish_summary
     from pipeline.cli.typable import flag_words
+    from pipeline.outcome import left_error
     from pipeline.planning import plan_release
     from pipeline.publish import publish_release
 
@@ -141,6 +149,8 @@ def publish(
         encoding=encoding,
         rehash=rehash,
         repair=repair,
+        promote_cold=promote_cold,
+        sample_percent=sample_of(sample),
         allow_unsafe=allow_unsafe_store,
     )
     if run.dry:
@@ -150,7 +160,8 @@ def publish(
         )
         return Answer(planned, plan_summary(planned, following))
     published = publish_release(order, run.place, run.listen, plan=followed)
-    return Answer(published, publish_summary(published))
+    left = left_error(f"{published.release} is committed", published.left, channel=published.channel_waits)
+    return Answer(published, publish_summary(published), left=None if quota_ok else left)
 
 
 @command(
@@ -285,4 +296,5 @@ def retire(run: Run, *, model: str, reason: str = "", allow_unsafe_store: bool =
     return Answer(done, withdrawn_summary(done))
 
 
-WALK = (sample, plan, publish, verify, show, yank, retire)
+WALK = (sample, plan, publish, verify, show)
+WITHDRAWALS = (yank, retire)

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TextIO
 from pipeline.cli.pace import Pace
 from pipeline.cli.streams import write_line
 from pipeline.errors import ModelportError, UsageError
-from pipeline.events import Event, PartDone, Progress, Retrying, Serving, StepFinished, StepStarted, Warned
+from pipeline.events import CdnAsked, Event, PartDone, Progress, Retrying, Serving, StepFinished, StepStarted, Warned
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -38,6 +38,7 @@ EVENT_NAMES: dict[type[Event], str] = {
     Retrying: "retrying",
     Warned: "warned",
     Serving: "serving",
+    CdnAsked: "cdn_asked",
     StepFinished: "step_finished",
 }
 
@@ -160,20 +161,33 @@ def plain_line(event: Event) -> str:
     """Say ``event`` in one line, or in none."""
     match event:
         case StepStarted(step, items, size):
-            return f"{step}: " + ", ".join([f"{items} items"] * bool(items) + [spell_size(size)] * bool(size) or ["started"])
+            return f"{step}: " + (_amount(items, size) or "started")
         case StepFinished(step, items, size, seconds):
-            done = [f"{items} items"] * bool(items) + [spell_size(size)] * bool(size)
-            return f"{step}: done" + (f", {', '.join(done)}" if done else "") + f" in {seconds:.1f} s"
+            done = _amount(items, size)
+            return f"{step}: done" + (f", {done}" if done else "") + f" in {seconds:.1f} s"
         case Retrying(what, attempt, wait_s, why):
             return f"retry {attempt} of {what} in {wait_s:.1f} s: {why}"
         case Warned(code, message):
             return f"warning ({code}): {message}"
         case Serving(url, what):
             return f"serving {what} at {url}; Ctrl-C stops it"
+        case CdnAsked(cdn, done, running, left, failed):
+            more = ", ".join(f"{count} {word}" for count, word in ((left, "for later"), (failed, "failed")) if count)
+            return f"{cdn}: {done} URLs done, {running} under way{f', {more}' if more else ''}"
         case PartDone(_, name, size, "replaced"):
             return f"replaced part {name} ({spell_size(size)})"
         case _:
             return ""
+
+
+def spell_count(count: int, thing: str) -> str:
+    """Spell a number of things: 1 file, 2 files, 0 entries for "entry"."""
+    many = f"{thing.removesuffix('y')}ies" if thing.endswith("y") else f"{thing}s"
+    return f"{count} {thing if count == 1 else many}"
+
+
+def _amount(items: int, size: int) -> str:
+    return ", ".join([spell_count(items, "item")] * bool(items) + [spell_size(size)] * bool(size))
 
 
 def plain_value(value: Any) -> Any:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pipeline.bench import Benched
-from pipeline.cli.report import spell_size
+from pipeline.cli.report import spell_count, spell_size
 from pipeline.doctor import Diagnosis
 from pipeline.export import Exported
 from pipeline.mirroring import Mirrored
@@ -21,21 +21,23 @@ from pipeline.steps.examine import SourceHealth
 SHOWN = 20
 
 
-def mirror_summary(done: Mirrored, *, applied: bool) -> str:
-    """After ``mirror``."""
-    now = "moved to" if done.moved else "stands at"
+def mirror_summary(done: Mirrored, *, applied: bool, dry: bool = False) -> str:
+    """After ``mirror``; ``dry`` when it only said what would be copied."""
+    verb, copied = ("would mirror", "to copy") if dry else ("mirrors", "copied")
+    at = f"stands at snapshot {done.announced}" if done.announced else "announces nothing yet"
     lines = [
-        f"{done.store} mirrors {done.source}: it {now} snapshot {done.announced}",
+        f"{done.store} {verb} {done.source}: it {f'moved to snapshot {done.announced}' if done.moved else at}",
         f"  releases     {len(done.releases)}, models {len(done.models)}",
-        f"  objects      {done.objects}, {spell_size(done.bytes)}; copied {done.objects_copied}, {spell_size(done.bytes_copied)}",
+        f"  objects      {done.objects}, {spell_size(done.bytes)}; {copied} {done.objects_copied}, {spell_size(done.bytes_copied)}",
         f"  fingerprint  {done.root_fingerprint}",
+        f"  took         {done.seconds:.1f} s",
     ]
     deleted = [one for one in done.garbage if one.deleted]
     left = [one for one in done.garbage if not one.deleted]
     if deleted:
-        lines.append(f"  deleted      {len(deleted)} objects, {spell_size(sum(one.size for one in deleted))}")
+        lines.append(f"  deleted      {spell_count(len(deleted), 'object')}, {spell_size(sum(one.size for one in deleted))}")
     if left:
-        lines.append(f"  not needed   {len(left)} objects, {spell_size(sum(one.size for one in left))}")
+        lines.append(f"  not needed   {spell_count(len(left), 'object')}, {spell_size(sum(one.size for one in left))}")
         lines += [f"    {one.key}  {f'may go at {one.due_at}' if one.due_at else 'not recorded yet'}" for one in left[:SHOWN]]
         lines += [f"    … and {len(left) - SHOWN} more"] if len(left) > SHOWN else []
         if not applied:
@@ -69,7 +71,7 @@ def _source_lines(source: SourceHealth) -> list[str]:
         ranges = {True: "yes", False: "no", None: "not known"}[source.ranges]
         etag = f"{source.etag or 'none'}{', revalidates' if source.revalidates else ''}"
         lines += [
-            f"  latency      {source.latency_ms} ms, first answer after {source.first_ms} ms",
+            f"  latency      {_ms(source.latency_ms)}, first answer after {_ms(source.first_ms)}",
             f"  throughput   {rate}; ranges: {ranges}",
             f"  ETag         {etag}",
         ]
@@ -119,7 +121,7 @@ def export_summary(done: Exported) -> str:
     }[done.format]
     return "\n".join(
         [
-            f"{done.release}: {done.parts} parts, {spell_size(done.bytes)}, become {done.files} files",
+            f"{done.release}: {spell_count(done.parts, 'part')}, {spell_size(done.bytes)}, for {spell_count(done.files, 'file')}",
             f"  written      {', '.join(done.written)} in {done.folder}",
             f"  from         {', '.join(done.urls)}",
             f"next: in a folder with these files: {start} && sh {SCRIPT}",
@@ -129,6 +131,10 @@ def export_summary(done: Exported) -> str:
 
 def _size(size: int | None) -> str:
     return "unknown" if size is None else spell_size(size)
+
+
+def _ms(spent: float | None) -> str:
+    return "unknown" if spent is None else f"{spent:.1f} ms"
 
 
 def _columns(rows: Sequence[Sequence[str]], *, indent: str) -> list[str]:

@@ -21,6 +21,7 @@ OCI = "oci"
         "to_region": "Region of the bucket of --to. Default: --region.",
         "model": "A model as in bert, or a release as in bert-v2.1.0; repeat it for more. Default: all.",
         "all": "Copy every release of every model, which is done without --model too. Default: off.",
+        "no_deps": "With --model: leave out the releases that the chosen ones need. Default: they are copied too.",
         "delete": "Show what the copy holds that the source no longer has. Default: off.",
         "apply": "With --delete: remove it, once it was recorded 7 days ago (metadata 30) by an earlier run. Default: off.",
         "repair": "Replace objects of the copy that are not what their names say. Default: they are an error.",
@@ -35,6 +36,7 @@ def mirror(
     to_region: str = "",
     model: tuple[str, ...] = (),
     all: bool = False,  # noqa: A002 (the flag's name)
+    no_deps: bool = False,
     delete: bool = False,
     apply: bool = False,
     repair: bool = False,
@@ -43,7 +45,8 @@ def mirror(
     """Copy the signed tree unchanged from the source into a store: what is missing, verified, the timestamp last.
 
     A copy that is newer than the source is left alone. Run again after any interruption: it goes on.
-    Metadata is always copied whole. No key is needed, and the copy is trusted by the same root.
+    With --model, what it needs comes too. Metadata is always copied whole.
+    No key is needed, and the copy is trusted by the same root.
 
     Example: invoke mirror --to /srv/mirror --source https://cdn.example/tree
     Exit codes: 0 done, 2 unknown name or unsafe store, 3 altered objects, 4 trust or a copy newer than the source,
@@ -60,10 +63,10 @@ def mirror(
     if apply and not delete:
         raise UsageError("--apply goes with --delete", hint="Without --delete nothing is ever removed.")
     names = tuple(name for text in model if (name := name_of(text)) is not None)
-    order = MirrorOrder(names, delete, apply, repair, allow_unsafe_store, run.settings.connections)
+    order = MirrorOrder(names, delete, apply, repair, allow_unsafe_store, run.settings.connections, not no_deps)
     store = open_target(run.settings, to, endpoint=to_endpoint, region=to_region, dry=run.dry, listen=run.listen)
     done = mirror_tree(order, run.supply(), store, run.listen, by=whoami(), dry=run.dry)
-    return Answer(done, mirror_summary(done, applied=apply))
+    return Answer(done, mirror_summary(done, applied=apply, dry=run.dry))
 
 
 @command(settings=(*SOURCES, "connections", "cache_limit"), help={})

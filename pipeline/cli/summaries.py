@@ -7,13 +7,17 @@ next: ``release_tasks``
 
 from __future__ import annotations
 
-from pipeline.cli.report import spell_size
+from pipeline.cli.report import spell_count, spell_size
+from pipeline.outcome import EdgeResult, LeftResult, Published
 from pipeline.plan.cost import ReleasePlan
-from pipeline.publish import Published
+from pipeline.promote import Moved
 from pipeline.release import Release
 from pipeline.show import Shown, ShownRelease
+from pipeline.trust.facts import Move
 from pipeline.verify import Verified
 from pipeline.withdraw import Withdrawn
+
+SHOWN_MOVES = 10
 
 
 def publish_summary(done: Published) -> str:
@@ -34,7 +38,40 @@ def publish_summary(done: Published) -> str:
         lines.insert(5, f"  bases        {', '.join(done.bases)}")
     if done.left_out:
         lines.append(f"  left out     {', '.join(done.left_out)}")
-    lines.append(f"next: invoke verify --model {done.release} --all")
+    lines += [f"  edge         {edge_line(edge)}" for edge in done.edges]
+    lines += [f"  left         {left_line(left)}" for left in done.left]
+    if done.channel_waits:
+        lines.append(f"  channel      {done.channel_waits} moves when that is done")
+    lines.append("next: invoke cdn.resume" if done.left else f"next: invoke verify --model {done.release} --all")
+    return "\n".join(lines)
+
+
+def edge_line(edge: EdgeResult) -> str:
+    """What one edge showed."""
+    read = f", {edge.read} read back ({spell_size(edge.bytes_read)})" if edge.read else ""
+    untold = f", {edge.unknown} it does not tell" if edge.unknown else ""
+    misses = f"{edge.misses} {'miss' if edge.misses == 1 else 'misses'}"
+    right = f"{spell_count(edge.objects, 'object')} as they should be: {spell_count(edge.hits, 'hit')}, {misses}"
+    return f"{edge.url}: {right}{untold}{read}"
+
+
+def left_line(left: LeftResult) -> str:
+    """What is left at one CDN."""
+    what = f"{spell_count(left.urls, 'URL')}: " if left.urls else ""
+    return f"{left.cdn}: {what}{left.why}" + (f", until {left.until}" if left.until else "")
+
+
+def moved_summary(done: Moved) -> str:
+    """After ``promote`` and ``rollback``."""
+    where = f"{done.model}@{done.channel}"
+    if not done.changed:
+        first = f"{where} points to {done.to} (it did before)"
+    else:
+        first = f"{where} points to {done.to}" + (f", before to {done.origin}" if done.origin else "")
+    if done.forced:
+        first += "; an edge lacked objects of it"
+    lines = [first, *(f"  edge  {edge_line(edge)}" for edge in done.edges), *(f"  left  {left_line(left)}" for left in done.left)]
+    lines.append("next: invoke cdn.resume" if done.left else f"next: invoke show --model {done.model}")
     return "\n".join(lines)
 
 
@@ -77,13 +114,21 @@ def tree_summary(shown: Shown) -> str:
             marks = [f"@{name}" for name in points.get(version.release, [])]
             marks += ["yanked"] if version.yanked else []
             marks += ["retired"] if version.retired else []
-            sizes = (
-                f"{spell_size(version.plain):>10} in {version.files} files, {spell_size(version.stored)} in {version.parts} parts"
-            )
+            sizes = f"{spell_size(version.plain):>10} in {spell_count(version.files, 'file')}, {spell_size(version.stored)} in {spell_count(version.parts, 'part')}"
             lines.append(f"  {version.release:<24} {sizes}  {' '.join(marks)}".rstrip())
+        for name, moves in model.history.items() if len(shown.models) == 1 else ():
+            lines.append(
+                f"  history of @{name}" + (f", the last {SHOWN_MOVES} of {len(moves)}" if len(moves) > SHOWN_MOVES else "")
+            )
+            lines += [f"    {_move_line(move)}" for move in moves[-SHOWN_MOVES:]]
     if not shown.models:
         lines.append("nothing is published yet\nnext: invoke publish --model NAME-vVERSION")
     return "\n".join(lines)
+
+
+def _move_line(move: Move) -> str:
+    forced = " (forced: an edge lacked objects)" if move.forced else ""
+    return f"{move.at}  {move.by}: {move.origin or 'nothing'} -> {move.to}{forced}"
 
 
 def release_summary(shown: ShownRelease) -> str:

@@ -17,7 +17,7 @@ from rich.text import Text
 
 from pipeline.cli.report import plain_line
 from pipeline.cli.streams import write_line
-from pipeline.events import Event, PartDone, Retrying, Serving, StepFinished, StepStarted, Warned
+from pipeline.events import CdnAsked, Event, PartDone, Retrying, Serving, StepFinished, StepStarted, Warned
 from pipeline.events import Progress as Progressed
 
 if TYPE_CHECKING:
@@ -56,6 +56,8 @@ class RichReport:
                 self._line(plain_line(event), "green")
             case Warned() | Retrying() | Serving():
                 self._line(plain_line(event), "yellow")
+            case CdnAsked():
+                self._line(plain_line(event), "")
             case PartDone(how="replaced"):
                 self._line(plain_line(event), "yellow")
             case _:

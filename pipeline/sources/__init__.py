@@ -15,6 +15,7 @@ Trees, from the pure decisions to the wire:
 * ``redirects``, ``auth``, ``proxies``: where a request may go, and what goes along.
 * ``pace`` → ``certificates`` → ``dialing``: time limits; a connected, verified socket.
 * ``http_wire`` → ``http_pool`` → ``http``: a line, lines kept alive, a reader of a tree behind a web server.
+* ``hits`` → ``edge``: a CDN's edge as users see it, and whether it had what it gave.
 * ``objects``: readers of folders and object stores.
 * ``standing`` → ``mirrors``: several readers used as one.
 

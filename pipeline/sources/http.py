@@ -3,7 +3,7 @@
 Takes the base URL and how to reach it, gives a ``TreeReader``. Nothing here repeats a request, but for one on a kept
 connection that the other side had closed; who reads decides that (``sources.mirrors``).
 
-next: ``sources.objects``
+next: ``sources.hits``
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from datetime import UTC, datetime
 from typing import cast
 from urllib.parse import quote, urlsplit
 
-from pipeline.errors import InvalidDocument, ModelportError, SettingsError, SourceLied, StoreUnavailable
+from pipeline.errors import InvalidDocument, ModelportError, RedirectRefused, SettingsError, SourceLied, StoreUnavailable
 from pipeline.layout import content_type
 from pipeline.ports import Fresh, NotModified, Take
 from pipeline.release import NameRefused, path_fault
@@ -31,10 +31,10 @@ from pipeline.sources.http_wire import Line
 from pipeline.sources.pace import Limits
 from pipeline.sources.proxies import Proxies
 from pipeline.sources.ranges import Accepted, Asked, judge, range_field
-from pipeline.sources.redirects import Origin, next_hop, origin_of
+from pipeline.sources.redirects import Origin, next_hop, origin_of, shown
 
 # Read at once: what a socket holds, so that a range costs few calls and no copy.
-BLOCK = 256 << 10
+BLOCK = 512 << 10
 # Left over of a body: less is read to keep the connection, more is cheaper to cut off.
 DRAIN_BYTES = 64 << 10
 KEY_BYTES = 1000
@@ -62,7 +62,7 @@ class Seen:
 
 
 class HttpReader:
-    """A ``TreeReader`` over http or https. Only ``url``'s host is asked, and where it redirects to."""
+    """A ``TreeReader`` over http or https. Only ``url``'s host is asked, and, unless ``follow`` forbids it, where it redirects to."""
 
     def __init__(
         self,
@@ -74,6 +74,7 @@ class HttpReader:
         limits: Limits | None = None,
         dialler: Dialler | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        follow: bool = True,
     ) -> None:
         limits = limits or Limits()
         origin = origin_of(url)
@@ -87,6 +88,7 @@ class HttpReader:
         self._path = quote(parts.path.rstrip("/"), safe="/-_.~%")
         self._auth = auth or NoAuth()
         self._now = now
+        self._follow = follow
         self._pool = Pool(
             dialler=dialler or Dialler(limits.connect_s), limits=limits, proxies=proxies or Proxies(), ca_file=ca_file
         )
@@ -137,10 +139,7 @@ class HttpReader:
         exchange = self._ask(key, [] if whole else [("Range", range_field(start, size))], told)
         if exchange.head.status == 416:
             self._finish(exchange)
-            found = plain(exchange.head.first("content-range")) or "no size"
-            raise SourceLied(
-                f"{told}: HTTP 416 ({found}), expected an object that has them", hint="Use another source: this one is damaged."
-            )
+            raise _too_short(exchange.head, told)
         accepted = self._accept(exchange, asked, told)
         if not whole:
             self.honours_ranges = accepted.honoured
@@ -175,6 +174,26 @@ class HttpReader:
                     raise InvalidDocument(f"{told}: more than {cap} bytes came", hint="Try another source.")
                 found.append(block)
         return Fresh(b"".join(found), exchange.head.first("etag"))
+
+    def peek(self, key: str, at: int, *, total: int | None) -> tuple[Head, bool]:
+        """Ask for the one byte at ``at`` of an object; give the head, and whether the byte came alone.
+
+        ``total`` is the object's size, where the caller knows it.
+
+        Raises:
+            ObjectMissing, SourceLied, AccessDenied, UnavailableError, StoreUnavailable, RedirectRefused
+        """
+        told = self._told(f"byte {at} of", key)
+        exchange = self._ask(key, [("Range", range_field(at, 1))], told)
+        if exchange.head.status == 416:
+            self._finish(exchange)
+            raise _too_short(exchange.head, told)
+        accepted = self._accept(exchange, Asked(at, 1, total, ranged=True, html=_may_be_html(key)), told)
+        if accepted.honoured:
+            self._finish(exchange)
+        else:
+            self._pool.drop(exchange.line)
+        return exchange.head, accepted.honoured
 
     def look(self, key: str) -> Seen:
         """Ask for a small object and tell what its answer and its connection show: for those who look for faults.
@@ -227,6 +246,11 @@ class HttpReader:
             self._finish(exchange)
             if head.status not in REDIRECTS or not location:
                 raise refusal(head, told, signed=self._auth.kind, at=self._now())
+            if not self._follow:
+                raise RedirectRefused(
+                    f"{told}: HTTP {head.status} to {shown(location)}, expected the object itself",
+                    hint="Name the URL where the objects are, without a redirect.",
+                )
             hops += 1
             url = next_hop(url, location, hops=hops, public=public or public_only, told=told)
             # Once outside, always outside: a second redirect must not lead in either.
@@ -327,6 +351,13 @@ def _broken(error: OSError | http.client.HTTPException, told: str) -> ModelportE
     if isinstance(error, http.client.HTTPException) and not isinstance(error, (http.client.IncompleteRead, ConnectionError)):
         return SourceLied(f"{told}: the answer is not HTTP: {words}", hint="Check the source's address.")
     return StoreUnavailable(f"{told}: {words}", hint="Check the network and the proxy, then run it again.")
+
+
+def _too_short(head: Head, told: str) -> SourceLied:
+    found = plain(head.first("content-range")) or "no size"
+    return SourceLied(
+        f"{told}: HTTP 416 ({found}), expected an object that has them", hint="Use another source: this one is damaged."
+    )
 
 
 def _may_be_html(key: str) -> bool:

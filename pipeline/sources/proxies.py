@@ -44,6 +44,21 @@ class Proxies:
             return None
         return read_proxy(value, f"{origin.scheme.upper()}_PROXY")
 
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """The passwords in both spellings, and what a proxy is sent of them, for masks."""
+        found: list[str] = []
+        for value in filter(None, (self.https, self.http)):
+            try:
+                parts = urlsplit(value if "://" in value else f"http://{value}")
+                password, user = parts.password, parts.username
+            except ValueError:
+                continue
+            if password:
+                sent = basic(unquote(user or ""), unquote(password))
+                found += [password, unquote(password), sent.removeprefix("Basic ")]
+        return tuple(dict.fromkeys(found))
+
 
 def read_proxy(value: str, where: str) -> Proxy:
     """Read a proxy's URL; without a scheme it is ``host:port``.

@@ -10,11 +10,15 @@
     cut        folder, inputs           -> CutPlan        where every file is cut
     upload     CutPlan                  -> Uploaded       every part in the store, and the manifest of it
     prove      Uploaded                 -> Proved         every referenced part stands at the origin
-    commit     Proved                   -> Committed      signed, announced
+    placed     Proved                   -> Placed         the manifest stands there too, and nothing names it yet
+    serve      Placed                   -> Warmed         every CDN fetched what it lacked, or the ledger has the rest
+    serve      Warmed                   -> Served         every edge serves every object as it should
+    commit     Served                   -> Committed      signed, announced
 
 ``upload`` stands on ``index``, which reads once with ``pieces`` (bytes and file digests) and ``shipping``
 (the part being filled). ``identify`` asks whether a folder is the release that exists. ``readback`` and
-``inspect`` hold stored objects against the manifest.
+``inspect`` hold stored objects against the manifest. ``serve`` stands on ``edge_proof`` and ``prefetch``, which drives
+CDNs with ``driving`` and ``reading_warm`` by the ``ledger``; ``show_edge`` proves metadata before and after it is announced.
 
 next: ``ready``
 """

@@ -22,8 +22,9 @@ from pipeline.plan.fetching import Piece, Range, rest_of
 from pipeline.plan.lanes import Lanes
 from pipeline.ports import Take
 from pipeline.retry import Patience, Retry
+from pipeline.steps.blocks import Blocks
 from pipeline.steps.landing import Landing
-from pipeline.steps.receive import Budget, Decoders, Receiver
+from pipeline.steps.receive import Decoders, Receiver
 
 # How long a number of connections is left to get going, and then watched, before it is judged: at least this, and so
 # many times what a first byte takes, for new connections on a long line find their speed over several round trips.
@@ -73,8 +74,8 @@ class Assembly:
         self._under_way = 0
         self._error: BaseException | None = None
         self._workers: list[threading.Thread] = []
-        self._budget = Budget()
-        self._decoders = Decoders(landing, self._budget, self._piece_done, self._fail)
+        self._blocks = Blocks()
+        self._decoders = Decoders(landing, self._blocks, self._piece_done, self._fail)
         self._count = threading.Lock()
         self._arrived_bytes = 0
         self._first_byte_s = 0.0
@@ -165,7 +166,7 @@ class Assembly:
         left: Range | None = one
         while left is not None:
             receiver = Receiver(
-                left, self._landing, self._budget, self._decoders, arrived=self._arrived, finished=self._piece_done
+                left, self._landing, self._blocks, self._decoders, arrived=self._arrived, finished=self._piece_done
             )
             key = part_key(left.part)
             receiver.asked_at = time.monotonic()
@@ -232,6 +233,6 @@ class Assembly:
 
     def _end(self) -> None:
         self._stop.set()
-        self._budget.stop()
+        self._blocks.stop()
         with self._changed:
             self._changed.notify_all()

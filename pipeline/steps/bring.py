@@ -27,6 +27,7 @@ from pipeline.steps.destination import Found
 from pipeline.steps.folders import disk_error, open_folder, opened_folder
 from pipeline.steps.holdings import Holder, Holdings, copy_held
 from pipeline.steps.landing import Landing, landing_at, remove_leftovers
+from pipeline.steps.neighbours import Neighbours
 from pipeline.steps.proofread import read_proof
 
 # What directories and their entries may take besides.
@@ -35,7 +36,10 @@ SPARE_BYTES = 4 << 20
 
 @dataclass(slots=True)
 class Arrival:
-    """One release on its way into ``destination``; ``look`` says what stands there, ``found`` what it said last."""
+    """One release on its way into ``destination``; ``look`` says what stands there, ``found`` what it said last.
+
+    ``neighbours`` are folders that no fetch recorded; None: they are not looked at.
+    """
 
     manifest: Manifest
     manifest_data: bytes
@@ -43,6 +47,7 @@ class Arrival:
     destination: Path
     look: Callable[[], Found]
     listen: Listener
+    neighbours: Neighbours | None = None
     found: Found = field(init=False)
     bytes_fetched: int = 0
     bytes_reused: int = 0
@@ -224,7 +229,23 @@ class Arrival:
                 if manifest is not None:
                     # An installed folder that somebody altered is theirs; verify --folder names it.
                     holdings.add_folder(Path(record.folder), manifest, lambda _: None)
+        self._ask_neighbours(holdings, places, passed={self.destination, *(Path(record.folder) for record in records)})
         return holdings
+
+    def _ask_neighbours(self, holdings: Holdings, places: Mapping[Target, Chunk], *, passed: set[Path]) -> None:
+        if self.neighbours is None or holdings.complete:
+            return
+        stored = {chunk.blake3: chunk.stored for chunk in places.values()}
+        for folder, target in self.neighbours.near(self.manifest, passed):
+            to_come = sum(stored[digest] for digest in holdings.wanted if digest not in holdings.spots)
+            # The release that is wanted may stand beside its new place too.
+            own = target.sha256 == self.sha256
+            manifest = self.manifest if own else self.neighbours.manifest(target, to_come=to_come)
+            if manifest is not None:
+                # It was never ours: whatever it holds is its owner's business.
+                holdings.add_folder(folder, manifest, lambda _: None)
+            if holdings.complete:
+                return
 
 
 def check_space(arrivals: Sequence[Arrival]) -> None:

@@ -104,22 +104,35 @@ class Lease:
         self._listen = listen
         self._monotonic = monotonic
         self._renewed_s = monotonic()
+        self._silent_s = 0.0
         self._writing = threading.Lock()
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._renew, name="lease", daemon=True)
 
     def take(self) -> None:
         """Write the lease and begin to renew it."""
-        self._write()
+        self.renew()
         self._thread.start()
 
     def lapsed(self) -> bool:
-        """Whether the lease may have looked stale to others since it was last written."""
-        return self._monotonic() - self._renewed_s >= STALE.total_seconds()
+        """Whether the lease may have looked stale to others since it was taken, or renewed by ``renew``."""
+        return self.silent_s() >= STALE.total_seconds()
+
+    def age_s(self) -> float:
+        """Seconds since the last write of the lease began."""
+        return self._monotonic() - self._renewed_s
+
+    def silent_s(self) -> float:
+        """The longest time between two writes, up to now, since the lease was taken, or renewed by ``renew``.
+
+        On a machine that slept, the thread that renews may be the first to wake: that must not hide what others saw.
+        """
+        return max(self._silent_s, self.age_s())
 
     def renew(self) -> None:
-        """Write the lease now."""
+        """Write the lease now; whoever calls this looks again at all that others may have done while it was stale."""
         self._write()
+        self._silent_s = 0.0
 
     def change(self, inputs: Inputs) -> None:
         """Take other inputs over, and say so in the store at once."""
@@ -147,6 +160,7 @@ class Lease:
             before = self._monotonic()
             data = encode_document(self.record)
             self._store.put(self.key, data, sha256=sha256_of(data))
+            self._silent_s = max(self._silent_s, self._monotonic() - self._renewed_s)
             self._renewed_s = before
 
     def _renew(self) -> None:

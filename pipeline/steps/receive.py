@@ -19,62 +19,28 @@ from typing import Any
 import blake3
 
 from pipeline.digest import blake3_of
-from pipeline.errors import DigestMismatch, Interrupted
+from pipeline.errors import DigestMismatch
 from pipeline.manifest import CHUNK_BYTES
 from pipeline.plan.fetching import Piece, Range
+from pipeline.steps.blocks import Block, Blocks
 from pipeline.steps.landing import Landing
-
-BUDGET_BYTES = 32 << 20
-
-
-class Budget:
-    """Bytes in memory that all connections share."""
-
-    def __init__(self, size: int = BUDGET_BYTES) -> None:
-        self._left = size
-        self._stopped = False
-        self._changed = threading.Condition()
-
-    def take(self, size: int) -> None:
-        """Wait until ``size`` bytes are free, and take them.
-
-        Raises:
-            Interrupted: the fetch ends.
-        """
-        with self._changed:
-            self._changed.wait_for(lambda: self._stopped or self._left >= size)
-            if self._stopped:
-                raise Interrupted("the fetch was stopped")
-            self._left -= size
-
-    def give(self, size: int) -> None:
-        """Give ``size`` bytes back."""
-        with self._changed:
-            self._left += size
-            self._changed.notify_all()
-
-    def stop(self) -> None:
-        """Let nobody wait any more."""
-        with self._changed:
-            self._stopped = True
-            self._changed.notify_all()
 
 
 class Decoders:
     """A thread for each core that turns stored bytes into plain ones; scratch memory is theirs alone."""
 
     def __init__(
-        self, landing: Landing, budget: Budget, done: Callable[[Piece], None], failed: Callable[[BaseException], None]
+        self, landing: Landing, blocks: Blocks, done: Callable[[Piece], None], failed: Callable[[BaseException], None]
     ) -> None:
         self._landing = landing
-        self._budget = budget
+        self._blocks = blocks
         self._done = done
         self._failed = failed
-        self._jobs: queue.SimpleQueue[tuple[Piece, bytearray] | None] = queue.SimpleQueue()
+        self._jobs: queue.SimpleQueue[tuple[Piece, Block] | None] = queue.SimpleQueue()
         self._threads: list[threading.Thread] = []
 
-    def put(self, piece: Piece, stored: bytearray) -> None:
-        """Decode ``stored``, whose digest was checked and whose bytes are taken from the budget."""
+    def put(self, piece: Piece, stored: Block) -> None:
+        """Decode ``stored``, whose digest was checked; the block is given back when that is done."""
         if not self._threads:
             # Whoever fetches raw releases needs no decoder and none of its memory.
             for number in range(len(os.sched_getaffinity(0))):
@@ -103,13 +69,13 @@ class Decoders:
             piece, stored = job
             try:
                 out = plain[: piece.chunk.plain]
-                decode_into(stored, piece.chunk.encoding, out)
+                decode_into(stored.view, piece.chunk.encoding, out)
                 self._place(piece, out)
                 self._done(piece)
             except BaseException as error:  # noqa: BLE001 (carried to the thread that waits)
                 self._failed(error)
             finally:
-                self._budget.give(len(stored))
+                self._blocks.give(stored)
 
     def _place(self, piece: Piece, out: memoryview) -> None:
         chunk = piece.chunk
@@ -129,7 +95,7 @@ class Receiver:
         self,
         one: Range,
         landing: Landing,
-        budget: Budget,
+        blocks: Blocks,
         decoders: Decoders,
         *,
         arrived: Callable[[int], None],
@@ -142,13 +108,13 @@ class Receiver:
         self.first_byte_s: float | None = None
         self._range = one
         self._landing = landing
-        self._budget = budget
+        self._blocks = blocks
         self._decoders = decoders
         self._arrived = arrived
         self._finished = finished
         self._at = 0
         self._hasher: Any = None
-        self._stored: bytearray | None = None
+        self._stored: Block | None = None
 
     def take(self, block: memoryview) -> None:
         """Take the next block.
@@ -179,7 +145,7 @@ class Receiver:
     def abandon(self) -> None:
         """Give back what a half-received chunk holds."""
         if self._stored is not None:
-            self._budget.give(len(self._stored))
+            self._blocks.give(self._stored)
             self._stored = None
 
     def _take_raw(self, piece: Piece, here: memoryview) -> None:
@@ -196,12 +162,11 @@ class Receiver:
 
     def _take_stored(self, piece: Piece, here: memoryview) -> None:
         if self._stored is None:
-            self._budget.take(piece.chunk.stored)
-            self._stored = bytearray(piece.chunk.stored)
-        self._stored[self._at : self._at + len(here)] = here
+            self._stored = self._blocks.take(piece.chunk.stored)
+        self._stored.view[self._at : self._at + len(here)] = here
         self._at += len(here)
         if self._at == piece.chunk.stored:
-            self._check(piece, blake3_of(self._stored), piece.chunk.stored_blake3)
+            self._check(piece, blake3_of(self._stored.view), piece.chunk.stored_blake3)
             stored, self._stored = self._stored, None
             self._next()
             self._decoders.put(piece, stored)

@@ -107,7 +107,7 @@ class MoveChannel:
         found = draft.channel(self.to.model, self.channel)
         if found is not None and found.release == str(self.to) and found.manifest_sha256 == target.sha256:
             return
-        if target.facts.yanked is not None and not self.forced:
+        if target.facts.yanked is not None:
             why = f" ({target.facts.yanked.reason})" if target.facts.yanked.reason else ""
             raise ConflictError(
                 f"{self.to} is yanked{why}: {self.channel} would point to what fetch refuses",
@@ -190,14 +190,14 @@ class Pin:
     until: str = ""
 
     def apply(self, draft: Draft) -> None:
-        """Edit ``draft``: one pin for each release and reason."""
+        """Edit ``draft``: one pin for each release and reason; those that have expired go."""
         _live(draft, self.release)
         pin = PinFact(release=str(self.release), reason=self.reason, until=self.until)
         if self.until:
             instant(self.until)
         pins = draft.pins(self.release.model)
         if pin not in pins:
-            others = [old for old in pins if (old.release, old.reason) != (pin.release, pin.reason)]
+            others = [old for old in pins if (old.release, old.reason) != (pin.release, pin.reason) and old.holds(draft.at)]
             draft.put_pins(self.release.model, [*others, pin])
 
 
@@ -266,7 +266,7 @@ def _needs(draft: Draft, release: Release) -> Iterator[str]:
         if document is not None and document.release == str(release):
             yield f"channel {channel} points to it"
     for pin in draft.pins(model):
-        if pin.release == str(release) and (not pin.until or draft.at <= instant(pin.until)):
+        if pin.release == str(release) and pin.holds(draft.at):
             yield f"it is pinned{f' until {pin.until}' if pin.until else ''}: {pin.reason}"
     others = [found.release for found in draft.releases(model) if found.release != release and found.facts.yanked is None]
     for name in draft.model_names():

@@ -95,6 +95,10 @@ class PinFact(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     reason: str
     until: str = ""
 
+    def holds(self, at: datetime) -> bool:
+        """Tell whether it keeps the release at ``at``."""
+        return not self.until or at <= instant(self.until)
+
 
 def facts_of(manifest: Manifest, created_at: datetime) -> ReleaseFacts:
     """The facts that agree with ``manifest``."""

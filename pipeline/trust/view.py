@@ -188,9 +188,15 @@ class View:
         role = load_targets(self.source, self.snapshot.signed, model, self.delegator, self.state)
         try:
             self.state.check(model, role, self.baseline, what=key)
-        except RollbackRefused:
-            if not (self.older and self.allow_downgrade):
+        except RollbackRefused as error:
+            known = self.baseline.seen.get(model)
+            if not self.older or (known is not None and known.version == role.version):
+                # Of one version there are not two, whatever is allowed.
                 raise
+            if not self.allow_downgrade:
+                raise RollbackRefused(
+                    str(error), hint="A newer medium was read here. To go back on purpose: invoke fetch --allow-downgrade"
+                ) from None
             self.judge.warn(f"{key} is older than what was seen here: allowed by --allow-downgrade")
         self.judge.check_fresh(role.signed, key)
         if self.judge.place != "publisher":

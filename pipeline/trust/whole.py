@@ -66,7 +66,7 @@ def gather_tree(view: View, chosen: Sequence[Name], *, with_live: bool) -> Signe
     """
     if view.timestamp is None:
         raise InvalidDocument(f"{view.source.url} announces nothing", hint="Publish a first release there.")
-    wanted = _chosen(view, chosen)
+    wanted = chosen_releases(view, chosen)
     roots, lost = root_chain(view)
     metadata = [(role_key(model, view.model(model).version), view.model(model).data) for model in view.models()]
     metadata.append((role_key("targets", view.targets.version), view.targets.data))
@@ -101,7 +101,12 @@ def gather_tree(view: View, chosen: Sequence[Name], *, with_live: bool) -> Signe
     )
 
 
-def _chosen(view: View, chosen: Sequence[Name]) -> list[ReleaseTarget]:
+def chosen_releases(view: View, chosen: Sequence[Name]) -> list[ReleaseTarget]:
+    """The releases that these models and releases name, each once; none chosen are all.
+
+    Raises:
+        UnknownName, TrustError, IntegrityError, UnavailableError
+    """
     found: dict[Release, ReleaseTarget] = {}
     for name in chosen or view.models():
         targets = [view.release(name)] if isinstance(name, Release) else view.releases(name)

@@ -123,13 +123,36 @@ def test_only_what_was_chosen_is_copied_with_all_metadata(second, target, tmp_pa
     assert rest.objects_copied < rest.objects
 
 
-def test_models_that_were_not_chosen_but_are_needed_are_named(tmp_path):
-    site, machine = begin_tree(tmp_path)
-    source = lay_out(tmp_path / "needy", seed=4, tensor_bytes=4096)
-    (source / "model.yaml").write_text("dependencies:\n  gpt: ^1.0\n")
-    machine.publish("needy-v1.0.0", source)
-    done = mirrored(site, MemoryStore(), "needy")
-    assert any("gpt" in warning and "not chosen" in warning for warning in done.warnings)
+@pytest.fixture(scope="module")
+def needy(tmp_path_factory):
+    """needy needs middle, middle needs gpt; nobody needs bert. An older needy wants what nobody has."""
+    folder = tmp_path_factory.mktemp("needy")
+    site, machine = begin_tree(folder)
+    for seed, (release, needs) in enumerate(
+        [("needy-v0.9.0", "gpt: ^9"), ("middle-v1.0.0", "gpt: ^1.0"), ("needy-v1.0.0", "middle: ^1.0")], 4
+    ):
+        source = lay_out(folder / release, seed=seed, tensor_bytes=4096)
+        (source / "model.yaml").write_text(f"dependencies:\n  {needs}\n")
+        machine.publish(release, source)
+    return site
+
+
+@pytest.mark.parametrize("name", ["needy", "needy-v1.0.0"])
+def test_what_chosen_models_need_is_copied_too(needy, tmp_path, name):
+    target = MemoryStore()
+    done = mirrored(needy, target, name)
+    assert set(done.releases) - {"needy-v0.9.0"} == {"gpt-v1.0.0", "middle-v1.0.0", "needy-v1.0.0"}
+    # An old release that no longer goes together with anything stops nobody, and is named.
+    assert ["gpt ^9" in warning for warning in done.warnings] == ([True] if name == "needy" else [])
+    supply = supply_of(target, folder=tmp_path, pins=[needy.fingerprint])
+    fetched = fetch_release(FetchOrder(read_want("needy-v1.0.0"), tmp_path / "models"), supply, lambda _: None)
+    assert {one.release for one in fetched.dependencies} == {"gpt-v1.0.0", "middle-v1.0.0"}
+
+
+def test_what_is_needed_and_was_left_out_is_named(needy):
+    done = mirrored(needy, MemoryStore(), "needy-v1.0.0", dependencies=False)
+    assert done.releases == ["needy-v1.0.0"]
+    assert any("middle" in warning and "not chosen" in warning for warning in done.warnings)
 
 
 def test_every_root_is_copied_whichever_is_pinned(tmp_path):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import os
-import threading
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -28,7 +27,7 @@ from pipeline.errors import (
 from pipeline.stores.oss import OssStore
 from tests.servers.oss_shim import ACCESS_KEY_SECRET
 from tests.servers.processes import free_port
-from tests.servers.relay import Rule, s3_error
+from tests.servers.relay import Rule, s3_error, sends_through_a_stall
 
 BODY = b"hello"
 SHA = sha256_of(BODY)
@@ -292,25 +291,4 @@ def test_a_server_that_takes_no_bytes_for_a_while_is_waited_for(make, relay, mon
     """Sending is not under the connect timeout: a disk may be busy for longer than a network."""
     monkeypatch.setattr("pipeline.stores.oss.CONNECT_S", 0.2)
     store = make()
-    # The second body goes out on a connection that is used again, under rules of its own.
-    store.put("parts/before", BODY, sha256=SHA)
-    rule = relay.spoil(Rule("hold", "PUT"))
-    data = bytes(32 << 20)
-    failed = []
-
-    def send():
-        try:
-            store.put("parts/slow", data, sha256=sha256_of(data))
-        except ModelportError as error:
-            failed.append(error)
-
-    thread = threading.Thread(target=send)
-    thread.start()
-    assert rule.held.wait(30)
-    thread.join(0.7)
-    waiting = thread.is_alive()
-    rule.release.set()
-    thread.join()
-    assert waiting
-    assert not failed
-    assert store.head("parts/slow").size == len(data)
+    assert sends_through_a_stall(store, relay)

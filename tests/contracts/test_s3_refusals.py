@@ -31,7 +31,7 @@ from pipeline.retry import Patience, Retry
 from pipeline.stores.retrying import RetryingStore
 from pipeline.stores.s3 import S3Store
 from tests.servers.processes import free_port
-from tests.servers.relay import Rule, s3_error
+from tests.servers.relay import Rule, s3_error, sends_through_a_stall
 from tests.servers.s3_servers import SECRET_KEY, run_juicefs
 
 BODY = b"hello"
@@ -461,25 +461,4 @@ def test_a_server_that_takes_no_bytes_for_a_while_is_waited_for(seaweedfs, relay
     """Sending is not under the connect timeout: a disk may be busy for longer than a network."""
     monkeypatch.setattr("pipeline.stores.pools.CONNECT_S", 0.2)
     store = S3Store(seaweedfs.new_bucket(), endpoint=relay.endpoint, region="us-east-1", open_session=seaweedfs.session)
-    # The second body goes out on a connection that is used again, under rules of its own.
-    store.put("parts/before", BODY, sha256=SHA)
-    rule = relay.spoil(Rule("hold", "PUT"))
-    data = bytes(32 << 20)
-    failed = []
-
-    def send():
-        try:
-            store.put("parts/slow", data, sha256=sha256_of(data))
-        except ModelportError as error:
-            failed.append(error)
-
-    thread = threading.Thread(target=send)
-    thread.start()
-    assert rule.held.wait(30)
-    thread.join(0.7)
-    waiting = thread.is_alive()
-    rule.release.set()
-    thread.join()
-    assert waiting
-    assert not failed
-    assert store.head("parts/slow").size == len(data)
+    assert sends_through_a_stall(store, relay)

@@ -15,7 +15,7 @@ from tests.fetch_world import contents, make_tree
 from tests.install_world import COLUMNS, lay_out_weights, site_files
 from tests.media_world import pack
 
-POINTS = 24
+POINTS = 12
 
 
 class Runner:
@@ -159,7 +159,7 @@ def test_any_change_of_the_disk_is_survived(world, runner, before, quick_path, c
     calls, finished = done["calls"], set(site_files(calm))
     killed = 0
     # All of the end, where names change; the rest in steps.
-    points = sorted({*(1 + index * calls // POINTS for index in range(POINTS)), *range(calls - 24, calls + 1)})
+    points = sorted({*(1 + index * calls // POINTS for index in range(POINTS)), *range(calls - 16, calls + 1)})
     for call in points:
         site = quick_path / "site"
         shutil.copytree(before, site, symlinks=True)

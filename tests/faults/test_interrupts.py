@@ -2,13 +2,15 @@
 
 import json
 import signal
+import threading
 import time
 
 import pytest
 
 from tests.desk import Desk
 from tests.publish_calm import finish
-from tests.publish_world import STABLE
+from tests.publish_world import STABLE, lay_out
+from tests.servers import hostile
 from tests.servers.relay import Rule
 
 QUICK_S = 5.0
@@ -80,3 +82,36 @@ def test_ctrl_c_while_files_are_read_ends_at_once(tmp_path):
     assert time.monotonic() - asked_s < QUICK_S
     assert (child.returncode, out) == (130, "")
     assert json.loads(err.splitlines()[-1])["code"] == 130
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("words", [("mirror", "--to", "copy"), ("fetch", "--model", "bert", "--to", "here")])
+def test_interrupted_copy_ends_at_once_though_its_source_hangs(tmp_path, words, number):
+    publisher = Desk(tmp_path / "publisher", tmp_path / "publisher-home")
+    lay_out(publisher.folder / "models" / "bert-v1.0.0", tensor_bytes=64 << 10)
+    published = publisher.run("publish", "--model", "bert-v1.0.0", "--channel", "stable").result
+    store = publisher.folder / ".modelport" / "store"
+    objects = {path.relative_to(store).as_posix(): path.read_bytes() for path in store.rglob("*") if path.is_file()}
+    with hostile.run_hostile(objects) as server:
+        desk = Desk(tmp_path / "desk", tmp_path / "home", {"MODELPORT_SOURCE": server.url})
+        desk.run("trust.pin", "--fingerprint", published["root_fingerprint"])
+        hung = threading.Event()
+
+        def hang(talk):
+            if not talk.request.target.startswith("/parts/"):
+                return hostile.honest(talk)
+            hung.set()
+            return hostile.silent(talk)
+
+        server.behave(hang)
+        child = desk.start(*words, "--report", "json")
+        assert hung.wait(30), "it never came so far"
+        asked_s = time.monotonic()
+        child.send_signal(number)
+        out, err = child.communicate(timeout=60)
+        assert time.monotonic() - asked_s < QUICK_S
+        assert (child.returncode, out) == (130, "")
+        assert json.loads(err.splitlines()[-1])["code"] == 130
+        assert "Traceback" not in err
+        assert not (desk.folder / "here").exists()
+        assert not (desk.folder / "copy" / "metadata" / "timestamp.json").exists()

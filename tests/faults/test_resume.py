@@ -187,7 +187,7 @@ def test_publish_whose_lease_lapsed_looks_at_every_part_again(site, monkeypatch)
 def test_proof_that_grew_old_is_made_again_before_the_commit(site, monkeypatch):
     machine = site.machine()
     source = lay_out(site.folder / "m")
-    monkeypatch.setattr("pipeline.steps.commit.PROOF_S", -1.0)
+    monkeypatch.setattr("pipeline.steps.placed.PROOF_S", -1.0)
     machine.publish("bert-v1.0.0", source, **RAW)
     assert [event.step for event in machine.events if isinstance(event, StepStarted)].count("prove") == 2
 

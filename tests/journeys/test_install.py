@@ -8,9 +8,17 @@ from pathlib import Path
 import pytest
 
 from bundles.zipped import installer_bytes
-from tests.fetch_world import Reader, contents
+from tests.fetch_world import Reader, contents, copy_of
 from tests.install_world import COLUMNS, Column, make_bundle_tree, site_files
 from tests.media_world import pack
+from tests.trust_world import quick_folder
+
+
+@pytest.fixture
+def tmp_path():
+    """In memory: what is synced at every step would wait for a busy disk."""
+    with quick_folder() as folder:
+        yield folder
 
 
 @pytest.fixture(scope="module")
@@ -214,3 +222,23 @@ def test_inventory_of_a_bare_machine_is_a_document_of_the_format(tree, tmp_path)
         {"release": "bert-v1.0.0", "manifest_sha256": media.plan["releases"][0]["manifest_sha256"]}
     ]
     assert told["signed"]["root_fingerprint"] == tree.site.fingerprint
+
+
+def test_release_that_stays_live_and_loses_what_it_needs_is_warned_of(tree, column, tmp_path):
+    site = tmp_path / "site"
+    tree = copy_of(tree, tmp_path / "other")
+    assert column.install(pack(tree, "bert-v1.0.0", "top-v1.0.0").write(tmp_path / "one"), site, tree.site.fingerprint).code == 0
+    tree.lay_out("bert-v2.0.0", seed=3)
+    done = column.install(pack(tree, "bert-v2.0.0").write(tmp_path / "two"), site)
+    assert done.code == 0, done.said
+    assert done.done["warnings"] == ["top-v1.0.0 stays live and needs bert ^1.0; live would be 2.0.0"]
+    assert json.loads(Path(done.done["receipt"]).read_bytes())["warnings"] == done.done["warnings"]
+
+
+def test_refusals_leave_no_file_open(tree, tmp_path):
+    media = pack(tree, "bert-v1.0.0", volumes=2).write(tmp_path / "media")
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    for fingerprint in ("", "0" * 64):
+        assert Column("bundle.install", tmp_path).install(media, tmp_path / "site", fingerprint).code == 4
+    assert Column("bundle.install", tmp_path).install(media, tmp_path / "site", tree.site.fingerprint).code == 0
+    assert len(list(Path("/proc/self/fd").iterdir())) <= before

@@ -10,7 +10,7 @@ import pytest
 
 from pipeline.digest import sha256_of
 from pipeline.errors import ObjectMissing
-from pipeline.layout import TIMESTAMP, manifest_target, role_version, target_key
+from pipeline.layout import manifest_target, target_key
 from pipeline.ports import StoreProperties
 from pipeline.release import Channel, Release
 from pipeline.trust import commit
@@ -18,7 +18,7 @@ from pipeline.trust.changes import AddRelease, MoveChannel, Yank
 from pipeline.trust.commit import commit_changes
 from pipeline.trust.reading import open_timestamp, read_view
 from pipeline.trust.setup import init_trust
-from tests.trust_world import Killed, World, killing, quick_folder
+from tests.trust_world import Killed, World, announced, highest_snapshot, killing, quick_folder, releases
 
 STABLE = Channel("stable")
 
@@ -36,23 +36,9 @@ def begun(world) -> World:
     return world
 
 
-def highest_snapshot(world: World) -> int:
-    named = (role_version(info.key) for info in world.store.list("metadata/"))
-    return max(number for role, number in filter(None, named) if role == "snapshot")
-
-
 def never_lowered(world: World) -> bool:
     versions = [open_timestamp(data).version for data in world.store.announced]
     return versions == sorted(versions)
-
-
-def announced(world: World) -> int:
-    return open_timestamp(b"".join(world.store.get(TIMESTAMP))).version
-
-
-def releases(world: World) -> list[str]:
-    view = read_view(world.store, world.state(), now=lambda: world.at)
-    return [str(found.release) for model in view.models() for found in view.releases(model)]
 
 
 class Turns:

@@ -10,13 +10,12 @@ import pytest
 from securesystemslib.signer import CryptoSigner
 
 from pipeline.errors import KeyUnusable
-from pipeline.layout import TIMESTAMP, role_version
+from pipeline.layout import TIMESTAMP
 from pipeline.release import Channel, Release
 from pipeline.trust import commit, rotate
 from pipeline.trust.changes import Yank
 from pipeline.trust.commit import commit_changes
 from pipeline.trust.keys import Keyring
-from pipeline.trust.reading import open_timestamp, read_view
 from pipeline.trust.rotate import rotate_key
 from pipeline.trust.survey import survey_store
 from tests.trust_world import Killed, World, killing, quick_folder
@@ -35,20 +34,6 @@ def begun(world) -> World:
     publisher = world.begin()
     commit_changes(publisher, world.publish_changes(publisher, "bert-v1.0.0"))
     return world
-
-
-def highest_snapshot(world: World) -> int:
-    named = (role_version(info.key) for info in world.store.list("metadata/"))
-    return max(number for role, number in filter(None, named) if role == "snapshot")
-
-
-def announced(world: World) -> int:
-    return open_timestamp(b"".join(world.store.get(TIMESTAMP))).version
-
-
-def releases(world: World) -> list[str]:
-    view = read_view(world.store, world.state(), now=lambda: world.at)
-    return [str(found.release) for model in view.models() for found in view.releases(model)]
 
 
 def all_rotation_kills():

@@ -19,6 +19,8 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Literal
 
+from pipeline.digest import sha256_of
+
 BLOCK = 256 << 10
 RESET = struct.pack("ii", 1, 0)
 How = Literal["answer", "reset", "lose answer", "cut answer", "hold", "hold answer"]
@@ -247,3 +249,19 @@ def run_relay(upstream: str, *, context: ssl.SSLContext | None = None, rules: Se
             relay.forget()
             server.shutdown()
             thread.join()
+
+
+def sends_through_a_stall(store, relay):
+    """Put a body while the relay takes no bytes for a while; tell whether it waited and arrived whole."""
+    # The second body goes out on a connection that is used again, under rules of its own.
+    store.put("parts/before", b"hello", sha256=sha256_of(b"hello"))
+    rule = relay.spoil(Rule("hold", "PUT"))
+    data = bytes(32 << 20)
+    thread = threading.Thread(target=store.put, args=("parts/slow", data), kwargs={"sha256": sha256_of(data)})
+    thread.start()
+    assert rule.held.wait(30)
+    thread.join(0.7)
+    waited = thread.is_alive()
+    rule.release.set()
+    thread.join()
+    return waited and store.head("parts/slow").size == len(data)

@@ -1,12 +1,15 @@
 """What a volume says of itself: headers that a stock tar reads, and indexes that are refused."""
 
 import io
+import json
 import tarfile
 
+import jsonschema
 import pytest
 
 from bundles.index import Carried, Index, Member, Plan, bundle_of, decode_index
 from bundles.ustar import header_for, member_bytes, stated_size
+from pipeline.cli.reference import bundle_index_schema
 from pipeline.digest import Sha256, sha256_of
 from pipeline.errors import InvalidDocument
 from pipeline.wire import encode_document
@@ -166,3 +169,10 @@ def test_a_tar_with_the_index_as_its_first_member_is_read_by_python():
     data = header_for("index.json", len(index)) + index + bytes(-len(index) % 512) + bytes(1024)
     with tarfile.open(fileobj=io.BytesIO(data)) as tar:
         assert tar.getnames() == ["index.json"]
+
+
+def test_the_schema_takes_a_real_index_and_refuses_a_broken_one():
+    value = json.loads(bundle_of(plan()).index(1))
+    jsonschema.validate(value, bundle_index_schema())
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate({**value, "volume": "first"}, bundle_index_schema())

@@ -339,3 +339,32 @@ def test_a_folder_where_no_volume_is_whole_says_why(copy):
         os.truncate(path, 5000)
     with pytest.raises(InvalidDocument, match="no whole volume"):
         reader_of(copy)
+
+
+# --- a repair that is interrupted -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("nth", [1, 2, 3, 5, 8])
+def test_a_repair_cut_off_at_any_write_is_finished_by_the_next(built, tmp_path, monkeypatch, nth):
+    one, other = (without_parity(shutil.copytree(built, tmp_path / name)) for name in ("one", "other"))
+    for path in volumes_in(one):
+        for ending in ("parts/", "metadata/", "targets/"):
+            flip(path, member_at(path, ending)[0] + 3)
+        flip(path, path.stat().st_size - 5)
+    volumes_in(one)[1].unlink()
+    write, left = os.pwrite, [nth]
+
+    def cut(fd, data, at):
+        left[0] -= 1
+        if left[0] < 0:
+            # Half of it, and then the machine is gone.
+            write(fd, data[: len(data) // 2], at)
+            raise KeyboardInterrupt
+        return write(fd, data, at)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("bundles.salvage.os.pwrite", cut)
+        with pytest.raises(KeyboardInterrupt):
+            repair(one, other)
+    repair(one, other)
+    assert contents_of(one) == contents_of(other)

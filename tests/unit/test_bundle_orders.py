@@ -7,7 +7,7 @@ import pytest
 
 from bundles.carving import FAT32_BYTES
 from bundles.wheels import choose_wheels, download_wheels, find_wheels, pinned_wheels
-from pipeline.cli.bundle_orders import beside_for, bundle_order, check_fingerprint_flag, folders_of, keep_days
+from pipeline.cli.bundle_orders import beside_for, bundle_order, check_fingerprint_flag, folders_of
 from pipeline.cli.bundle_tasks import WALK
 from pipeline.cli.commands import flag_name
 from pipeline.errors import BadSignature, DigestMismatch, ModelportError, UsageError
@@ -68,17 +68,6 @@ def test_flags_that_cannot_be_are_refused(tmp_path, flags, said):
         order(tmp_path, **flags)
     assert said in str(refused.value)
     assert refused.value.hint
-
-
-@pytest.mark.parametrize("text, days", [("", 0), ("90d", 90), ("2w", 14), ("6m", 180), ("1y", 365)])
-def test_keep_for_is_a_time(text, days):
-    assert keep_days(text) == days
-
-
-@pytest.mark.parametrize("text", ["soon", "1", "0d", "1h", "-1d", "99999d"])
-def test_keep_for_refuses_what_is_none(text):
-    with pytest.raises(UsageError, match="--keep-for"):
-        keep_days(text)
 
 
 def test_a_fingerprint_is_64_hex_digits():

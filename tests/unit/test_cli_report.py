@@ -9,7 +9,16 @@ from rich.console import Console
 
 from pipeline.cli.commands import Answer
 from pipeline.cli.masking import Mask
-from pipeline.cli.report import EVENT_NAMES, JsonReport, PlainReport, open_report, plain_value, spell_size
+from pipeline.cli.report import (
+    EVENT_NAMES,
+    JsonReport,
+    PlainReport,
+    open_report,
+    plain_line,
+    plain_value,
+    spell_count,
+    spell_size,
+)
 from pipeline.cli.terminal import RichReport
 from pipeline.errors import UsageError
 from pipeline.events import Event, PartDone, Progress, Retrying, StepFinished, StepStarted, Warned
@@ -98,3 +107,21 @@ def test_answers_may_be_dataclasses_structs_and_lists_of_them():
         "b": [{"n": 1}],
         "c": [1, None],
     }
+
+
+@pytest.mark.parametrize(
+    "event, said",
+    [
+        (StepStarted("fetch", 1, 0), "fetch: 1 item"),
+        (StepStarted("fetch", 2, 30), "fetch: 2 items, 30 B"),
+        (StepStarted("fetch", 0, 0), "fetch: started"),
+        (StepFinished("fetch", 1, 0, 0.1), "fetch: done, 1 item in 0.1 s"),
+        (StepFinished("fetch", 0, 0, 0.1), "fetch: done in 0.1 s"),
+    ],
+)
+def test_one_is_not_many(event, said):
+    assert plain_line(event) == said
+
+
+def test_counts_are_spelled_as_people_do():
+    assert [spell_count(number, "entry") for number in (0, 1, 2)] == ["0 entries", "1 entry", "2 entries"]

@@ -4,10 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.connect import open_place, open_store, pick_store, place_id
+from pipeline.connect import open_place, open_store, pick_store
 from pipeline.digest import sha256_of
 from pipeline.errors import SettingsError
 from pipeline.settings import load_settings
+from pipeline.state_folders import place_id
 
 
 def settings(store, folder=Path("/work-folder"), **environ):

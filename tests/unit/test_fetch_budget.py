@@ -5,7 +5,7 @@ import threading
 import pytest
 
 from pipeline.errors import Interrupted
-from pipeline.steps.receive import BUDGET_BYTES, Budget
+from pipeline.steps.blocks import BUDGET_BYTES, GRAIN_BYTES, Blocks, Budget
 
 
 def test_budget_is_32_mib_unless_told_otherwise():
@@ -59,3 +59,43 @@ def test_fetch_that_ends_lets_nobody_wait():
     budget.stop()
     waiting.join(5)
     assert ended == [True]
+
+
+def test_block_that_was_given_back_serves_the_next_chunk_of_its_size():
+    blocks = Blocks(8 * GRAIN_BYTES)
+    first = blocks.take(GRAIN_BYTES - 5)
+    blocks.give(first)
+    second = blocks.take(GRAIN_BYTES - 9)
+    assert second.memory is first.memory
+    assert (len(first.view), len(second.view)) == (GRAIN_BYTES - 5, GRAIN_BYTES - 9)
+
+
+def test_kept_blocks_make_room_for_other_sizes():
+    blocks = Blocks(8 * GRAIN_BYTES)
+    for size in (3, 4, 1):
+        blocks.give(blocks.take(size * GRAIN_BYTES))
+    assert blocks.mapped == 8 * GRAIN_BYTES
+    large = blocks.take(6 * GRAIN_BYTES)
+    assert blocks.mapped <= 8 * GRAIN_BYTES
+    large.view[-1] = 7
+    assert large.view[-1] == 7
+
+
+def test_blocks_of_many_threads_stay_within_their_budget():
+    blocks, most = Blocks(8 * GRAIN_BYTES), []
+
+    def connection(number):
+        for turn in range(50):
+            block = blocks.take((1 + (number + turn) % 8) * GRAIN_BYTES)
+            block.view[0] = number
+            most.append(blocks.mapped)
+            assert block.view[0] == number
+            blocks.give(block)
+
+    threads = [threading.Thread(target=connection, args=(number,)) for number in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert len(most) == 6 * 50
+    assert max(most) <= 8 * GRAIN_BYTES

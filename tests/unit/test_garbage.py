@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from pipeline.plan.garbage import GRACE, METADATA_GRACE, Mark, find_garbage, is_collected
+from pipeline.plan.garbage import GRACE, METADATA_GRACE, Mark, find_garbage, in_time, is_collected
 from pipeline.ports import ObjectInfo
 
 NOW = datetime(2026, 11, 22, 10, 0, 0, tzinfo=UTC)
@@ -75,6 +75,14 @@ def test_a_record_without_it_lets_the_time_begin_anew():
     assert not due(PART, mark(30, PART), mark(8), mark(6, PART))
     assert not due(PART, mark(30, PART), mark(8))
     assert due(PART, mark(30, PART), mark(9), mark(7, PART))
+
+
+def test_records_of_one_second_count_for_what_all_of_them_name():
+    early, late = mark(9, PART), mark(8, PART, OTHER)
+    same = Mark(late.at, frozenset({PART}), "another")
+    assert [one.unreachable for one in in_time([late, same, early])] == [{PART}, {PART}, {PART}]
+    assert due(PART, *in_time([late, same, early]))
+    assert not due(OTHER, *in_time([late, same, early]))
 
 
 def test_referrers_go_before_what_they_refer_to():

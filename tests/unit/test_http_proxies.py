@@ -3,6 +3,7 @@
 import pytest
 
 from pipeline.errors import SettingsError
+from pipeline.sources.auth import basic
 from pipeline.sources.proxies import Proxies, Proxy, read_proxy
 from pipeline.sources.redirects import Origin
 
@@ -69,3 +70,9 @@ def test_other_proxies_are_refused_without_showing_them(value):
 def test_credentials_stand_in_no_repr():
     assert "secret" not in repr(Proxies(https="http://u:secret@p:1"))
     assert "Basic" not in repr(read_proxy("http://u:secret@p:1", "HTTPS_PROXY"))
+
+
+def test_passwords_are_known_in_every_spelling_they_could_be_repeated_in():
+    proxies = Proxies(https="http://me:p%40ss@proxy.example:3128", http="proxy.example:3128")
+    assert proxies.secrets == ("p%40ss", "p@ss", basic("me", "p@ss").removeprefix("Basic "))
+    assert Proxies(https="http://[", http="http://me@proxy.example").secrets == ()

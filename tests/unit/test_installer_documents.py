@@ -231,6 +231,4 @@ def test_altered_manifests_are_judged_alike(seed):
     chance = random.Random(seed)
     document = changed(json.loads(chance.choice(WHOLE)), chance)
     ours, theirs = judged(json.dumps(document).encode())
-    # Ours has defaults for these two; the installer wants them said.
-    said = not isinstance(document, dict) or {"format", "format_version"} <= document.keys()
-    assert ours == (theirs and said), document
+    assert ours == theirs, document

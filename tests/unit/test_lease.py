@@ -248,6 +248,23 @@ def test_lapse_is_counted_from_before_the_last_write(store):
     lease.drop()
 
 
+def test_renewal_in_the_background_does_not_hide_that_others_saw_it_stale(store, monkeypatch):
+    """The thread that renews was the first to wake on a machine that slept."""
+    monkeypatch.setattr(lease_module, "RENEW_S", 0.001)
+    now = [0.0]
+    written = threading.Event()
+    slow = FaultyStore(store, [Fault("put", "hold", nth=3, meanwhile=written.set)])
+    lease = Lease(slow, new_record(OWNER), ignore, monotonic=lambda: now[0])
+    lease.take()
+    now[0] = 3600.0
+    assert written.wait(10)
+    assert lease.lapsed()
+    monkeypatch.setattr(lease_module, "RENEW_S", 600.0)
+    lease.renew()
+    assert not lease.lapsed()
+    lease.drop()
+
+
 def test_failed_renewal_does_not_count(store):
     now = [0.0]
     lease = Lease(FaultyStore(store, [Fault("put", "refuse", nth=2)]), new_record(OWNER), ignore, monotonic=lambda: now[0])

@@ -58,6 +58,16 @@ def test_variables_that_name_places_and_short_values_are_not_secrets():
     assert Mask(["abc"]).text("abc") == "abc"
 
 
+def test_passwords_of_proxies_are_secrets_without_their_urls_too():
+    environ = {
+        "HTTPS_PROXY": "http://me:p%40ss-word-1@proxy.example:3128",
+        "http_proxy": "me:password-2@proxy.example",
+        "NO_PROXY": "localhost:8080,internal",
+        "ALL_PROXY": "http://proxy.example:3128",
+    }
+    assert set(secrets_in(environ)) == {"p%40ss-word-1", "p@ss-word-1", "password-2"}
+
+
 def test_debug_log_is_masked_with_its_traceback(capsys):
     handler = logging.StreamHandler()
     root = logging.getLogger()

@@ -6,14 +6,18 @@ import jsonschema
 import pytest
 
 from pipeline.cli.checkout import benchmarks, root
-from pipeline.cli.reference import manifest_schema, model_yaml_schema, write_reference
+from pipeline.cli.reference import bundle_index_schema, inventory_schema, manifest_schema, model_yaml_schema, write_reference
 from pipeline.errors import UsageError
 from pipeline.sources.model_yaml import ModelYaml
 from pipeline.wire import encode_manifest
 from tests.makers.manifests import manifest
 
 
-@pytest.mark.parametrize("schema", [manifest_schema(), model_yaml_schema()], ids=["manifest", "model.yaml"])
+@pytest.mark.parametrize(
+    "schema",
+    [manifest_schema(), bundle_index_schema(), inventory_schema(), model_yaml_schema()],
+    ids=["manifest", "index", "inventory", "model.yaml"],
+)
 def test_schema_is_a_schema(schema):
     jsonschema.Draft202012Validator.check_schema(schema)
 

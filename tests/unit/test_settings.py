@@ -163,7 +163,7 @@ def test_credentials_never_show_in_the_settings(tmp_path):
     [
         "store: s3://b/p\npart_size: 64MiB\nconnections: 4\ncache_limit: 10GiB\nweb: {channel: beta}\n",
         "source: [https://a, {url: https://b, channel: stable}]\nkeys: {root: 'file2:/r', roles: {bert: 'file2:/b'}}\n",
-        "cdn: {provider: aliyun, url: https://cdn.example.org, prefetch_per_day: 1000}\nmodels_dir: m\nregion: r\nendpoint: https://e\n",
+        "cdn: {provider: aliyun, base_url: https://cdn.example.org, prefetch_per_day: 1000}\nmodels_dir: m\nregion: r\nendpoint: https://e\n",
     ],
 )
 def test_schema_takes_what_the_reader_takes(written, text):

@@ -28,7 +28,7 @@ from pipeline.errors import (
 from pipeline.layout import TIMESTAMP, manifest_target, target_key
 from pipeline.release import Channel, ModelName, Release
 from pipeline.stores.memory import MemoryStore
-from pipeline.trust.changes import AddRelease, MoveChannel
+from pipeline.trust.changes import AddRelease
 from pipeline.trust.commit import commit_changes
 from pipeline.trust.facts import facts_of
 from pipeline.trust.reading import read_view
@@ -37,7 +37,7 @@ from pipeline.trust.sealed import seal
 from pipeline.trust.state import TrustState
 from pipeline.wire import encode_manifest
 from tests.makers.manifests import manifest
-from tests.trust_world import World
+from tests.trust_world import World, edited, files, put, read, stored, world_with_release
 
 ONE = Release.parse("bert-v1.0.0")
 BERT = ModelName("bert")
@@ -45,34 +45,7 @@ BERT = ModelName("bert")
 
 @pytest.fixture
 def world(tmp_path) -> World:
-    world = World(tmp_path)
-    publisher = world.begin()
-    commit_changes(publisher, [*world.publish_changes(publisher, str(ONE)), MoveChannel(Channel("stable"), ONE, "me")])
-    return world
-
-
-def put(world, key: str, data: bytes) -> None:
-    world.store.put(key, data, sha256=sha256_of(data))
-
-
-def stored(world, key: str) -> bytes:
-    return b"".join(world.store.get(key))
-
-
-def edited(world, key: str, signers, **fields) -> None:
-    """Replace an object by the same role with other fields, signed by ``signers``."""
-    signed = copy.deepcopy(Metadata.from_bytes(stored(world, key)).signed)
-    for name, value in fields.items():
-        setattr(signed, name, value)
-    put(world, key, seal(signed, signers).data)
-
-
-def read(world, state=None, **flags):
-    return read_view(world.store, state or world.state(), now=lambda: world.at, **flags)
-
-
-def files(state: TrustState) -> dict[str, bytes]:
-    return {str(path): path.read_bytes() for path in state.folder.rglob("*.json")}
+    return world_with_release(tmp_path, ONE)
 
 
 # ---- the order of things, and signatures

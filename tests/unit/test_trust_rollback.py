@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -16,16 +15,16 @@ from pipeline.errors import (
     RollbackRefused,
 )
 from pipeline.layout import TIMESTAMP
-from pipeline.release import Channel, ModelName, Release
+from pipeline.release import ModelName, Release
 from pipeline.stores.memory import MemoryStore
-from pipeline.trust.changes import MoveChannel, Renew, Yank
+from pipeline.trust.changes import Renew, Yank
 from pipeline.trust.commit import commit_changes
 from pipeline.trust.reading import read_view
 from pipeline.trust.roles import next_snapshot, timestamp_of
 from pipeline.trust.rotate import rotate_key, rotate_model_key
 from pipeline.trust.sealed import Sealed, seal
 from pipeline.trust.state import TrustState
-from tests.trust_world import World
+from tests.trust_world import World, edited, files, put, read, stored, world_with_release
 
 ONE = Release.parse("bert-v1.0.0")
 BERT = ModelName("bert")
@@ -33,34 +32,7 @@ BERT = ModelName("bert")
 
 @pytest.fixture
 def world(tmp_path) -> World:
-    world = World(tmp_path)
-    publisher = world.begin()
-    commit_changes(publisher, [*world.publish_changes(publisher, str(ONE)), MoveChannel(Channel("stable"), ONE, "me")])
-    return world
-
-
-def put(world, key: str, data: bytes) -> None:
-    world.store.put(key, data, sha256=sha256_of(data))
-
-
-def stored(world, key: str) -> bytes:
-    return b"".join(world.store.get(key))
-
-
-def edited(world, key: str, signers, **fields) -> None:
-    """Replace an object by the same role with other fields, signed by ``signers``."""
-    signed = copy.deepcopy(Metadata.from_bytes(stored(world, key)).signed)
-    for name, value in fields.items():
-        setattr(signed, name, value)
-    put(world, key, seal(signed, signers).data)
-
-
-def read(world, state=None, **flags):
-    return read_view(world.store, state or world.state(), now=lambda: world.at, **flags)
-
-
-def files(state: TrustState) -> dict[str, bytes]:
-    return {str(path): path.read_bytes() for path in state.folder.rglob("*.json")}
+    return world_with_release(tmp_path, ONE)
 
 
 @pytest.mark.parametrize(("days", "role"), [(91, "timestamp"), (731, "timestamp"), (1826, "root")])
@@ -243,6 +215,18 @@ def test_older_model_role_is_refused_offline_unless_downgrade_is_allowed(world):
     assert view.release(ONE)
     assert any("--allow-downgrade" in note.what for note in state.read().notes)
     assert state.read().seen == seen
+
+
+def test_a_second_content_of_one_version_is_refused_offline_whatever_is_allowed(world):
+    forked, state = snapshot_of(world), world.state()
+    commit_changes(world.publisher(store=forked), [Yank(ONE, "me", "another reason")])
+    commit_changes(world.publisher(), [Yank(ONE, "me", "bad")])
+    commit_changes(world.publisher(), [Renew(("targets",))])
+    read(world, state).model(BERT)
+    view = read_view(forked, state, now=lambda: world.at, offline=True, allow_downgrade=True)
+    assert view.older
+    with pytest.raises(RollbackRefused, match="other content"):
+        view.model(BERT)
 
 
 def test_older_medium_signed_before_a_rotation_is_read_only_while_its_model_key_is_trusted(world):

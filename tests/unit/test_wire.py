@@ -133,6 +133,14 @@ def test_manifest_may_hold_what_this_version_does_not_know():
     assert decoded(value) == manifest()
 
 
+@pytest.mark.parametrize("name", ["format", "format_version"])
+def test_manifest_must_say_what_it_is(name):
+    value = plain()
+    del value[name]
+    with pytest.raises(InvalidDocument, match="does not say its format"):
+        decoded(value)
+
+
 def test_later_format_version_needs_a_newer_modelport_whatever_its_shape():
     value = {"format": "modelport-manifest", "format_version": 2, "trees": "elsewhere", "files": "moved"}
     with pytest.raises(InvalidDocument) as error:

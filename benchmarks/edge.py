@@ -1,0 +1,94 @@
+"""The proof of 1,000 objects at an edge beside curl, which asks for the same bytes and judges nothing; in turn in one run.
+
+Run: ``.venv/bin/python benchmarks/edge.py [objects]``. nginx with slices before SeaweedFS, all on this machine; the objects
+were prefetched. One object is one request on kept connections: the answer shows size, range, cache rule, encoding, and hit or
+miss. A second table reads everything back and hashes it.
+
+Target: one request an object. curl is the ground: what any program needs for the same bytes on as many connections.
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from pipeline.digest import blake3_of, sha256_of
+from pipeline.layout import part_key
+from pipeline.ports import ObjectStore, Op
+from pipeline.sources.edge import HttpEdge
+from pipeline.steps.edge_proof import LOOKS_AT_ONCE, EdgeObject, prove_edge
+from tests.servers.edges import EdgeServer, run_nginx
+from tests.servers.origins import open_origin, public_bucket
+from tests.servers.s3_servers import run_seaweedfs
+
+SIZE = 256 << 10
+ROUNDS = 5
+
+
+def put_objects(store: ObjectStore, count: int) -> list[EdgeObject]:
+    """Objects of 256 KiB: an edge keeps each in one slice, so that the warm-up does not take all day."""
+    found = []
+    for _ in range(count):
+        body = os.urandom(SIZE)
+        key = part_key(blake3_of(body))
+        store.put(key, body, sha256=sha256_of(body))
+        found.append(EdgeObject(key, SIZE, sha256_of(body)))
+    return found
+
+
+def curl(server: EdgeServer, objects: list[EdgeObject], folder: Path) -> None:
+    """Ask for one byte of each, as many at once as we do."""
+    lines = [f'url = "{server.url}/{one.key}"\noutput = "/dev/null"\nrange = "{SIZE // 2}-{SIZE // 2}"' for one in objects]
+    listed = folder / "urls"
+    listed.write_text("\n".join(lines))
+    subprocess.run(
+        ["curl", "--no-progress-meter", "--fail", "--parallel", "--parallel-max", str(LOOKS_AT_ONCE), "-K", str(listed)],
+        check=True,
+    )
+
+
+def main() -> None:
+    """Measure and print."""
+    count = int(sys.argv[1] if len(sys.argv) > 1 else "1000")
+    with run_seaweedfs() as weed:
+        origin = open_origin(weed, public_bucket(weed))
+        objects = put_objects(origin.shelf.open(), count)
+        with run_nginx(origin.server, origin.path) as server, tempfile.TemporaryDirectory() as folder:
+            server.act(Op.PREFETCH, [f"{server.url}/{one.key}" for one in objects])
+            edge = HttpEdge(server.url)
+            contenders: dict[str, Callable[[], object]] = {
+                "modelport, one byte of each": lambda: prove_edge(edge, objects, sample_percent=0, timestamp=False),
+                "curl --parallel, one byte of each": lambda: curl(server, objects, Path(folder)),
+            }
+            times: dict[str, list[float]] = {name: [] for name in contenders}
+            for _ in range(ROUNDS):
+                for name, contender in contenders.items():
+                    started = time.perf_counter()
+                    contender()
+                    times[name].append(time.perf_counter() - started)
+            asked = edge.requests
+            proof = prove_edge(edge, objects, sample_percent=0, timestamp=False)
+            print(f"{count} objects: {proof.requests} requests, {proof.hits} hits, {proof.misses} misses")
+            assert asked == ROUNDS * count
+            for name, found in times.items():
+                print(f"{name:36} {statistics.median(found):6.2f} s (best {min(found):.2f})")
+            ours, theirs = times.values()
+            ratios = sorted(b / a for a, b in zip(ours, theirs, strict=True))
+            print(f"curl / ours: {statistics.median(ratios):.2f} times ({ratios[0]:.2f} to {ratios[-1]:.2f})")
+            started = time.perf_counter()
+            whole = prove_edge(edge, objects, sample_percent=100, timestamp=False)
+            spent = time.perf_counter() - started
+            print(f"all read back: {spent:.2f} s, {whole.requests} requests, {whole.bytes_read / spent / 1e6:.0f} MB/s hashed")
+            edge.close()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,308 @@
+"""CDN work on its own: warm a release, let stale objects go, and go on with what the ledger holds.
+
+Takes a place and an order, gives a ``Worked``. ``cdn_status`` looks; this acts.
+
+next: ``pipeline.cdn_status``
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+from functools import partial
+
+import msgspec
+
+from pipeline.errors import (
+    AnotherPublisher,
+    CallRefused,
+    ChannelMoved,
+    ConflictError,
+    InvalidDocument,
+    LeftInLedger,
+    ModelportError,
+    UnknownName,
+    UsageError,
+)
+from pipeline.events import Listener, Warned
+from pipeline.place import Heard, Place
+from pipeline.plan.calls import key_of
+from pipeline.plan.ledger import Job, Promised
+from pipeline.ports import Cdn, Op
+from pipeline.release import Release, check_channel
+from pipeline.steps.edge_proof import EdgeObject, edge_objects, prove_edge
+from pipeline.steps.lease import held_lease
+from pipeline.steps.prefetch import Dispatch, Driven, Share, drive_job, driven_of, finish_job, refresh_keys, warm_release
+from pipeline.steps.probe import probe_store
+from pipeline.steps.ready import ready_to_sign
+from pipeline.trust.changes import MoveChannel
+from pipeline.trust.commit import commit_changes
+from pipeline.trust.facts import instant_text
+
+OWNER = "cdn"
+# The job of single objects that somebody prefetches by hand.
+HAND = "prefetch"
+# A refresh belongs to the run that wants it, until that one must be dead.
+REFRESH_IS_OURS = timedelta(hours=1)
+
+
+class ShareWorked(msgspec.Struct, frozen=True, kw_only=True):
+    """One CDN's share of a job, in URLs. ``until`` is when its quota lets the rest go on, "" where nothing waits for that.
+
+    ``one_location``: there is no prefetch, so objects were read through the edge, which warms one location. ``calls`` and
+    ``urls`` are what this run sent; ``why`` says what is left and why.
+    """
+
+    provider: str
+    url: str
+    done: int
+    running: int
+    left: int
+    failed: dict[str, str]
+    until: str
+    why: str
+    one_location: bool
+    calls: int
+    urls: int
+
+
+class JobWorked(msgspec.Struct, frozen=True, kw_only=True):
+    """One job of the ledger. ``over``: nothing is left that another run could do. ``channel`` waited for it; ``moved`` if it moved now."""
+
+    job: str
+    op: str
+    release: str
+    complete: bool
+    over: bool
+    cdns: list[ShareWorked]
+    channel: str
+    moved: bool
+    note: str
+
+
+class Worked(msgspec.Struct, frozen=True, kw_only=True):
+    """What a run did at the CDNs. ``left`` counts URLs that another run has to see to."""
+
+    store: str
+    complete: bool
+    left: int
+    jobs: list[JobWorked]
+    warnings: list[str]
+
+
+def keys_of(place: Place, cdns: Sequence[Cdn], *, release: Release | None, paths: Sequence[str]) -> tuple[str, ...]:
+    """The keys that a command names: those of a release, the manifest and the first parts first, and paths or URLs.
+
+    Raises:
+        UnknownName: there is no such release.
+        UsageError: a URL is not below the base_url of any of ``cdns``.
+    """
+    keys = [one.key for one in release_objects(place, release)] if release is not None else []
+    return tuple(dict.fromkeys([*keys, *(_key(path, cdns) for path in paths)]))
+
+
+def prefetch_paths(place: Place, keys: Sequence[str], *, release: Release | None, listen: Listener) -> Worked:
+    """Warm a release, or single objects, as far as today's quota goes.
+
+    Raises:
+        AnotherPublisher, CdnUnavailable, CallUnanswered, AccessDenied, StoreUnavailable, DiskError
+    """
+    name, heard = str(release or HAND), Heard(listen)
+    with held_lease(place.store, OWNER, heard.listen) as lease:
+        dispatch = place.dispatch(lease.key, heard.listen)
+        driven = warm_release(place.delivery.fronts, name, keys, dispatch, release=str(release or ""), more=True)
+        job = dispatch.ledger.open(name).job
+    return _worked(place, [_job(job, driven)], heard)
+
+
+def refresh_paths(place: Place, keys: Sequence[str], *, prefix: bool, listen: Listener) -> Worked:
+    """Let every CDN forget what it has under ``keys``, and wait until it has.
+
+    Raises:
+        As ``prefetch_paths``.
+    """
+    heard = Heard(listen)
+    with held_lease(place.store, OWNER, heard.listen) as lease:
+        dispatch = place.dispatch(lease.key, heard.listen)
+        driven = refresh_keys([front.cdn for front in place.delivery.fronts], keys, dispatch, prefix=prefix)
+        job = dispatch.ledger.open(driven.job).job
+    return _worked(place, [_job(job, driven)], heard)
+
+
+def resume_work(place: Place, listen: Listener, *, allow_unsafe: bool = False) -> Worked:
+    """Go on with every job that the ledger holds; move the channels that waited for them.
+
+    A job that another live run drives is left to it. What fails at one job does not stop the others.
+
+    Raises:
+        EdgeProofFailed, ChannelMoved, CdnUnavailable, AccessDenied, InvalidDocument: the first that happened, when all jobs
+            were seen to.
+    """
+    heard = Heard(listen)
+    jobs: list[JobWorked] = []
+    errors: list[ModelportError] = []
+    with held_lease(place.store, OWNER, heard.listen) as lease:
+        dispatch = place.dispatch(lease.key, heard.listen)
+        removed = dispatch.ledger.remove_finished(now=place.store.now())
+        if removed:
+            heard.listen(Warned("ledger-cleared", f"{len(removed)} jobs that ended over 30 days ago were removed"))
+        damaged: list[InvalidDocument] = []
+        for job in dispatch.ledger.jobs(finished=False, damaged=damaged):
+            if _is_anothers(job, place):
+                continue
+            try:
+                jobs.append(_resume(place, dispatch, job.name, allow_unsafe=allow_unsafe))
+            except AnotherPublisher as error:
+                heard.listen(Warned("job-held", str(error)))
+                jobs.append(_job(job, driven_of(job), note=str(error)))
+            except ModelportError as error:
+                now = dispatch.ledger.open(job.name).job
+                jobs.append(_job(now, driven_of(now), note=str(error)))
+                errors.append(error)
+    wrong = [*errors, *damaged]
+    if wrong:
+        raise wrong[0]
+    return _worked(place, jobs, heard)
+
+
+def left_error(worked: Worked) -> ModelportError | None:
+    """The error that says what is not done, None where everything is."""
+    if worked.complete:
+        return None
+    shares = [share for job in worked.jobs for share in job.cdns if share.why]
+    days = sorted({share.until for share in shares if share.until})
+    named = "; ".join([f"{share.url}: {share.why}" for share in shares] + [job.note for job in worked.jobs if job.note])
+    if all(job.over for job in worked.jobs):
+        return CallRefused(f"the CDN did not do {worked.left} URLs: {named}", hint="Check these URLs, and the CDN's settings.")
+    return LeftInLedger(
+        f"{worked.left} URLs are left in the ledger{f' until {days[-1]}' if days else ''}: {named}",
+        hint="Run it again then, on any machine: invoke cdn.resume",
+    )
+
+
+def release_objects(place: Place, release: Release) -> tuple[EdgeObject, ...]:
+    """The objects of a signed release, the manifest first.
+
+    Raises:
+        UnknownName, TrustError, IntegrityError, UnavailableError
+    """
+    view = place.view()
+    target = view.release(release)
+    return edge_objects(target.key, target.sha256, target.size, view.manifest(release))
+
+
+def _resume(place: Place, dispatch: Dispatch, name: str, *, allow_unsafe: bool) -> JobWorked:
+    log = dispatch.ledger.open(name)
+    driven = drive_job(place.delivery.fronts, log, dispatch)
+    job, move = log.job, log.job.move
+    if not driven.complete or move is None:
+        return _job(job, driven)
+    release = Release.parse(move.release)
+    try:
+        objects = release_objects(place, release)
+    except UnknownName:
+        return _job(job, driven, note=f"{release} is not signed: its publish has not ended; run it again")
+    for front in place.delivery.fronts:
+        prove_edge(front.edge, objects, dispatch.listen, waiting=place.delivery.waiting)
+    try:
+        _move(place, move, release, dispatch.listen, allow_unsafe=allow_unsafe)
+    except ConflictError:
+        # The promise is void, and asking for it again is a new decision.
+        finish_job(log, dispatch)
+        raise
+    finish_job(log, dispatch)
+    return _job(job, driven, moved=move)
+
+
+def _move(place: Place, move: Promised, release: Release, listen: Listener, *, allow_unsafe: bool) -> None:
+    """Commit the channel's move that waited for the edge."""
+    probe = partial(probe_store, place.store, allow_unsafe=allow_unsafe)
+    ready = ready_to_sign(place.publisher(listen), place.keys, release, probe=probe)
+    promised_at = instant_text(move.at)
+    known = move.channel in ready.view.channels(release.model)
+    history = ready.view.channel(release.model, check_channel(move.channel)).history if known else ()
+    if known and history and history[-1].to == move.release:
+        return
+    if any(past.at > promised_at for past in history):
+        last = history[-1]
+        raise ChannelMoved(
+            f"{release.model}@{move.channel} was moved to {last.to} by {last.by} after its move to {release} was promised: "
+            "it stays there",
+            hint=f"To move it all the same: invoke promote --model {release} --channel {move.channel}",
+        )
+    expected = Release.parse(move.expected) if move.expected else None
+    probe()
+    committed = commit_changes(ready.publisher, [MoveChannel(check_channel(move.channel), release, move.by, expected=expected)])
+    if committed.refused:
+        raise committed.refused[0]
+    place.show(listen)
+
+
+def _is_anothers(job: Job, place: Place) -> bool:
+    young = job.ordered_at is not None and place.delivery.tempo.now() - job.ordered_at < REFRESH_IS_OURS
+    return job.op is not Op.PREFETCH and young
+
+
+def _key(path: str, cdns: Sequence[Cdn]) -> str:
+    if "://" not in path:
+        return path.lstrip("/")
+    try:
+        found = next((key for cdn in cdns if (key := key_of(cdn.base_url, path)) is not None), None)
+    except ValueError as error:
+        raise UsageError(str(error), hint="Give a path of the tree, as in metadata/timestamp.json, or a URL of it.") from None
+    if found is None:
+        bases = ", ".join(cdn.base_url for cdn in cdns)
+        raise UsageError(f"{path} is not below any CDN's base_url ({bases})", hint="Give a path of the tree, or a URL of it.")
+    return found
+
+
+def _worked(place: Place, jobs: list[JobWorked], heard: Heard) -> Worked:
+    left = sum(share.left + share.running + len(share.failed) for job in jobs for share in job.cdns)
+    complete = all(job.complete and not job.note and (job.moved or not job.channel) for job in jobs)
+    return Worked(store=place.store.url, complete=complete, left=left, jobs=jobs, warnings=list(heard.warnings))
+
+
+def why_left(share: Share) -> str:
+    """Say why a CDN's share is not done; "" if it is."""
+    found = []
+    if share.waits_until is not None:
+        found.append(f"the quota of the day is used up for {len(share.left)} URLs")
+    elif share.left:
+        found.append(f"{len(share.left)} URLs were not sent")
+    if share.running:
+        found.append(f"{len(share.running)} URLs are under way")
+    if share.failed:
+        key, reason = next(iter(share.failed.items()))
+        found.append(f"{len(share.failed)} URLs failed, such as {key}: {reason}")
+    return "; ".join(found)
+
+
+def _job(job: Job, driven: Driven, *, moved: Promised | None = None, note: str = "") -> JobWorked:
+    promise = moved or job.move
+    return JobWorked(
+        job=job.name,
+        op=job.op,
+        release=job.release,
+        complete=driven.complete,
+        over=job.finished,
+        cdns=[_share(share) for share in driven.shares],
+        channel=f"{promise.model}@{promise.channel}" if promise else "",
+        moved=moved is not None,
+        note=note,
+    )
+
+
+def _share(share: Share) -> ShareWorked:
+    return ShareWorked(
+        provider=share.provider,
+        url=share.base_url,
+        done=share.done,
+        running=len(share.running),
+        left=len(share.left),
+        failed=dict(share.failed),
+        until=instant_text(share.waits_until) if share.waits_until else "",
+        why=why_left(share),
+        one_location=share.by_reads,
+        calls=share.calls,
+        urls=share.urls,
+    )

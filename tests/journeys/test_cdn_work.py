@@ -1,0 +1,295 @@
+"""CDN work on its own: warm, refresh, look, and go on with what a publish had to leave, on other days and machines."""
+
+import time
+
+import pytest
+
+from pipeline.cdn_status import plan_calls, read_status
+from pipeline.cdn_work import keys_of, left_error, prefetch_paths, refresh_paths, release_objects, resume_work
+from pipeline.errors import CallRefused, ChannelMoved, EdgeProofFailed, LeftInLedger, UnknownName, UsageError
+from pipeline.layout import LEASES, PARTS, TIMESTAMP
+from pipeline.ports import Op
+from pipeline.release import Channel, Release
+from pipeline.steps.ledger import Ledger
+from tests.edge_world import front_memory, version
+from tests.makers.driving import Killed
+
+PER_DAY = 2
+V0, V1 = str(version(0)), str(version(1))
+
+
+@pytest.fixture
+def fronted(tmp_path):
+    """A site whose CDN prefetches two URLs a day."""
+    return front_memory(tmp_path, per_day=PER_DAY)
+
+
+def resume(fronted, name="other", **more):
+    machine = fronted.machine(name)
+    return resume_work(fronted.place(name), machine.events.append, **more)
+
+
+def days_until_done(fronted, name="other"):
+    for day in range(1, 30):
+        fronted.days += 1
+        worked = resume(fronted, name)
+        if worked.complete:
+            return day, worked
+    raise AssertionError("it does not end")
+
+
+def prefetched(fronted, cdn=0):
+    return [url for kept in fronted.cdns[cdn].kept.values() if kept.task.op is Op.PREFETCH for url in kept.task.urls]
+
+
+def forget_leases(fronted):
+    """A killed process of this machine is known to be dead; this one lives on."""
+    for info in list(fronted.site.store.list(LEASES)):
+        fronted.site.store.delete(info.key)
+
+
+def jobs(fronted):
+    return [job for job in Ledger(fronted.site.store).jobs() if not job.finished]
+
+
+def test_what_a_publish_left_is_ended_by_another_machine_which_moves_the_channel(fronted):
+    done = fronted.publish(0)
+    assert not done.complete
+    assert fronted.seen() == ""
+    objects = release_objects(fronted.place(), version(0))
+    assert [url.removeprefix("http://edge0.test/") for url in prefetched(fronted)] == [one.key for one in objects[:PER_DAY]]
+    days, worked = days_until_done(fronted)
+    assert days == (len(objects) - 1) // PER_DAY
+    (job,) = worked.jobs
+    assert (job.channel, job.moved, job.over) == ("bert@stable", True, True)
+    assert len(prefetched(fronted)) == len(set(prefetched(fronted))) == len(objects)
+    assert fronted.seen() == V0
+    assert fronted.history() == [("", V0, False)]
+    assert left_error(worked) is None
+    assert resume(fronted).jobs == []
+
+
+def test_day_of_the_rest_and_what_to_do_are_told(fronted):
+    fronted.publish(0)
+    worked = resume(fronted)
+    left = left_error(worked)
+    assert isinstance(left, LeftInLedger)
+    assert f"{worked.left} URLs are left in the ledger until {worked.jobs[0].cdns[0].until}" in str(left)
+    assert "cdn.resume" in left.hint
+
+
+def test_channel_that_was_moved_meanwhile_stays_and_the_promise_is_void(fronted):
+    fronted.publish(0, promote_cold=True)
+    fronted.publish(1)
+    assert next(job for job in jobs(fronted) if job.name == V1).move.expected == V0
+    # The history's times are whole seconds.
+    time.sleep(1.1)
+    fronted.promote(1, cold=True)
+    fronted.rollback()
+    # It points again to where it pointed when the move was promised, and yet somebody decided since.
+    with pytest.raises(ChannelMoved) as caught:
+        days_until_done(fronted)
+    assert "promote --model bert-v1.1.0" in caught.value.hint
+    days_until_done(fronted)
+    assert fronted.seen() == V0
+    assert jobs(fronted) == []
+
+
+def test_channel_that_points_there_by_now_is_no_conflict(fronted):
+    fronted.publish(0)
+    fronted.promote(0, cold=True)
+    _, worked = days_until_done(fronted)
+    assert worked.complete
+    assert fronted.history() == [("", V0, True)]
+
+
+def test_failed_edge_proof_leaves_the_channel_and_the_job(fronted):
+    fronted.publish(0)
+    manifest = release_objects(fronted.place(), version(0))[0].key
+    fronted.edges[0].vices[manifest] = "gzip"
+    with pytest.raises(EdgeProofFailed):
+        days_until_done(fronted)
+    assert fronted.seen() == ""
+    assert [job.name for job in jobs(fronted)] == [V0]
+    fronted.edges[0].vices.clear()
+    assert resume(fronted).complete
+    assert fronted.seen() == V0
+
+
+def test_release_whose_publish_has_not_ended_is_warmed_and_left_to_it(fronted):
+    def step(name):
+        if name == "publish.edge":
+            raise Killed
+
+    with pytest.raises(Killed):
+        fronted.publish(0, step=step)
+    forget_leases(fronted)
+    for _ in range(10):
+        fronted.days += 1
+        worked = resume(fronted)
+        if worked.left == 0:
+            break
+    assert not worked.complete
+    assert "its publish has not ended" in worked.jobs[0].note
+    assert "its publish has not ended" in str(left_error(worked))
+    assert fronted.publish(0).complete
+    assert fronted.seen() == V0
+    assert resume(fronted).complete
+
+
+def test_publisher_that_comes_first_ends_the_job_itself(fronted):
+    fronted.publish(0)
+    for _ in range(10):
+        fronted.days += 1
+        if fronted.publish(0).complete:
+            break
+    assert fronted.seen() == V0
+    assert jobs(fronted) == []
+    assert len(prefetched(fronted)) == len(set(prefetched(fronted)))
+
+
+def test_job_that_a_live_publisher_holds_is_left_to_it_and_told(fronted):
+    seen = []
+
+    def step(name):
+        if name == "cdn.polled" and not seen:
+            seen.append(resume(fronted))
+
+    fronted.publish(0, step=step)
+    (worked,) = seen
+    assert not worked.complete
+    assert "is at work on the ledger's job" in worked.jobs[0].note
+    assert len(prefetched(fronted)) == PER_DAY
+
+
+def test_one_job_that_fails_does_not_stop_the_others(fronted):
+    fronted.publish(0)
+    fronted.publish(1, channel=Channel("beta"))
+    manifest = release_objects(fronted.place(), version(0))[0].key
+    fronted.edges[0].vices[manifest] = "gzip"
+    assert {job.name for job in jobs(fronted)} == {V0, V1}
+    failures = 0
+    for _ in range(20):
+        fronted.days += 1
+        try:
+            resume(fronted)
+        except EdgeProofFailed:
+            failures += 1
+    assert failures
+    assert [job.name for job in jobs(fronted)] == [V0]
+
+
+def test_release_is_warmed_by_hand(tmp_path):
+    fronted = front_memory(tmp_path)
+    fronted.publish(0, channel=None)
+    fronted.days += 3
+    fronted.edges[0].kept.clear()
+    place, cdns = fronted.place(), tuple(fronted.cdns)
+    keys = keys_of(place, cdns, release=version(0), paths=())
+    worked = prefetch_paths(place, keys, release=version(0), listen=fronted.machine().events.append)
+    assert worked.complete
+    assert set(keys) <= set(fronted.edges[0].kept)
+    assert worked.jobs[0].cdns[0].urls == len(keys)
+    assert keys[0].endswith(".manifest.json")
+    assert all(key.startswith(PARTS) for key in keys[1:])
+
+
+def test_paths_and_urls_name_the_same_objects(tmp_path):
+    fronted = front_memory(tmp_path)
+    place, cdns = fronted.place(), tuple(fronted.cdns)
+    found = keys_of(place, cdns, release=None, paths=["/a/b", "http://edge0.test/a/b", "HTTP://EDGE0.test:80/c%20d"])
+    assert found == ("a/b", "c d")
+    for wrong in ("http://elsewhere.test/a", "ftp://edge0.test/a", "http://edge0.test/a?x=1"):
+        with pytest.raises(UsageError):
+            keys_of(place, cdns, release=None, paths=[wrong])
+
+
+def test_unknown_release_is_told_before_anything_is_asked(fronted):
+    fronted.publish(0, channel=None)
+    with pytest.raises(UnknownName):
+        keys_of(fronted.place(), tuple(fronted.cdns), release=Release.parse("bert-v9.0.0"), paths=())
+
+
+def test_refresh_by_hand_evicts_and_waits(tmp_path):
+    fronted = front_memory(tmp_path)
+    fronted.publish(0)
+    fronted.edges[0].warm([TIMESTAMP])
+    worked = refresh_paths(fronted.place(), [TIMESTAMP], prefix=False, listen=fronted.machine().events.append)
+    assert worked.complete
+    assert TIMESTAMP not in fronted.edges[0].kept
+
+
+def test_url_that_the_cdn_refuses_is_an_error_of_its_own(tmp_path):
+    fronted = front_memory(tmp_path)
+    fronted.cdns[0].refused = {"http://edge0.test/parts/bad"}
+    worked = prefetch_paths(fronted.place(), ["parts/bad"], release=None, listen=fronted.machine().events.append)
+    left = left_error(worked)
+    assert isinstance(left, CallRefused)
+    assert "parts/bad" in str(left)
+    assert left.exit_code == 5
+
+
+def test_jobs_that_ended_long_ago_are_removed_on_the_way(tmp_path):
+    fronted = front_memory(tmp_path)
+    fronted.publish(0)
+    # The store's clock is the machine's: ask for what it would remove a month from now.
+    ledger = Ledger(fronted.site.store)
+    assert ledger.remove_finished(now=fronted.site.store.now()) == []
+    fronted.days += 31
+    gone = ledger.remove_finished(now=fronted.now())
+    assert V0 in gone
+    assert ledger.jobs() == []
+
+
+def test_status_shows_jobs_tasks_failures_and_quota(fronted):
+    fronted.publish(0)
+    shown = read_status(fronted.site.store, fronted.cdns, now=fronted.now)
+    (job,) = shown.jobs
+    (lane,) = job.cdns
+    assert (job.job, job.channel, job.finished) == (V0, "bert@stable", False)
+    assert lane.states["done"] == PER_DAY
+    assert lane.waits_until
+    assert 0 < lane.percent < 100
+    quota = next(one for one in shown.quotas if one.op == "prefetch")
+    assert (quota.limit, quota.remaining, quota.told_by) == (PER_DAY, 0, "api")
+    everything = read_status(fronted.site.store, fronted.cdns, all_jobs=True, now=fronted.now)
+    assert len(everything.jobs) > len(shown.jobs)
+
+
+def test_status_asks_for_open_tasks_and_survives_a_cdn_that_is_silent(tmp_path):
+    fronted = front_memory(tmp_path)
+    fronted.cdns[0].polls = 10**9
+    fronted.publish(0)
+    fronted.cdns[0].failing = {}
+    shown = read_status(fronted.site.store, fronted.cdns, now=fronted.now)
+    task = next(task for job in shown.jobs for lane in job.cdns for task in lane.tasks)
+    assert (task.state, task.percent) == ("running", 50)
+    silent = read_status(fronted.site.store, [Silent(fronted.cdns[0])], now=fronted.now)
+    assert any("its tasks are not known" in warning for warning in silent.warnings)
+    assert any("its quota is not known" in warning for warning in silent.warnings)
+    unasked = read_status(fronted.site.store, [Silent(fronted.cdns[0])], ask=False, now=fronted.now)
+    assert unasked.warnings == []
+    assert next(one for one in unasked.quotas if one.op == "prefetch").told_by == "settings"
+
+
+class Silent:
+    """A CDN that answers no question."""
+
+    def __init__(self, inner):
+        self.inner = inner
+
+    def __getattr__(self, name):
+        return getattr(self.inner, name)
+
+    def _refuse(self, *_):
+        raise CallRefused("it says nothing")
+
+    poll = quota = _refuse
+
+
+def test_plan_tells_calls_urls_and_the_last_day_without_asking(fronted):
+    keys = [f"parts/aa/{number}" for number in range(12)]
+    (planned,) = plan_calls(fronted.site.store, [Silent(fronted.cdns[0])], keys, Op.PREFETCH, now=fronted.now).cdns
+    assert (planned.urls, planned.today, planned.remaining, planned.by_reads) == (12, PER_DAY, PER_DAY, False)
+    assert planned.calls == 2
+    assert planned.last_day > f"{fronted.now():%Y-%m-%d}"

@@ -1,0 +1,58 @@
+"""What a fetch does to the disk: room for every file before the first byte, and copies that the kernel makes."""
+
+import errno
+import os
+
+import pytest
+
+from pipeline.steps import holdings
+from tests.fetch_world import Reader, contents, make_tree
+
+TENSOR = 600 << 10
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory):
+    tree = make_tree(tmp_path_factory.mktemp("disk") / "tree")
+    tree.lay_out("bert-v1.0.0", tensor_bytes=TENSOR)
+    tree.lay_out("bert-v1.1.0", tensor_bytes=TENSOR, other=1)
+    return tree
+
+
+def test_every_file_has_its_space_before_the_first_byte_comes(published):
+    seen = {}
+
+    def look(key, at, block):
+        landing = next(fetcher.models.glob(".bert-v1.0.0.partial-*"))
+        if not seen:
+            files = [path for path in landing.rglob("*") if path.is_file()]
+            seen.update({path.relative_to(landing).as_posix(): path.stat() for path in files})
+        return block
+
+    fetcher = published.fetcher(Reader(published.store, look))
+    fetcher.fetch("bert-v1.0.0")
+    source = contents(published.sources["bert-v1.0.0"])
+    assert {path: found.st_size for path, found in seen.items()} == {path: len(data) for path, (data, _) in source.items()}
+    # A hole would have no blocks: the disk may be full when its bytes come.
+    assert all(found.st_blocks * 512 >= found.st_size for found in seen.values())
+
+
+@pytest.mark.parametrize("fault", [None, errno.EXDEV, errno.EOPNOTSUPP])
+def test_what_is_here_is_copied_by_the_kernel_where_it_can(published, monkeypatch, fault):
+    fetcher = published.fetcher()
+    fetcher.fetch("bert-v1.0.0")
+    fetcher.cache.shrink(0)
+    copied = []
+    real = os.copy_file_range
+
+    def copy(source, target, size, *offsets):
+        if fault is not None:
+            raise OSError(fault, os.strerror(fault))
+        copied.append(real(source, target, size, *offsets))
+        return copied[-1]
+
+    monkeypatch.setattr(holdings.os, "copy_file_range", copy)
+    done = fetcher.fetch("bert-v1.1.0")
+    assert contents(fetcher.models / "bert-v1.1.0") == contents(published.sources["bert-v1.1.0"])
+    assert done.bytes_reused > TENSOR * 1.9
+    assert sum(copied) >= (done.bytes_reused if fault is None else 0)
