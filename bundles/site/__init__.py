@@ -7,6 +7,7 @@ A guided tour, in the order of imports; what is pure comes first:
 * ``answers``: what a route found, before anybody asked for a part of it. ``replies``: status, headers and spans of a request.
 * ``hub``, ``wheelhouse``, ``registry``, ``pages``: the answers for Hugging Face clients, pip, container tools, and people.
 * ``routes``: from names to one of these.
+* ``setups``: what clients are told.
 * ``tending``: what is there, what is live, what is whole, what may go.
 * ``guard``: who may ask. ``app``: the application (starlette). ``sending``, ``serving``: the server (uvicorn), until it is stopped.
 """

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from bundles.site.setups import SiteSetup
 from bundles.site.tending import SiteListed, SiteRemoved, SiteSwitched, SiteVerified
 from pipeline.cli.report import spell_size
 
@@ -58,3 +59,10 @@ def verified_summary(done: SiteVerified) -> str:
         if len(paths) > SHOWN:
             lines.append(f"    … and {len(paths) - SHOWN} more")
     return "\n".join(lines)
+
+
+def setup_summary(done: SiteSetup) -> str:
+    """After ``site.setup``."""
+    blocks = [f"# {name}\n{text}" for name, text in done.files.items()]
+    lines = "".join(f"export {name}={value}\n" for name, value in done.environment.items())
+    return "\n".join([*blocks, f"# environment\n{lines}# transformers.js\nenv.remoteHost = '{done.url}/'"])

@@ -59,6 +59,34 @@ def serve(
     return Answer(done, served_summary(done))
 
 
+@command(
+    help={
+        "site": SITE_HELP,
+        "url": "Address by which others reach the site, such as http://models.site:8080.",
+        "listen": "Address and port for the server of the unit. Default 0.0.0.0 with the port of --url.",
+    },
+    group="site",
+)
+def setup(run: Run, *, site: str, url: str, listen: str = "") -> Answer:
+    """Print a systemd unit, and what clients are told: pip, conda, containers, Hugging Face, modelport.
+
+    Example: invoke site.setup --site /srv/models --url http://models.site:8080
+    Exit codes: 0 done, 2 an address or a folder that cannot be written so.
+    """
+    import shutil
+    from urllib.parse import urlsplit
+
+    from bundles.site.setups import describe_setup
+    from pipeline.cli.site_summaries import setup_summary
+
+    del run
+    port = urlsplit(url).netloc.rpartition(":")[2]
+    where = listen or f"0.0.0.0:{port if port.isdigit() else 8080}"
+    user = Path(site).owner() if Path(site).is_dir() else "root"
+    done = describe_setup(Path(site), url, where, shutil.which("modelport") or "/usr/bin/modelport", user)
+    return Answer(done, setup_summary(done))
+
+
 @command(help={"site": SITE_HELP}, group="site")
 def list(run: Run, *, site: str) -> Answer:  # noqa: A001 (the task's name)
     """Say what is installed at a site, and which releases are live.
@@ -138,5 +166,5 @@ def _path(text: str) -> Path | None:
     return Path(text) if text else None
 
 
-WALK = (serve, list, use, remove, verify)
+WALK = (serve, setup, list, use, remove, verify)
 """Every task of a site."""

@@ -109,3 +109,26 @@ def test_modelport_fetches_from_a_site_that_kept_its_tree(server, place, tmp_pat
     done = desk.run("fetch", "--model", "bert-v1.1.0", "--source", server.url)
     assert done.code == 0, done.err
     assert contents(tmp_path / "desk" / "models" / "bert-v1.1.0") == contents(place.tree.sources["bert-v1.1.0"])
+
+
+def test_setup_makes_pip_ask_the_site(server, place, tmp_path):
+    desk = Desk(tmp_path / "desk", tmp_path / "home")
+    found = desk.run("site.setup", "--site", str(place.folder), "--url", server.url).result
+    (tmp_path / "pip.conf").write_text(found["files"]["pip.conf"])
+    words = [sys.executable, "-m", "pip", "install", "--target", "there", "--no-cache-dir", "tiny-thing"]
+    environment = {**CLEAN, "HOME": str(tmp_path), "PIP_CONFIG_FILE": str(tmp_path / "pip.conf")}
+    ran = subprocess.run(words, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
+    assert ran.returncode == 0, ran.stderr
+    assert found["environment"]["HF_ENDPOINT"] == server.url
+    unit = found["files"]["modelport-site.service"]
+    assert f'site.serve --site "{place.folder}" --listen 0.0.0.0:{server.address[1]}' in unit
+    assert f"User={place.folder.owner()}\n" in unit
+    assert json.loads(found["files"]["daemon.json"]) == {"insecure-registries": ["{}:{}".format(*server.address)]}
+    said = desk.run("site.setup", "--site", str(place.folder), "--url", server.url, report="plain").out
+    assert f"export HF_ENDPOINT={server.url}" in said
+
+
+@pytest.mark.parametrize("url", ["models.site:8080", "ftp://x", "http://x/path", "http://x y", 'http://x"', "http://"])
+def test_setup_refuses_what_is_no_address(tmp_path, url):
+    desk = Desk(tmp_path / "desk", tmp_path / "home")
+    assert "is no address of a server" in desk.run("site.setup", "--site", "site", "--url", url).refused(2)
