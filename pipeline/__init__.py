@@ -17,7 +17,7 @@ before it (``lint-imports`` holds that):
 * ``outcome``, ``webview``: what the edges showed, and what is left for another run; web releases as browsers ask for them.
 * ``sample``, ``planning``, ``publish``, ``verify``, ``show``, ``promote``, ``withdraw``, ``keeping``, ``collect``, ``custody``: the walks, as prose.
 * ``supply`` → ``resolve`` → ``fetch``, ``verify_folder``: where releases come from, what goes with them, and how they arrive.
-* ``mirroring``, ``export``, ``doctor``, ``bench``, ``loopback``: walks around sources: copy, hand out, examine, measure.
+* ``mirroring``, ``export``, ``ociexport``, ``doctor``, ``bench``, ``loopback``: walks around sources: copy, hand out, examine, measure.
 * ``cdn_work``, ``cdn_status``: what is done at CDNs on its own, and what stands in the ledger.
 * ``stores/``, ``cdns/``, ``providers`` → ``setting_schemas``, ``setting_keys`` → ``settings`` → ``state_folders`` → ``connect`` → ``cli/``: the world, and who picks from it.
 

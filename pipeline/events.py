@@ -63,6 +63,14 @@ class Warned:
 
 
 @dataclass(frozen=True, slots=True)
+class Serving:
+    """``what`` is served at ``url`` from now on, until the run is stopped."""
+
+    url: str
+    what: str
+
+
+@dataclass(frozen=True, slots=True)
 class CdnAsked:
     """A CDN was asked what became of its tasks: how many URLs of the job are done, under way, left for later, and failed."""
 
@@ -83,7 +91,7 @@ class StepFinished:
     seconds: float = 0.0
 
 
-Event = StepStarted | Progress | PartDone | Retrying | Warned | CdnAsked | StepFinished
+Event = StepStarted | Progress | PartDone | Retrying | Warned | CdnAsked | Serving | StepFinished
 Listener = Callable[[Event], None]
 
 

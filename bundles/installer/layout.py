@@ -2,7 +2,7 @@
 
     models/<release>/  wheels/<release>/  web/<name>        what people use
     generations/<n>/<model>  current                        which releases are live, together
-    state/trust/  state/installed/  state/receipts/  state/staging/  state/lock
+    state/trust/  state/installed/  state/receipts/  state/targets/  state/staging/  state/lock
     bin/install.pyz  bin/wheels/                            the checked installer, and the checked wheel it used
     parts/…  metadata/…  targets/…                          only with --keep-parts
 

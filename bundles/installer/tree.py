@@ -16,7 +16,7 @@ from contextlib import suppress
 from bundles.installer.faults import IntegrityError
 from bundles.installer.folders import Folder, told
 from bundles.installer.judging import TIMESTAMP
-from bundles.installer.layout import PARTS, STAGING, kept_manifest, part_file
+from bundles.installer.layout import PARTS, STAGING, STATE, kept_manifest, part_file
 from bundles.installer.manifest import MANIFEST_BYTES, open_manifest
 from bundles.installer.placing import check_part
 from bundles.installer.strictjson import HINT
@@ -85,6 +85,13 @@ def _parts_of(site: Folder, sha256: str) -> set[str]:
     if hashlib.sha256(data).hexdigest() != sha256:
         raise IntegrityError(f"the manifest kept as {sha256} was altered or is gone", HINT)
     return {part.blake3 for part in open_manifest(data, sha256, f"the manifest {sha256}").parts}
+
+
+def keep_channels(site: Folder, documents: dict[str, bytes]) -> None:
+    """Keep the documents of channels beside the state, by their keys: who serves the site looks there for what a role names."""
+    for key, data in documents.items():
+        if "/channels/" in key and not site.kind(f"{STATE}/{key}"):
+            site.write(f"{STATE}/{key}", data)
 
 
 def keep_documents(site: Folder, documents: dict[str, bytes]) -> None:

@@ -347,8 +347,9 @@ class _Run:
                 receipts.record_installed(self.site, one.manifest, keeps_bits=landing.keeps_bits and known)
                 self.step("place")
                 landing.take_place(replace=one.stands)
+        self.step("tree")
+        tree.keep_channels(self.site, self.ready.documents)
         if self.order.keep_parts:
-            self.step("tree")
             tree.keep_documents(self.site, self.ready.documents)
 
     def _make_live(self, installer: bytes | None, facts: dict[str, Any]) -> None:

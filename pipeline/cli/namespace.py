@@ -26,6 +26,7 @@ from pipeline.cli import (
     garbage_tasks,
     install_tasks,
     release_tasks,
+    site_tasks,
     source_tasks,
     trust_tasks,
     web_tasks,
@@ -45,6 +46,7 @@ GROUPS: dict[str, tuple[Task[Any], ...]] = {
     "trust": trust_tasks.WALK,
     "cdn": cdn_tasks.WALK,
     "bundle": (*bundle_tasks.WALK, *install_tasks.WALK),
+    "site": site_tasks.WALK,
     "web": web_tasks.WALK,
     "dev": dev_tasks.WALK,
 }

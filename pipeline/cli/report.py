@@ -20,7 +20,7 @@ from pipeline.cli.answer import Answer
 from pipeline.cli.pace import Pace
 from pipeline.cli.streams import write_line
 from pipeline.errors import ModelportError, UsageError
-from pipeline.events import CdnAsked, Event, PartDone, Progress, Retrying, StepFinished, StepStarted, Warned
+from pipeline.events import CdnAsked, Event, PartDone, Progress, Retrying, Serving, StepFinished, StepStarted, Warned
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -37,6 +37,7 @@ EVENT_NAMES: dict[type[Event], str] = {
     PartDone: "part_done",
     Retrying: "retrying",
     Warned: "warned",
+    Serving: "serving",
     CdnAsked: "cdn_asked",
     StepFinished: "step_finished",
 }
@@ -168,6 +169,8 @@ def plain_line(event: Event) -> str:
             return f"retry {attempt} of {what} in {wait_s:.1f} s: {why}"
         case Warned(code, message):
             return f"warning ({code}): {message}"
+        case Serving(url, what):
+            return f"serving {what} at {url}; Ctrl-C stops it"
         case CdnAsked(cdn, done, running, left, failed):
             more = ", ".join(f"{count} {word}" for count, word in ((left, "for later"), (failed, "failed")) if count)
             return f"{cdn}: {done} URLs done, {running} under way{f', {more}' if more else ''}"

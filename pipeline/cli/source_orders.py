@@ -71,7 +71,7 @@ def export_order(settings: Settings, *, model: str, form: str, to: str, urls: Se
         UsageError: an unknown format.
         NameRefused: ``model`` is none of the forms that name a release.
     """
-    known = get_args(ListFormat)
+    known = (*get_args(ListFormat), "oci")
     if form not in known:
         near = difflib.get_close_matches(form, known, 1)
         raise UsageError(

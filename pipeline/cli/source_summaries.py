@@ -14,6 +14,7 @@ from pipeline.cli.report import spell_count, spell_size
 from pipeline.doctor import Diagnosis
 from pipeline.export import Exported
 from pipeline.mirroring import Mirrored
+from pipeline.ociexport import OciExported
 from pipeline.plan.partlists import LIST_NAMES, SCRIPT
 from pipeline.steps.examine import SourceHealth
 
@@ -139,3 +140,15 @@ def _ms(spent: float | None) -> str:
 def _columns(rows: Sequence[Sequence[str]], *, indent: str) -> list[str]:
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))] if rows else []
     return [(indent + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))).rstrip() for row in rows]
+
+
+def layout_summary(done: OciExported) -> str:
+    """After ``export --format oci``."""
+    return "\n".join(
+        [
+            f"{done.release}: {done.layers} layers, {spell_size(done.bytes)}, in {done.folder}",
+            f"  digest       {done.digest}",
+            f"  there        {done.reused} layers already; {spell_size(done.bytes_fetched)} fetched",
+            *(f"next: skopeo copy oci:{done.folder}:{name} docker://REGISTRY/{name}" for name in done.names),
+        ]
+    )

@@ -11,6 +11,8 @@ from pipeline.cli.answer import Answer
 from pipeline.cli.commands import Run, command
 from pipeline.cli.fetch_tasks import SOURCES
 
+OCI = "oci"
+
 
 @command(
     settings=(*SOURCES, "connections"),
@@ -120,9 +122,9 @@ def bench(run: Run, *, model: tuple[str, ...] = (), at: tuple[str, ...] = (), re
 @command(
     settings=SOURCES,
     help={
-        "model": "A release of profile raw: bert-v2.1.0, bert@stable, bert@^2.1.",
-        "format": "metalink (RFC 5854), aria2 (its input file) or curl (its configuration).",
-        "to": "Folder for the list, assemble.sh and the sums.",
+        "model": "A release: bert-v2.1.0, bert@stable, bert@^2.1; for lists one of profile raw.",
+        "format": "metalink (RFC 5854), aria2 (its input file), curl (its configuration), or oci (an OCI image layout).",
+        "to": "Folder for the list, assemble.sh and the sums; or for the layout, which may hold other releases already.",
         "url": "Base URL under which people reach the tree; repeat it for more. Default: the sources.",
         "allow_yanked": "Export a release that was yanked, named exactly. Default: refused.",
     },
@@ -136,10 +138,11 @@ def export(
     url: tuple[str, ...] = (),
     allow_yanked: bool = False,
 ) -> Answer:
-    """Write a release's part list for aria2c, curl or a Metalink program, with assemble.sh and SHA256SUMS.
+    """Write a release's part list for aria2c, curl or a Metalink program, with assemble.sh and SHA256SUMS; or as an OCI layout.
 
     For people without modelport: they download the parts into an empty folder, run assemble.sh beside them, and have
-    the release, proven by sha256. Only for releases published with --profile raw.
+    the release, proven by sha256. Lists are for releases published with --profile raw only. An OCI image layout holds the
+    files as layers (CNCF ModelPack): skopeo copies it into any registry.
 
     Example: invoke export --model bert-v2.1.0 --format aria2 --to handout --url https://cdn.example/tree
     Exit codes: 0 done, 2 unknown release, another profile or no address, 3 damaged source, 4 trust, 5 source, 6 disk.
@@ -148,9 +151,22 @@ def export(
     from pipeline.cli.source_summaries import export_summary
     from pipeline.export import export_release
 
+    if format == OCI:
+        return _export_oci(run, model, to, allow_yanked=allow_yanked)
     order = export_order(run.settings, model=model, form=format, to=to, urls=url, allow_yanked=allow_yanked)
     done = export_release(order, run.supply(), run.listen, dry=run.dry)
     return Answer(done, export_summary(done))
+
+
+def _export_oci(run: Run, model: str, to: str, *, allow_yanked: bool) -> Answer:
+    from pathlib import Path
+
+    from pipeline.cli.source_summaries import layout_summary
+    from pipeline.ociexport import OciOrder, export_layout
+    from pipeline.plan.wants import read_want
+
+    done = export_layout(OciOrder(read_want(model), Path(to), allow_yanked), run.supply(), run.listen, dry=run.dry)
+    return Answer(done, layout_summary(done))
 
 
 WALK = (mirror, doctor, bench, export)

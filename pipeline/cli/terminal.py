@@ -18,7 +18,7 @@ from rich.text import Text
 from pipeline.cli.answer import Answer
 from pipeline.cli.report import plain_line
 from pipeline.cli.streams import write_line
-from pipeline.events import CdnAsked, Event, PartDone, Retrying, StepFinished, StepStarted, Warned
+from pipeline.events import CdnAsked, Event, PartDone, Retrying, Serving, StepFinished, StepStarted, Warned
 from pipeline.events import Progress as Progressed
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class RichReport:
                 if step in self._bars:
                     self._progress.remove_task(self._bars.pop(step))
                 self._line(plain_line(event), "green")
-            case Warned() | Retrying():
+            case Warned() | Retrying() | Serving():
                 self._line(plain_line(event), "yellow")
             case CdnAsked():
                 self._line(plain_line(event), "")

@@ -23,6 +23,14 @@ FILE_NAME = "model.yaml"
 FILE_BYTES = 64 << 10
 
 RangeText = Annotated[str, msgspec.Meta(max_length=200, description="a SemVer range as npm writes it: ^2.1.0, ~1.8.2, >=1.2 <3")]
+RepoId = Annotated[
+    str,
+    msgspec.Meta(
+        max_length=192,
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)?$",
+        description="a repository id as Hugging Face clients spell it: org/name",
+    ),
+]
 
 
 class ModelYaml(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -30,6 +38,7 @@ class ModelYaml(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     display_name: Annotated[str, msgspec.Meta(max_length=200, description="the name people read")] = ""
     dependencies: Annotated[dict[str, RangeText], msgspec.Meta(description="model name to the range of versions that serve")] = {}
+    aliases: Annotated[tuple[RepoId, ...], msgspec.Meta(max_length=100, description="other ids that a site answers to")] = ()
 
     def as_dependencies(self) -> tuple[Dependency, ...]:
         """Dependencies as the manifest lists them: sorted by model."""

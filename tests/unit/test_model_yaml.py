@@ -76,10 +76,18 @@ def test_dependencies_are_sorted_by_model():
         ("x: " * 20_000, "not YAML"),
         ("#" * (FILE_BYTES + 1), f"at most {FILE_BYTES}"),
         ("display_name: 2001-99-99", "not YAML"),
+        ("aliases: acme/bert", "aliases"),
+        ("aliases: [acme/bert/x]", "aliases"),
+        ("aliases: [../bert]", "aliases"),
+        ("aliases: [-x/bert]", "aliases"),
     ],
 )
 def test_what_is_wrong_is_said_in_one_line(text, why):
     assert why in refusal(text)
+
+
+def test_aliases_are_ids_of_repositories():
+    assert parse_model_yaml(b"aliases: [acme/Bert-Base.v2, bert_x]", "model.yaml").aliases == ("acme/Bert-Base.v2", "bert_x")
 
 
 @pytest.mark.timeout(20)

@@ -1,0 +1,13 @@
+"""A site, served to everyone there in the protocols that they already speak (docs/guides/site.md).
+
+A guided tour, in the order of imports; what is pure comes first:
+
+* ``targets``: the path of a request as names, or a refusal. ``ranges``: which bytes were asked for.
+* ``catalogue``: what a site holds, as a value. ``holdings`` reads it from the disk, whenever it changed.
+* ``answers``: what a route found, before anybody asked for a part of it. ``replies``: status, headers and spans of a request.
+* ``hub``, ``wheelhouse``, ``registry``, ``pages``: the answers for Hugging Face clients, pip, container tools, and people.
+* ``routes``: from names to one of these.
+* ``setups``: what clients are told.
+* ``tending``: what is there, what is live, what is whole, what may go.
+* ``guard``: who may ask. ``app``: the application (starlette). ``sending``, ``serving``: the server (uvicorn), until it is stopped.
+"""

@@ -1,0 +1,206 @@
+"""A site is served until somebody stops it.
+
+Takes an order, gives a summary of what was served. The socket is bound first, so that a port in use is one line; stopping
+(SIGINT, SIGTERM) lets answers that are nearly done finish.
+
+next: ``holdings``
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import logging
+import signal
+import socket
+import ssl
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+import msgspec
+import uvicorn
+
+from bundles.site.app import SiteApp, make_app
+from bundles.site.guard import read_guard
+from bundles.site.holdings import Holdings
+from bundles.site.sending import SendingProtocol
+from pipeline.errors import UnavailableError, UsageError
+from pipeline.events import Listener, Serving, StepFinished, StepStarted, Warned
+
+STEP = "serve"
+BACKLOG = 1024
+# Connections at the same time; beyond them the answer is 503.
+CONNECTIONS = 2000
+STOP_S = 5
+KEEP_ALIVE_S = 30
+UNSENT_BYTES = 256 << 10
+
+
+@dataclass(frozen=True)
+class ServeOrder:
+    """What a person asks for. ``listen`` is host:port; port 0 is any that is free."""
+
+    site: Path
+    listen: str = "127.0.0.1:8080"
+    token_file: Path | None = None
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+    origins: tuple[str, ...] = ()
+
+
+class SiteServed(msgspec.Struct, frozen=True, kw_only=True):
+    """What ``site.serve`` did until it was stopped. ``bytes`` are of bodies."""
+
+    site: str
+    url: str
+    generation: int
+    releases: list[str]
+    requests: int
+    bytes: int
+    seconds: float
+
+
+def serve_site(order: ServeOrder, listen: Listener) -> SiteServed:
+    """Serve until SIGINT or SIGTERM.
+
+    Raises:
+        UsageError: no site, an address that cannot be read, a token file that others may read, a broken certificate.
+        UnavailableError: the address is in use, or none of this machine's.
+    """
+    with closing(Holdings(order.site)) as holdings:
+        guard = read_guard(order.token_file)
+        context = _tls(order)
+        catalogue = holdings.look()
+        site = SiteApp(holdings, guard, order.origins)
+        with closing(bind(order.listen)) as bound:
+            url = _url(bound, tls=context is not None)
+            for name, why in sorted(catalogue.unserved.items()):
+                listen(Warned("unserved", f"{name} is not served: {why}"))
+            address = bound.getsockname()[0]
+            if not ipaddress.ip_address(address.partition("%")[0]).is_loopback:
+                who = "everybody who reaches this address" if guard.is_open else "whoever brings a token and reaches this address"
+                listen(Warned("exposed", f"{url} serves {len(catalogue.releases)} releases to {who}"))
+            listen(StepStarted(STEP, len(catalogue.releases), sum(held.size for held in catalogue.releases.values())))
+            began = monotonic()
+            ready = partial(listen, Serving(url, f"{len(catalogue.releases)} releases of {order.site}"))
+            _run(site, bound, context, ready)
+            seconds = monotonic() - began
+        listen(StepFinished(STEP, site.tally.requests, site.tally.bytes, seconds))
+        return SiteServed(
+            site=str(order.site),
+            url=url,
+            generation=catalogue.generation,
+            releases=sorted(catalogue.releases),
+            requests=site.tally.requests,
+            bytes=site.tally.bytes,
+            seconds=round(seconds, 3),
+        )
+
+
+def bind(where: str) -> socket.socket:
+    """A socket that listens at ``host:port``; an IPv6 address stands in brackets.
+
+    Raises:
+        UsageError, UnavailableError
+    """
+    host, _, port = where.rpartition(":")
+    if not host or not port.isascii() or not port.isdigit() or int(port) > 65535:
+        raise UsageError(f"--listen {where} is not host:port", hint="Write it as --listen 127.0.0.1:8080 or --listen [::1]:8080")
+    host = host.removeprefix("[").removesuffix("]")
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, int(port), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        bound = socket.socket(family, socket.SOCK_STREAM)
+    except OSError as error:
+        raise UsageError(f"--listen {where}: {error.strerror or error}", hint="Name an address of this machine.") from error
+    try:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        # What a reader does not take must not fill the kernel's memory for sockets, which all share (tcp(7), tcp_mem).
+        bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)
+        bound.bind(address)
+        bound.listen(BACKLOG)
+    except OSError as error:
+        bound.close()
+        raise UnavailableError(
+            f"cannot listen at {where}: {error.strerror}",
+            hint="Choose another port: --listen 127.0.0.1:0 takes any that is free.",
+        ) from error
+    return bound
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's server; a signal ends it and is not raised again afterwards, for stopping is how a server ends well."""
+
+    def __init__(self, config: uvicorn.Config, ready: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._ready = ready
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Stop on SIGINT and SIGTERM; at once on the second one."""
+        loop = asyncio.get_running_loop()
+        before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+        for number in before:
+            loop.add_signal_handler(number, self._stop, number)
+        # The socket listens already: whoever comes now waits for a moment at most.
+        self._ready()
+        try:
+            yield
+        finally:
+            for number, action in before.items():
+                loop.remove_signal_handler(number)
+                signal.signal(number, action)
+
+    def _stop(self, number: int) -> None:
+        # Downloads that are cut off now are no errors to be logged: somebody wanted the end.
+        logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
+        self.handle_exit(number, None)
+
+
+def _run(site: SiteApp, bound: socket.socket, context: ssl.SSLContext | None, ready: Callable[[], None]) -> None:
+    settings: dict[str, Any] = {"ssl_context_factory": lambda *_: context} if context else {}
+    config = uvicorn.Config(
+        make_app(site),
+        http=SendingProtocol,
+        ws="none",
+        loop="asyncio",
+        lifespan="off",
+        interface="asgi3",
+        log_config=None,
+        # A malformed request is the client's affair: a line for each would fill the log of whoever is attacked.
+        log_level="error",
+        access_log=False,
+        server_header=False,
+        date_header=True,
+        proxy_headers=False,
+        limit_concurrency=CONNECTIONS,
+        timeout_keep_alive=KEEP_ALIVE_S,
+        timeout_graceful_shutdown=STOP_S,
+        **settings,
+    )
+    asyncio.run(_Server(config, ready).serve(sockets=[bound]))
+
+
+def _tls(order: ServeOrder) -> ssl.SSLContext | None:
+    if (order.tls_cert is None) != (order.tls_key is None):
+        raise UsageError("--tls-cert and --tls-key go together", hint="Name both, or neither to serve plain http.")
+    if order.tls_cert is None or order.tls_key is None:
+        return None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    try:
+        context.load_cert_chain(order.tls_cert, order.tls_key)
+    except (OSError, ssl.SSLError) as error:
+        raise UsageError(
+            f"the certificate {order.tls_cert} with the key {order.tls_key} cannot be used: {error}", hint="Both are PEM files."
+        ) from error
+    return context
+
+
+def _url(bound: socket.socket, *, tls: bool) -> str:
+    host, port = bound.getsockname()[:2]
+    return f"{'https' if tls else 'http'}://{f'[{host}]' if ':' in host else host}:{port}"
