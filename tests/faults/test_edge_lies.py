@@ -102,7 +102,7 @@ def test_a_thousand_objects_take_as_many_requests_on_a_few_kept_connections():
     bodies = {part_key(f"{number:064x}"): bytes([number % 251]) * (1 + number) for number in range(1000)}
     objects = [EdgeObject(key, len(body), sha256_of(body)) for key, body in bodies.items()]
     with run_hostile(bodies) as server:
-        edge = HttpEdge(server.url, limits=QUICK)
+        edge = HttpEdge(server.url)
         proof = prove_edge(edge, objects, sample_percent=0, timestamp=False)
         edge.close()
     assert proof.requests == len(server.requests) == 1000
