@@ -29,6 +29,8 @@ _SHORTER = {"const": "let", "true": "!0", "false": "!1", "undefined": "void 0"}
 _VERBATIM = frozenset({"string_fragment", "escape_sequence"})
 _ENDS = frozenset({")", "]", "}"})
 _LETTERS = frozenset(string.ascii_letters + string.digits + "_$#")
+# The letters of the platform's names, the frequent ones first: what is made of these packs best.
+_FREQUENT = "esatnroicldupfmhgwbyvkxjqz" + string.ascii_uppercase
 _WORDS = frozenset({"as", "do", "if", "in", "of"})
 
 
@@ -157,7 +159,7 @@ def _bound(pattern: Node | None) -> Iterator[Node]:
 
 def _names() -> Iterator[str]:
     for length in itertools.count(1):
-        for letters in itertools.product(string.ascii_letters, repeat=length):
+        for letters in itertools.product(_FREQUENT, repeat=length):
             name = "".join(letters)
             if name not in _WORDS:
                 yield name

@@ -163,7 +163,8 @@ def sizes(page: Page) -> list[int]:
 
 def publish_model(tree: Path, release: str, files: Mapping[str, bytes]) -> WebModel:
     """Lay a release of profile web into a tree, as far as a page reads it; gives what a web manifest says of it."""
-    parts, listed = [], []
+    parts: dict[str, dict[str, Any]] = {}
+    listed = []
     for path, data in sorted(files.items()):
         chunks = []
         for at in range(0, len(data), PART):
@@ -172,10 +173,11 @@ def publish_model(tree: Path, release: str, files: Mapping[str, bytes]) -> WebMo
             place = tree / "parts" / name[:2] / name
             place.parent.mkdir(parents=True, exist_ok=True)
             place.write_bytes(part)
-            chunks.append([len(parts), 0, len(part), 0, len(part), "raw"])
-            parts.append({"blake3": name, "sha256": sha256(part).hexdigest(), "size": len(part)})
+            parts.setdefault(name, {"blake3": name, "sha256": sha256(part).hexdigest(), "size": len(part)})
+            # A part that comes twice is listed once.
+            chunks.append([list(parts).index(name), 0, len(part), 0, len(part), "raw"])
         listed.append({"path": path, "size": len(data), "sha256": sha256(data).hexdigest(), "chunks": chunks})
-    manifest = json.dumps({"files": listed, "parts": parts}).encode()
+    manifest = json.dumps({"files": listed, "parts": [*parts.values()]}).encode()
     place = tree / "manifests" / f"{release}.json"
     place.parent.mkdir(parents=True, exist_ok=True)
     place.write_bytes(manifest)

@@ -40,7 +40,7 @@ export function patched(old, operations, size) {
       const byte = operations[at++];
       value += (byte & 127) * scale;
       // Past the end of the operations there are no numbers either.
-      if (!(value < 2 ** 53)) throw new RangeError();
+      if (!(value < 2 ** 53)) throw RangeError();
       if (byte < 128) return value;
     }
   };
@@ -49,10 +49,10 @@ export function patched(old, operations, size) {
     const start = kind ? number() : 0;
     const length = number();
     const piece = kind ? old.subarray(start, start + length) : operations.subarray(at, (at += length));
-    if (kind > 1 || piece.length !== length || end + length > size) throw new RangeError();
+    if (kind > 1 || piece.length !== length || end + length > size) throw RangeError();
     made.set(piece, end);
     end += length;
   }
-  if (end !== size) throw new RangeError();
+  if (end !== size) throw RangeError();
   return made;
 }

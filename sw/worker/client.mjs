@@ -74,7 +74,8 @@ export class Modelport extends EventTarget {
   async verify() {
     const store = await caches.open(`modelport:${this.scope}`);
     for (const key of await store.keys()) {
-      const digest = /[0-9a-f]{64}$/.exec(key.url)?.[0];
+      // Records of models end in a digest as well, but are not what it is of.
+      const digest = /__modelport\/([0-9a-f]{64})$/.exec(key.url)?.[1];
       const data = digest && (await (await store.match(key))?.arrayBuffer());
       if (data && (await hashOf(data)) !== digest) await store.delete(key);
     }
@@ -95,8 +96,13 @@ export class Modelport extends EventTarget {
     return {
       here: async () => {
         const { sha256 } = await this.status();
-        const manifest = sha256 && (await this.#record(sha256));
-        return Boolean(manifest && (await this.#record(`ready/${manifest.models[id]?.sha256}`)));
+        const digest = (sha256 && (await this.#record(sha256)))?.models[id]?.sha256;
+        const { names } = (digest && (await this.#record(`model/${digest}`))) ?? {};
+        if (!names) return false;
+        // What the browser took since it was downloaded is not here.
+        const keys = await (await caches.open(`modelport:${this.scope}`)).keys();
+        const held = new Set(keys.map(({ url }) => url.split("/").at(-1)));
+        return [digest, ...names].every((name) => held.has(name));
       },
       url: (path) => new URL(`models/${id}/${path}`, this.scope).href,
       remove: () => this.#send({ command: "model", id, remove: true }),

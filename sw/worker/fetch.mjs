@@ -20,7 +20,7 @@ export async function transfer(url, { size, start = 0, whole = size, loose }, si
   const stop = new AbortController();
   const end = () => stop.abort();
   const part = size < whole;
-  const headers = part ? { Accept: ACCEPT, Range: `bytes=${start}-${start + size - 1}` } : { Accept: ACCEPT };
+  const headers = { Accept: ACCEPT, ...(part && { Range: `bytes=${start}-${start + size - 1}` }) };
   let timer;
   let stalled;
   const alive = (bytes) => {

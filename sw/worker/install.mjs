@@ -16,7 +16,7 @@ const SLACK = 1.1;
 const total = (jobs) => jobs.reduce((sum, { size }) => sum + size, 0);
 
 /** Look for a new version and bring it. Gives the state that it ends in; `tell(type, detail)` reports on the way. */
-export async function update(tell, signal, { optional = true, verify } = {}, last) {
+export async function update(tell, signal, { optional = true, verify }, last) {
   const pointer = await pointed(signal);
   if (pointer.kill) return "killed";
   if (pointer.engine > ENGINE) return "engine";
@@ -51,7 +51,7 @@ export async function update(tell, signal, { optional = true, verify } = {}, las
 async function pointed(signal) {
   // A worker that is all in one file has its manifest inside.
   if (self.modelport) return self.modelport;
-  const url = address("release.json", scope);
+  const url = `${scope}release.json`;
   const data = await transfer(url, { size: POINTER_BYTES, loose: true }, signal, () => {}, "no-cache");
   try {
     const pointer = JSON.parse(new TextDecoder().decode(data));
@@ -85,9 +85,16 @@ async function brought({ piece, patch }, bring, signal, heard) {
 
 /** Do the jobs, several at once. Gives those that failed, each with its fault. */
 export async function download(jobs, bring, signal, tell, type = "progress", detail = {}) {
-  const size = total(jobs);
-  await room(size);
   const failed = [];
+  const short = await lacking(jobs);
+  if (short) {
+    // What is optional waits for room of its own.
+    failed.push(...jobs.filter(({ required }) => !required));
+    jobs = jobs.filter(({ required }) => required);
+    if (await lacking(jobs)) throw short;
+    tell("fault", short);
+  }
+  const size = total(jobs);
   const queue = [...jobs];
   let [done, files, told] = [0, 0, 0];
   const heard = (bytes) => {
@@ -136,14 +143,15 @@ async function store({ piece, inside = [piece] }, data) {
 }
 
 async function free() {
-  const { quota, usage } = await navigator.storage.estimate();
+  // Not every browser tells; then a put that fails does.
+  const { quota = Infinity, usage = 0 } = (await navigator.storage.estimate?.()) ?? {};
   return quota - usage;
 }
 
-async function room(size) {
-  const needed = Math.ceil(size * SLACK);
-  if (needed <= (await free())) return;
-  await sweep(true);
+/** What room is missing for jobs, as a fault; undefined if there is enough. */
+async function lacking(jobs) {
+  const needed = Math.ceil(total(jobs) * SLACK);
+  if (needed > (await free())) await sweep(true);
   const available = await free();
-  if (needed > available) throw fault("quota", scope, needed, available);
+  if (needed > available) return fault("quota", scope, needed, available);
 }

@@ -15,8 +15,8 @@ export function indexed(manifest) {
 
 /** The file that a path stands for, with clean URLs where the release has them. */
 export function found({ manifest, files }, path) {
-  const index = /(^|\/)$/.test(path) ? files.get(`${path}index.html`) : undefined;
-  return files.get(path) ?? index ?? (manifest.navigate.clean_urls ? files.get(`${path}.html`) : undefined);
+  const page = /(^|\/)$/.test(path) ? `${path}index.html` : manifest.navigate.clean_urls && `${path}.html`;
+  return files.get(path) ?? files.get(page);
 }
 
 /** Where a page moved that is asked for with a slash too many or too few: from there its relative references hold. */

@@ -27,7 +27,7 @@ export async function answered(request, { size, type, sha256, pieces }, bring, i
   const cut = async (piece) =>
     (await kept(piece, bring)).slice(Math.max(0, start - piece.start), Math.min(piece.size, end - piece.start));
   // The first piece before the head: what cannot be had is an error, not a body that breaks off.
-  let next = needed.length ? await cut(needed[0]) : new Blob();
+  let next = needed[0] && (await cut(needed[0]));
   if (needed.length < 2) return new Response(next, init);
   let number = 0;
   const body = new ReadableStream({

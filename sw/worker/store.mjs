@@ -6,7 +6,8 @@ export const scope = self.registration?.scope ?? new URL("./", self.location).hr
 // Of the cache, of the lock, and of the channel to the pages.
 export const place = `modelport:${scope}`;
 const prefix = `${scope}__modelport/`;
-export const DIGEST = /^[0-9a-f]{64}$/;
+// What ends in one is bytes, or a record of the model whose manifest has it.
+export const DIGEST = /[0-9a-f]{64}$/;
 
 async function on(action, ...rest) {
   try {
@@ -28,9 +29,9 @@ export const forget = (name) => on("delete", prefix + name);
 /** The names that are there: digests and records. */
 export const held = async () => new Set((await on("keys")).map(({ url }) => url.slice(prefix.length)));
 
-/** Remove all bytes but the `wanted`. */
+/** Remove all bytes but the `wanted`, and what is recorded of models that are not among them. */
 export async function retain(wanted) {
-  for (const name of await held()) if (DIGEST.test(name) && !wanted.has(name)) await forget(name);
+  for (const name of await held()) if (DIGEST.test(name) && !wanted.has(name.slice(-64))) await forget(name);
 }
 
 /** Read a record, undefined if there is none. */

@@ -34,7 +34,9 @@ export function modelFiles({ files, parts }) {
   return new Map(
     files.map(({ path, size: whole, sha256: digest, chunks }) => {
       let start = 0;
-      const pieces = [...new Set(chunks.map(([number]) => number))].map((number) => {
+      // A part that comes twice is begun twice.
+      const begun = chunks.filter(([, offset]) => !offset);
+      const pieces = begun.map(([number]) => {
         const { blake3, sha256, size } = parts[number];
         start += size;
         return { path: `parts/${blake3.slice(0, 2)}/${blake3}`, sha256, start: start - size, size };

@@ -35,10 +35,8 @@ async function turn(work) {
       await work(signal);
     } catch (error) {
       // What a version got stays for the next try, but not where there is no room for both.
-      if (/^(quota|storage)/.test(error.kind)) {
-        await forget("installing");
-        await sweep(true);
-      }
+      // A store that can do nothing at all is not to hide why.
+      if (/^(quota|storage)/.test(error.kind)) await forget("installing").then(() => sweep(true)).catch(() => {});
       failed(error);
     }
     clearTimeout(timer);
@@ -53,10 +51,12 @@ function refresh({ asked = Date.now(), ...options }) {
     if ((await record("paused")) || (!options.verify && (await record("checked")) >= asked)) return;
     tell("checking");
     const state = await update(tell, signal, options).finally(() => write("checked", Date.now()).catch(() => {}));
-    if (state === "killed") await clear();
+    if (state === "killed") {
+      await serving?.unregister();
+      await clear();
+    }
     if (state === "ready") await sweep();
     tell(state, await current());
-    if (state === "killed") await serving?.unregister();
     if (state === "engine") await serving?.update();
   });
 }
@@ -80,15 +80,16 @@ async function bind(client, now) {
 async function respond(event, path, search) {
   const { request, clientId, resultingClientId } = event;
   const opens = request.mode === "navigate";
-  const now = await current();
+  // Without a store there are no versions, but for a page that has one from it.
+  const now = await current().catch(() => bound.get(clientId));
   if (!now) return fetch(request);
   if (!opens && !bound.has(clientId)) bound.set(clientId, (await record(`client/${clientId}`))?.version ?? null);
-  const mine = opens ? now : bound.get(clientId);
   // A worker is of the version of the page that started it.
-  if (resultingClientId) event.waitUntil(bind(resultingClientId, mine));
-  const network = () => {
-    if (opens) event.waitUntil(bind(resultingClientId, null));
-    return fetch(request);
+  let mine = opens ? now : bound.get(clientId);
+  const network = async () => {
+    const answer = await fetch(request);
+    if (opens) mine = null;
+    return answer;
   };
   try {
     const release = await version(mine ?? now);
@@ -102,7 +103,7 @@ async function respond(event, path, search) {
     let file = found(release, path);
     if (opens && !file) {
       const other = moved(release, path);
-      if (other !== undefined) return Response.redirect(address(other, scope) + search, 301);
+      if (other) return Response.redirect(address(other, scope) + search);
       file = fallback(release, path);
     }
     // A hashed name is good in every version: a page may ask for what only its own version had.
@@ -113,7 +114,9 @@ async function respond(event, path, search) {
   } catch (error) {
     tell("fault", error);
     // A page may come as on a first visit, to heal what is lost; anything else must be what it is taken for.
-    return opens ? network() : new Response(null, { status: 504, statusText: error.message });
+    return opens ? await network() : new Response(null, { status: 504, statusText: error.message });
+  } finally {
+    if (resultingClientId) event.waitUntil(bind(resultingClientId, mine));
   }
 }
 
@@ -129,8 +132,8 @@ async function fill({ id, remove }) {
     return turn(() => sweep());
   }
   const have = await held();
-  const pieces = piecesOf({ files }).filter((piece) => !have.has(piece.sha256));
-  const jobs = pieces.map((piece) => ({ piece, size: piece.size }));
+  const pieces = piecesOf({ files }).filter(({ sha256: name }) => !have.has(name) && have.add(name));
+  const jobs = pieces.map((piece) => ({ piece, size: piece.size, required: true }));
   const [first] = await download(jobs, bring, signal, tell, "model", { id });
   if (first) throw first.fault;
   await write(`ready/${sha256}`, true);
@@ -167,14 +170,14 @@ if (serving) {
   addEventListener("fetch", (event) => {
     const { method, url, headers, mode } = event.request;
     if (headers.get("Accept") === ACCEPT || !url.startsWith(scope) || !/^(GET|HEAD)$/.test(method)) return;
-    const { pathname, search } = new URL(url);
     let path;
     try {
-      path = decodeURIComponent(pathname).slice(decodeURIComponent(new URL(scope).pathname).length);
+      path = decodeURIComponent(url.slice(scope.length).replace(/[?#].*/, ""));
     } catch {
+      // No text, so no name of a file either.
       return;
     }
-    event.respondWith(respond(event, path, search));
+    event.respondWith(respond(event, path, new URL(url).search));
     // A page that brings its own worker has looked by then; this is for pages without one.
     if (mode === "navigate") event.waitUntil(later(Date.now()));
   });
