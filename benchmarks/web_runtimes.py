@@ -17,6 +17,8 @@ import zipfile
 from importlib.resources import files
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
 from playwright.sync_api import sync_playwright
 
 from sw.manifest import WebModel
