@@ -1,17 +1,11 @@
-"""Installations for tests in processes that are killed: one JSON line a job on stdin, one answer on stdout.
-
-This process reads all modules once and then forks for every job; it has no threads of its own. Column
+"""Installations for tests in processes that are killed, as ``tests.forking`` runs them. Column
 ``install.pyz`` runs the installer with the tools of a bare Python, ``bundle.install`` with those of modelport.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import signal
-import sys
-import traceback
-from pathlib import Path
 
 from bundles.installer.preflight import Order
 from bundles.installer.tools import Tools
@@ -19,6 +13,7 @@ from bundles.installer.walk import install
 from bundles.installing import install_bundle
 from bundles.zipped import installer_bytes
 from pipeline.events import ignore
+from tests.forking import Counting, serve
 
 # Every call by which an installation changes a disk.
 CALLS = (
@@ -26,30 +21,11 @@ CALLS = (
 )  # fmt: skip
 
 
-class Counting:
-    """Counts calls that change the disk; at number ``at`` (from 1) the process dies, just before it."""
-
-    def __init__(self, at: int) -> None:
-        self.count, self._at = 0, at
-
-    def wrap(self, name: str):
-        real = getattr(os, name)
-
-        def call(*args, **named):
-            self.count += 1
-            if self.count == self._at:
-                os.kill(os.getpid(), signal.SIGKILL)
-            return real(*args, **named)
-
-        return call
-
-
 def work(job: dict) -> dict:
     left = [job.get("nth", 1)]
     seen: list[str] = []
     counting = Counting(job.get("call", 0))
-    for name in CALLS:
-        setattr(os, name, counting.wrap(name))
+    counting.watch(CALLS)
 
     def step(name: str) -> None:
         seen.append(name)
@@ -66,22 +42,5 @@ def work(job: dict) -> dict:
     return {"steps": seen, "missing": done.missing, "generation": done.generation, "calls": counting.count}
 
 
-def main() -> None:
-    for line in sys.stdin:
-        job = json.loads(line)
-        pid = os.fork()
-        if pid == 0:
-            code = 0
-            try:
-                Path(job["result"]).write_text(json.dumps(work(job)))
-            except BaseException:  # noqa: BLE001 (a child of a test: the test judges what it reports)
-                Path(job["result"]).write_text(json.dumps({"error": traceback.format_exc()}))
-                code = 1
-            os._exit(code)
-        status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-        sys.stdout.write(json.dumps({"status": status}) + "\n")
-        sys.stdout.flush()
-
-
 if __name__ == "__main__":
-    main()
+    serve(work)
