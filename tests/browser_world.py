@@ -151,11 +151,12 @@ def age(page: Page) -> None:
 
 
 def sizes(page: Page) -> list[int]:
-    """How many bytes each entry of the store has."""
+    """How many bytes each entry of the store has; one that is being swept meanwhile has none."""
     found: list[int] = page.evaluate(
         """async () => {
           const bytes = await caches.open((await caches.keys()).find((name) => name.startsWith("modelport:")));
-          return Promise.all((await bytes.keys()).map(async (key) => (await (await bytes.match(key)).blob()).size));
+          const all = await Promise.all((await bytes.keys()).map(async (key) => (await (await bytes.match(key))?.blob())?.size));
+          return all.filter((size) => size !== undefined);
         }"""
     )
     return found

@@ -114,7 +114,7 @@ def test_model_is_still_here_after_everything_was_verified(page, context, host, 
             """async () => {
               const store = await caches.open((await caches.keys()).find((name) => name.startsWith("modelport:")));
               for (const key of await store.keys())
-                if ((await (await store.match(key)).blob()).size === 17) await store.delete(key);
+                if ((await (await store.match(key))?.blob())?.size === 17) await store.delete(key);
             }"""
         )
         assert page.evaluate(HERE) is False
