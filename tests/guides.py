@@ -15,6 +15,7 @@ Nothing in a command is replaced but the ports of ``PORTS``, because a test may 
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import re
 import shlex
@@ -25,6 +26,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from tests.servers.processes import free_port
 from tests.servers.relay import Relay, Rule
@@ -36,7 +38,7 @@ BIN = Path(sys.executable).parent
 PORTS = ("8000", "8080")
 PATIENCE_S = 120
 
-_BLOCK = re.compile(r"^(?P<indent> *)```(?P<kind>\w+)\n(?P<text>.*?)^ *```$|^<!-- (?P<mark>.*?) -->$", re.MULTILINE | re.DOTALL)
+_BLOCK = re.compile(r"^```(?P<kind>\w+)\n(?P<text>.*?)^```$|^<!-- (?P<mark>.*?) -->$", re.MULTILINE | re.DOTALL)
 # What no two runs have in common, and what is compared in its place.
 _FORMS = [
     (re.compile(r"\b20\d\d-?\d\d-?\d\d(?:T\d\d:?\d\d:?\d\dZ)?"), "<time>"),
@@ -79,40 +81,40 @@ def read_guide(text: str) -> Iterator[Block | Mark]:
         ValueError: a mark that means nothing, or an output without a command before it.
     """
     waiting: Block | None = None
-    said: dict[str, object] = {}
+    said: dict[str, Any] = {}
     for found in _BLOCK.finditer(text):
         line = text.count("\n", 0, found.start()) + 1
-        if found["mark"] is not None:
-            kind, _, value = found["mark"].partition(": ")
-            if exits := re.fullmatch(r"exits (\d+)", kind):
-                said["exits"] = int(exits[1])
-            elif kind == "stays":
-                said["stays"] = True
-            elif kind == "types":
-                if waiting:
-                    yield waiting
-                waiting = Block(line, first_commands(value))
-            elif kind in {"at", "happens", "Ctrl-C"}:
-                if waiting:
-                    yield waiting
-                    waiting = None
-                yield Mark(line, kind, value)
-            else:
-                raise ValueError(f"line {line}: {kind!r} is no mark of a guide")
-            continue
-        inner = re.sub(rf"^{found['indent']}", "", found["text"], flags=re.MULTILINE)
         if found["kind"] == "text":
             if waiting is None:
                 raise ValueError(f"line {line}: no command is before this output")
-            yield Block(waiting.line, waiting.text, waiting.exits, waiting.stays, inner)
+            yield dataclasses.replace(waiting, shows=found["text"])
             waiting = None
-        elif found["kind"] == "sh":
+            continue
+        step = _read_mark(line, found["mark"]) if found["mark"] else Block(line, found["text"], **said)
+        if isinstance(step, dict):
+            said |= step
+        elif found["mark"] or found["kind"] == "sh":
             if waiting:
                 yield waiting
-            waiting = Block(line, inner, **said)  # type: ignore[arg-type]  # exits and stays, as parsed above
-            said = {}
+            waiting, said = (step, {}) if isinstance(step, Block) else (None, said)
+            if isinstance(step, Mark):
+                yield step
     if waiting:
         yield waiting
+
+
+def _read_mark(line: int, mark: str) -> Block | Mark | dict[str, Any]:
+    """What a comment says: something that happens, a block to type, or what is true of the next block."""
+    kind, _, value = mark.partition(": ")
+    if exits := re.fullmatch(r"exits (\d+)", kind):
+        return {"exits": int(exits[1])}
+    if kind == "stays":
+        return {"stays": True}
+    if kind == "types":
+        return Block(line, first_commands(value))
+    if kind in {"at", "happens", "Ctrl-C"}:
+        return Mark(line, kind, value)
+    raise ValueError(f"line {line}: {kind!r} is no mark of a guide")
 
 
 def _formal(text: str) -> str:

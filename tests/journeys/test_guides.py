@@ -1,15 +1,17 @@
 """The journeys of docs/guides: every command is typed as it is printed, on real servers, and says what the page shows."""
 
 import dataclasses
+import functools
 import hashlib
+import re
 import shutil
 import signal
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import sync_playwright
 
 from pipeline.cli.reference import FAMILIES
-
 from tests.browser_world import CHROMIUM
 from tests.guide_world import (
     VENDORS,
@@ -23,10 +25,10 @@ from tests.guide_world import (
     oss_environment,
     run_control,
     run_front,
-    said_of,
     s3_environment,
+    said_of,
 )
-from tests.guides import CHECKOUT, Reader
+from tests.guides import CHECKOUT, GUIDES, Reader
 from tests.internet import run_internet
 from tests.servers.control_planes.plane import PREFETCH
 from tests.servers.edges import run_nginx
@@ -54,6 +56,28 @@ def test_behind_a_cdn(tmp_path, internet, seaweedfs, oss_server):
     ):
         plane.allowed[PREFETCH] = dataclasses.replace(plane.allowed[PREFETCH], per_day=20)
         Reader({"desk": machine(tmp_path, "desk", environment)}, {"the next day": plane.next_day}).follow("behind-a-cdn.md")
+
+
+def test_release_ci(tmp_path, seaweedfs, seaweedfs_relay):
+    open_bucket(seaweedfs, "acme-release")
+    place = {**s3_environment(seaweedfs), "AWS_ENDPOINT_URL": seaweedfs_relay.endpoint}
+    names = ("desk", "pull request", "runner", "another runner")
+    machines = {name: machine(tmp_path, name.replace(" ", "-"), place) for name in names}
+    reader = Reader(machines)
+    desk = machines["desk"]
+
+    def set_up():
+        fingerprint = said_of(desk, "modelport trust.show --report json")["fingerprint"]
+        key = next(desk.home.glob(".local/share/modelport/keys/*/release.pem")).read_text()
+        for name in names[1:]:
+            shutil.copytree(desk.folder, machines[name].folder, dirs_exist_ok=True)
+            secret = {} if name == "pull request" else {"RELEASE_KEY": key}
+            machines[name].environment = {**place, "ROOT_FINGERPRINT": fingerprint, **secret}
+
+    reader.may_happen("secret and variable are stored, and the repository is checked out on each runner", set_up)
+    killed = functools.partial(reader.stop_at, seaweedfs_relay, "/parts/", nth=6, by=signal.SIGKILL)
+    reader.may_happen("the runner is killed in the middle", killed)
+    reader.follow("release-ci.md")
 
 
 def test_consumers(tmp_path, internet, seaweedfs):
@@ -119,7 +143,9 @@ def test_web_application(tmp_path):
         page = context.new_page()
 
         def says(place, words):
-            page.wait_for_function("([id, words]) => document.getElementById(id)?.textContent.includes(words)", arg=[place, words])
+            page.wait_for_function(
+                "([id, words]) => document.getElementById(id)?.textContent.includes(words)", arg=[place, words]
+            )
 
         def sees(version):
             says("title", version)
@@ -147,3 +173,10 @@ def test_web_application(tmp_path):
         reader.may_happen("the page is opened without a network", without_network)
         reader.follow("web-application.md")
         browser.close()
+
+
+def test_every_journey_is_followed():
+    listed = re.findall(r"^\| .* \| \[.*\]\((.*)\) \|$", (GUIDES / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
+    followed = re.findall(r"""follow\("(.*)"\)""", Path(__file__).read_text(encoding="utf-8"))
+    assert sorted(listed) == sorted(followed)
+    assert len(listed) == 7
