@@ -75,7 +75,7 @@ def test_release_ci(tmp_path, seaweedfs, seaweedfs_relay):
             machines[name].environment = {**place, "ROOT_FINGERPRINT": fingerprint, **secret}
 
     reader.may_happen("secret and variable are stored, and the repository is checked out on each runner", set_up)
-    killed = functools.partial(reader.stop_at, seaweedfs_relay, "/parts/", nth=6, by=signal.SIGKILL)
+    killed = functools.partial(reader.stop_at, seaweedfs_relay, "/parts/", nth=10, by=signal.SIGKILL)
     reader.may_happen("the runner is killed in the middle", killed)
     reader.follow("release-ci.md")
 
@@ -130,7 +130,7 @@ def test_when_things_go_wrong(tmp_path, internet, seaweedfs_relay, seaweedfs):
     ):
         plane.allowed[PREFETCH] = dataclasses.replace(plane.allowed[PREFETCH], per_day=4)
         reader = Reader({"desk": desk})
-        reader.may_happen("Ctrl-C in the middle", lambda: reader.stop_at(seaweedfs_relay, "/parts/", nth=5, by=signal.SIGINT))
+        reader.may_happen("Ctrl-C in the middle", lambda: reader.stop_at(seaweedfs_relay, "/parts/", nth=9, by=signal.SIGINT))
         reader.follow("when-things-go-wrong.md")
     assert {0, *(block.exits for block in reader.typed)} == set(FAMILIES) | {0}
 
