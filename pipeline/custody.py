@@ -8,7 +8,6 @@ next: ``sample``
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -17,6 +16,7 @@ from typing import Any, cast, get_args
 
 from pipeline.errors import KeyUnusable, NotPinned, ObjectMissing, UnknownName, UsageError
 from pipeline.events import Listener
+from pipeline.nearest import suggest
 from pipeline.place import Place
 from pipeline.release import ModelName
 from pipeline.steps.lease import TRUST, held_lease
@@ -385,9 +385,7 @@ def _check_role(publisher: Publisher, role: str) -> None:
     view = survey_store(publisher).view
     known = [*get_args(TopKey), *(view.models() if view else ())]
     if role not in known:
-        near = difflib.get_close_matches(role, known, 1)
-        hint = f"Did you mean {near[0]}?" if near else f"There is: {', '.join(known[:10])}"
-        raise UnknownName(f"--role {role} is neither a key of this tree nor one of its models", hint=hint)
+        raise UnknownName(f"--role {role} is neither a key of this tree nor one of its models", hint=suggest(role, known))
 
 
 def _check_threshold(threshold: int, keys: int) -> None:

@@ -8,13 +8,13 @@ next: ``summaries``
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import get_args
 
 from pipeline.errors import DiskError, SourceError, UsageError
 from pipeline.manifest import Kind, Profile
+from pipeline.nearest import nearest, suggest
 from pipeline.order import PublishOrder
 from pipeline.plan.cost import ReleasePlan
 from pipeline.plan.inputs import EncodingChoice
@@ -74,13 +74,9 @@ def model_folder(models_dir: Path, release: Release) -> Path:
     if folder.exists():
         return folder
     known = sorted(entry.name for entry in models_dir.iterdir() if entry.is_dir()) if models_dir.is_dir() else []
-    near = difflib.get_close_matches(str(release), known, 1)
-    hint = (
-        f"Did you mean --model {near[0]}?"
-        if near
-        else "Put the files there, name another folder with --source, or try: invoke sample"
-    )
-    raise SourceError(f"there is no folder {folder}", hint=hint)
+    near = nearest(str(release), known)
+    rest = "Put the files there, name another folder with --source, or try: invoke sample"
+    raise SourceError(f"there is no folder {folder}", hint=f"Did you mean --model {near}?" if near else rest)
 
 
 def name_of(text: str) -> Release | ModelName | None:
@@ -157,9 +153,5 @@ def _one_of(flag: str, value: str, known: tuple[str, ...]) -> str | None:
     if not value:
         return None
     if value not in known:
-        near = difflib.get_close_matches(value, known, 1)
-        raise UsageError(
-            f"--{flag} {value} is unknown, expected {', '.join(known)}",
-            hint=f"Did you mean {near[0]}?" if near else "Leave it out.",
-        )
+        raise UsageError(f"--{flag} {value} is unknown, expected {', '.join(known)}", hint=suggest(value, known))
     return value

@@ -213,7 +213,7 @@ def _spell_type(hint: Any) -> str:
 
 
 FAMILIES = {
-    1: "A bug: its traceback stands on stderr. Also a command line that `invoke` itself cannot parse (`modelport` answers that with 2).",
+    1: "A bug: its traceback stands on stderr. Also a flag of `invoke` itself that lacks its value, as in `invoke --list-depth`: it is read before this project's tasks are.",
     2: "Usage: the command, a setting, the source, or the store cannot be used as given.",
     3: "Integrity: bytes are not what they must be, or a check found something.",
     4: "Trust: a signature, a key, or a trust decision failed.",
