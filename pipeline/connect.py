@@ -21,7 +21,7 @@ from urllib.parse import unquote, urlsplit
 
 from pipeline.errors import SettingsError
 from pipeline.events import Listener, ignore
-from pipeline.nearest import ask
+from pipeline.meant import ask
 from pipeline.ports import Cdn, ObjectStore, TreeReader
 from pipeline.providers import PROVIDERS, Credentials
 from pipeline.setting_keys import KEYS

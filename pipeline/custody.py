@@ -16,7 +16,7 @@ from typing import Any, cast, get_args
 
 from pipeline.errors import KeyUnusable, NotPinned, ObjectMissing, UnknownName, UsageError
 from pipeline.events import Listener
-from pipeline.nearest import suggest
+from pipeline.meant import suggest
 from pipeline.place import Place
 from pipeline.release import ModelName
 from pipeline.steps.lease import TRUST, held_lease

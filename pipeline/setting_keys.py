@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 from pipeline.errors import SettingsError
 from pipeline.manifest import CHUNK_BYTES, PART_BYTES
-from pipeline.nearest import ask
+from pipeline.meant import ask
 from pipeline.providers import PROVIDERS, Option, OptionKind
 from pipeline.release import NameRefused, check_channel
 from pipeline.setting_schemas import (

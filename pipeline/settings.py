@@ -17,7 +17,7 @@ from types import MappingProxyType
 from typing import Any
 
 from pipeline.errors import SettingsError
-from pipeline.nearest import ask
+from pipeline.meant import ask
 from pipeline.providers import PROVIDERS, Credentials
 from pipeline.setting_keys import KEYS
 from pipeline.yamlfile import YamlDocument, read_yaml

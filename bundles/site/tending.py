@@ -26,7 +26,7 @@ from bundles.installing import own_errors
 from pipeline.digest import sha256_of
 from pipeline.errors import ConflictError, IntegrityError, UnknownName, UsageError
 from pipeline.events import Listener, StepFinished, StepStarted, Warned
-from pipeline.nearest import suggest
+from pipeline.meant import suggest
 
 STEP = "verify"
 

@@ -22,7 +22,7 @@ from bundles.zipped import installer_bytes
 from pipeline.digest import is_hex64
 from pipeline.errors import SettingsError, UsageError
 from pipeline.events import Listener, StepFinished, StepStarted, Warned
-from pipeline.nearest import ask
+from pipeline.meant import ask
 from pipeline.plan.wants import read_want
 from pipeline.release import Release
 from pipeline.setting_keys import parse_size

@@ -12,7 +12,7 @@ import shlex
 from collections.abc import Mapping
 from pathlib import Path
 
-from pipeline.nearest import nearest
+from pipeline.meant import nearest
 
 # The flags whose values are paths, at least in some tasks.
 PLACES = ("source", "store", "folder", "from_", "to", "site", "assets", "wheels", "plan", "have", "change")

@@ -14,7 +14,7 @@ from typing import get_args
 
 from pipeline.errors import DiskError, SourceError, UsageError
 from pipeline.manifest import Kind, Profile
-from pipeline.nearest import nearest, suggest
+from pipeline.meant import nearest, suggest
 from pipeline.order import PublishOrder
 from pipeline.plan.cost import ReleasePlan
 from pipeline.plan.inputs import EncodingChoice

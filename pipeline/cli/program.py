@@ -21,7 +21,7 @@ from pipeline.cli.masking import Mask, mask_logs, secrets_in
 from pipeline.cli.namespace import GROUPS, build_namespace, list_as_walk, walk_order
 from pipeline.cli.streams import drop
 from pipeline.errors import Interrupted, UsageError
-from pipeline.nearest import nearest
+from pipeline.meant import nearest
 
 
 def furnish(program: Program) -> None:

@@ -21,7 +21,7 @@ from pipeline.doctor import Setting
 from pipeline.errors import UsageError
 from pipeline.export import ExportOrder
 from pipeline.loopback import loopback_of
-from pipeline.nearest import suggest
+from pipeline.meant import suggest
 from pipeline.plan.partlists import ListFormat
 from pipeline.plan.wants import read_want
 from pipeline.setting_keys import KEYS

@@ -15,7 +15,7 @@ from semantic_version import NpmSpec
 
 from pipeline.errors import SourceError
 from pipeline.manifest import Dependency
-from pipeline.nearest import suggest
+from pipeline.meant import suggest
 from pipeline.release import NameRefused, check_model
 from pipeline.yamlfile import read_yaml
 

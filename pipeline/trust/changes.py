@@ -20,7 +20,7 @@ from semantic_version import NpmSpec
 
 from pipeline.digest import Sha256
 from pipeline.errors import ChannelMoved, ConflictError, OtherContent, UnknownName
-from pipeline.nearest import suggest
+from pipeline.meant import suggest
 from pipeline.release import Channel, ModelName, Release
 from pipeline.trust.draft import Draft
 from pipeline.trust.facts import PinFact, ReleaseFacts, Retired, Yanked, instant, instant_text, moved_channel

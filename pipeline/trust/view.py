@@ -17,7 +17,7 @@ from pipeline.digest import Sha256, is_hex64, sha256_of
 from pipeline.errors import InvalidDocument, ModelportError, RollbackRefused, UnknownName
 from pipeline.layout import channel_target, manifest_target, role_key, target_key
 from pipeline.manifest import MANIFEST_BYTES, Manifest
-from pipeline.nearest import suggest
+from pipeline.meant import suggest
 from pipeline.release import Channel, ModelName, NameRefused, Release, check_channel
 from pipeline.trust.chain import TreeSource, read_capped
 from pipeline.trust.facts import (

@@ -1,4 +1,4 @@
-"""Nearest names: which known word somebody probably meant.
+"""Which known word somebody probably meant.
 
 Takes a word that nothing is called and the words that are, gives the end of an error message.
 
