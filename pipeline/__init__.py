@@ -19,6 +19,7 @@ before it (``lint-imports`` holds that):
 * ``supply`` → ``resolve`` → ``fetch``, ``verify_folder``: where releases come from, what goes with them, and how they arrive.
 * ``mirroring``, ``export``, ``ociexport``, ``doctor``, ``bench``, ``loopback``: walks around sources: copy, hand out, examine, measure.
 * ``cdn_work``, ``cdn_status``: what is done at CDNs on its own, and what stands in the ledger.
+* ``overview``: all there is to know of one release, for a page or a program.
 * ``stores/``, ``cdns/``, ``providers`` → ``setting_schemas``, ``setting_keys`` → ``settings`` → ``state_folders`` → ``connect`` → ``cli/``: the world, and who picks from it.
 
 To follow one chunk to a user's folder, read ``steps.known_tree``, ``plan.fetching``, ``sources.mirrors``, ``steps.receive``,

@@ -8,7 +8,10 @@ next: ``summaries``
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import get_args
 
@@ -126,10 +129,25 @@ def save_plan(plan: ReleasePlan, path: str) -> None:
     Raises:
         DiskError
     """
+    save_file(encode_plan(plan), Path(path), what="the plan", flag="save")
+
+
+def save_file(data: bytes, path: Path, *, what: str, flag: str) -> None:
+    """Write a file whole or not at all; what stood there before stays until then. ``flag`` names it on the command line.
+
+    Raises:
+        DiskError
+    """
+    beside = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
-        Path(path).write_bytes(encode_plan(plan))
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        beside.write_bytes(data)
+        beside.replace(path)
     except OSError as error:
-        raise DiskError(f"cannot write the plan to {path}: {error.strerror}", hint="Choose another file with --save.") from error
+        with suppress(OSError):
+            beside.unlink(missing_ok=True)
+        raise DiskError(f"cannot write {what} to {path}: {error.strerror}", hint=f"Choose another file with --{flag}.") from error
 
 
 def read_plan(path: str) -> ReleasePlan:
