@@ -107,7 +107,9 @@ def _numbers(shown: Overview, made_at: datetime) -> str:
 def _picture(shown: Overview) -> str:
     names = [base.base for base in shown.bases]
     legend = [("new", "new in this release"), *((_hue(name, names), f"from {name}") for name in names)]
-    legend += [(REPEAT, "stands in it already")] if any(span.origin == REPEAT for file in shown.files for span in file.spans) else []
+    legend += (
+        [(REPEAT, "stands in it already")] if any(span.origin == REPEAT for file in shown.files for span in file.spans) else []
+    )
     keys = "".join(f'<span><i class="{hue}"></i>{escape(text)}</span>' for hue, text in legend)
     largest = sorted(shown.files, key=lambda file: -file.size)[:DRAWN_FILES]
     left = len(shown.files) - len(largest)

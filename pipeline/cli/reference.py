@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import fields
-from inspect import cleandoc, getdoc
+from inspect import cleandoc, getdoc, isclass, isfunction, signature
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
@@ -58,6 +58,7 @@ def reference_pages(checkout: Path) -> dict[str, str]:
         "docs/reference/settings.md": _page(settings_page()),
         "docs/reference/events.md": _page(events_page()),
         "docs/reference/exit-codes.md": _page(exit_codes_page()),
+        "docs/reference/python.md": _page(python_page()),
         "docs/reference/manifest.schema.json": _schema(manifest_schema()),
         "docs/reference/bundle-index.schema.json": _schema(bundle_index_schema()),
         "docs/reference/inventory.schema.json": _schema(inventory_schema()),
@@ -68,6 +69,34 @@ def reference_pages(checkout: Path) -> dict[str, str]:
         "docs/reference/web-release.schema.json": _schema(web_release_schema()),
         "docs/adr/README.md": _page(decisions_page(checkout)),
     }
+
+
+def python_page() -> Iterator[str]:
+    """Every name of ``pipeline.api`` with its signature and its words."""
+    from pipeline import api
+
+    yield "# Python\n"
+    yield WRITTEN + "\n"
+    yield "```text"
+    yield cleandoc(api.__doc__ or "")
+    yield "```\n"
+    yield "Events that a listener is given stand in [events.md](events.md), errors in [exit-codes.md](exit-codes.md).\n"
+    for name in api.__all__:
+        found = getattr(api, name)
+        yield f"## {name}\n"
+        # A new type of text (Channel, ModelName) and an alias (Listener) have no signature of their own.
+        if isfunction(found) or (isclass(found) and not issubclass(found, ModelportError)):
+            yield "```text"
+            yield f"{name}{signature(found)}"
+            yield "```\n"
+        yield (cleandoc(found.__doc__ or "") if isfunction(found) or isclass(found) else _ALIASES[name]) + "\n"
+
+
+_ALIASES = {
+    "Channel": "The name of a channel: text that `pipeline.release.check_channel` let pass.",
+    "ModelName": "The name of a model: text that `pipeline.release.check_model` let pass.",
+    "Listener": "What is told of events: any callable that takes one.",
+}
 
 
 def decisions_page(checkout: Path) -> Iterator[str]:
