@@ -84,8 +84,8 @@ def python_page() -> Iterator[str]:
     for name in api.__all__:
         found = getattr(api, name)
         yield f"## {name}\n"
-        # A new type of text (Channel, ModelName) and an alias (Listener) have no signature of their own.
-        if isfunction(found) or (isclass(found) and not issubclass(found, ModelportError)):
+        # Walks and orders are what a program calls; the values they give are read.
+        if isfunction(found) or name.endswith("Order"):
             yield "```text"
             yield f"{name}{signature(found)}"
             yield "```\n"
