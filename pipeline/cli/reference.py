@@ -9,6 +9,7 @@ next: ``dev_tasks``
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import fields
 from inspect import cleandoc, getdoc, isclass, isfunction, signature
@@ -87,9 +88,15 @@ def python_page() -> Iterator[str]:
         # Walks and orders are what a program calls; the values they give are read.
         if isfunction(found) or name.endswith("Order"):
             yield "```text"
-            yield f"{name}{signature(found)}"
+            yield f"{name}{_spell_signature(found)}"
             yield "```\n"
         yield (cleandoc(found.__doc__ or "") if isfunction(found) or isclass(found) else _ALIASES[name]) + "\n"
+
+
+def _spell_signature(found: Any) -> str:
+    """A signature as it is written: annotations without quotes, functions by their names."""
+    text = re.sub(r"(: |-> )'([^']+)'", r"\1\2", str(signature(found)))
+    return re.sub(r"<function (\w+) at 0x[0-9a-f]+>", r"\1", text)
 
 
 _ALIASES = {
