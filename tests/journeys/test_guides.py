@@ -9,10 +9,8 @@ import signal
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import sync_playwright
 
 from pipeline.cli.reference import FAMILIES
-from tests.browser_world import CHROMIUM
 from tests.guide_world import (
     VENDORS,
     Publisher,
@@ -135,48 +133,9 @@ def test_when_things_go_wrong(tmp_path, internet, seaweedfs_relay, seaweedfs):
     assert {0, *(block.exits for block in reader.typed)} == set(FAMILIES) | {0}
 
 
-def test_web_application(tmp_path):
-    reader = Reader({"desk": machine(tmp_path, "desk")})
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        context = browser.new_context()
-        page = context.new_page()
-
-        def says(place, words):
-            page.wait_for_function(
-                "([id, words]) => document.getElementById(id)?.textContent.includes(words)", arg=[place, words]
-            )
-
-        def sees(version):
-            says("title", version)
-            says("model", "3000000 bytes, every one verified")
-
-        def opened():
-            page.goto(f"http://localhost:{reader.port('8000')}/web/shop/")
-            sees("1.0.0")
-
-        def updated(before, after):
-            page.reload()
-            sees(before)
-            page.wait_for_selector("#update:visible")
-            page.click("#update")
-            sees(after)
-
-        def without_network():
-            context.set_offline(offline=True)
-            page.reload()
-            sees("1.0.0")
-
-        reader.may_happen("the page is opened", opened)
-        reader.may_happen("the page offers the update, and it is taken", lambda: updated("1.0.0", "1.1.0"))
-        reader.may_happen("the page goes back", lambda: updated("1.1.0", "1.0.0"))
-        reader.may_happen("the page is opened without a network", without_network)
-        reader.follow("web-application.md")
-        browser.close()
-
-
 def test_every_journey_is_followed():
     listed = re.findall(r"^\| .* \| \[.*\]\((.*)\) \|$", (GUIDES / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
-    followed = re.findall(r"""follow\("(.*)"\)""", Path(__file__).read_text(encoding="utf-8"))
+    tests = (Path(__file__), CHECKOUT / "tests" / "browser" / "test_guide.py")
+    followed = [page for file in tests for page in re.findall(r'follow\("(.*)"\)', file.read_text(encoding="utf-8"))]
     assert sorted(listed) == sorted(followed)
     assert len(listed) == 7
