@@ -164,6 +164,7 @@ class Arrival:
             manifest_sha256=self.sha256,
             source=source,
             files=() if len(chosen) == len(self.manifest.files) else tuple(chosen),
+            executable_bits=self._landing.keeps_bits,
         )
         installs.intend(record, self.manifest_data)
         self._landing.take_place()
