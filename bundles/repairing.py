@@ -148,8 +148,9 @@ def _repair(target: Path, medium: Medium, number: int, spares: Sequence[Path], k
         os.close(fd)
     if left and not parity_files(target):
         names = ", ".join(placed.member.key for placed in left[:5])
+        more = f" and {len(left) - 5} more" if len(left) > 5 else ""
         raise VerifyFailed(
-            f"{target.name}: {len(left)} members are whole in no copy, and there is no parity: {names}",
+            f"{target.name}: whole in no copy, and there is no parity: {names}{more}",
             hint="Take another copy of it, or have it made anew: invoke bundle.build --only",
         )
     if not there:
