@@ -2,12 +2,14 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from bundles.installer import program
 from bundles.zipped import installer_bytes
 from pipeline.trust.keyfolder import make_keys
 from tests.fetch_world import contents, copy_of
@@ -286,3 +288,23 @@ def test_one_looks_into_an_older_medium_on_purpose(tree, modelport, tmp_path):
         told = json.loads(modelport(*words, "--source", old, "--allow-downgrade", "--report", "json").stdout)
         assert words == looks[1] or any("allowed by --allow-downgrade" in warning for warning in told["warnings"])
     assert "bert-v1.2.0" in modelport("show", "--source", new).stdout
+
+
+def test_interrupt_and_bug_of_install_pyz_are_told_as_modelport_tells_them(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "excepthook", sys.excepthook)
+    before = signal.getsignal(signal.SIGTERM)
+    words = ["--from", "x", "--site", "y", "--report", "json"]
+    try:
+        monkeypatch.setattr(program, "install", lambda *_, **__: signal.raise_signal(signal.SIGTERM))
+        assert program.main(words) == 130
+        told = json.loads(capsys.readouterr().err)
+        assert (told["event"], told["code"], told["error"]) == ("failed", 130, "interrupted")
+        monkeypatch.setattr(program, "install", lambda *_, **__: {}["bug"])
+        with pytest.raises(KeyError) as bug:
+            program.main(words)
+        sys.excepthook(bug.type, bug.value, bug.tb)
+        *trace, last = capsys.readouterr().err.splitlines()
+        assert "Traceback" in trace[0]
+        assert json.loads(last)["code"] == 1
+    finally:
+        signal.signal(signal.SIGTERM, before)
