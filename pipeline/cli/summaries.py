@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from pipeline.cli.report import spell_count, spell_size
 from pipeline.outcome import EdgeResult, LeftResult, Published
+from pipeline.overview import Overview
 from pipeline.plan.cost import ReleasePlan
 from pipeline.promote import Moved
 from pipeline.release import Release
-from pipeline.show import Shown, ShownPin, ShownRelease
+from pipeline.show import Shown, ShownPin
 from pipeline.trust.facts import Move
 from pipeline.verify import Verified
 from pipeline.withdraw import Withdrawn
@@ -101,7 +102,7 @@ def verify_summary(done: Verified) -> str:
         else "by size and the store's digest"
     )
     more = "" if done.read == done.objects else f"\nnext: invoke verify --model {done.release} --all"
-    return f"{done.release} is whole: {done.objects} objects, {how}, in {done.seconds:.1f} s{more}"
+    return f"{done.release} is whole: {spell_count(done.objects, 'object')}, {how}, in {done.seconds:.1f} s{more}"
 
 
 def tree_summary(shown: Shown) -> str:
@@ -137,7 +138,7 @@ def _move_line(move: Move) -> str:
     return f"{move.at}  {move.by}: {move.origin or 'nothing'} -> {move.to}{forced}"
 
 
-def release_summary(shown: ShownRelease) -> str:
+def release_summary(shown: Overview) -> str:
     """After ``show`` of a release."""
     marks = [f"@{name}" for name in shown.channels]
     marks += [f"yanked: {shown.facts.yanked.reason}"] if shown.facts.yanked else []
