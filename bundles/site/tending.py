@@ -22,7 +22,7 @@ from bundles.installer.names import split_release
 from bundles.installer.ranges import serves
 from bundles.installer.receipts import installed_releases
 from bundles.installer.verifying import verify_site
-from bundles.installing import own_errors
+from bundles.translation import own_errors
 from pipeline.digest import sha256_of
 from pipeline.errors import ConflictError, IntegrityError, UnknownName, UsageError
 from pipeline.events import Listener, StepFinished, StepStarted, Warned

@@ -16,7 +16,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
-from functools import cached_property, partial
+from functools import cached_property, partial, update_wrapper
 from inspect import Parameter, Signature, signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -139,16 +139,20 @@ def command(
     help: Mapping[str, str],  # noqa: A002 (invoke's own word)
     settings: Sequence[str] = (),
     group: str = "",
+    shared: type | None = None,
 ) -> Callable[[Body], Task[Any]]:
     """Make an invoke task of a function ``(run, *, flags) -> Answer``.
 
     A flag is text (default ``""``, or without default: required), a switch (default ``False``) or a list
     (default ``()``: the flag is repeated). Numbers arrive as text, because invoke answers a malformed
     one with a traceback. ``settings`` names the settings that are flags of this task, ``group`` the
-    namespace that it stands in.
+    namespace that it stands in. ``shared`` is a dataclass whose fields are flags, too, for tasks that have many in
+    common: the function is ``(run, shared, *, flags)``.
     """
 
     def decorate(body: Body) -> Task[Any]:
+        if shared is not None:
+            body = _with_shared(body, shared)
         flags = list(signature(body).parameters.values())[1:]
         if {flag.name for flag in flags} != set(help):
             raise TypeError(f"{body.__name__}: help and flags differ: {sorted({flag.name for flag in flags} ^ set(help))}")
@@ -183,6 +187,18 @@ def command(
         return made
 
     return decorate
+
+
+def _with_shared(body: Body, shared: type) -> Body:
+    fields = [one.replace(kind=Parameter.KEYWORD_ONLY) for one in signature(shared).parameters.values()]
+    run, _, *own = signature(body).parameters.values()
+
+    def whole(run: Run, **given: Any) -> Answer:
+        return body(run, shared(**{one.name: given.pop(one.name) for one in fields}), **given)
+
+    update_wrapper(whole, body)
+    whole.__signature__ = Signature([run, *fields, *own])  # type: ignore[attr-defined]  # ``command`` reads the flags from here
+    return whole
 
 
 def _keyword(name: str, default: Any) -> Parameter:

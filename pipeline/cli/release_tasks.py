@@ -7,11 +7,14 @@ next: ``channel_tasks``
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from pipeline.cli.answer import Answer
 from pipeline.cli.commands import STORE, UNSAFE_HELP, Run, command
 from pipeline.errors import UsageError
+
+OLDER_HELP = "From media: look at models of which newer metadata was read here (recorded). Default: refused."
 
 
 @command(settings=("models_dir",), help={})
@@ -174,6 +177,7 @@ def publish(
         "offline": "With --folder: make no request at all. Default: off.",
         "sample": "Percent of the parts to read and hash, as in 5%. Default 0: sizes and the store's own digests.",
         "all": "Read, hash and decode every part. Default: off.",
+        "allow_downgrade": OLDER_HELP,
     },
 )
 def verify(
@@ -185,6 +189,7 @@ def verify(
     offline: bool = False,
     sample: str = "",
     all: bool = False,  # noqa: A002 (the flag's name)
+    allow_downgrade: bool = False,
 ) -> Answer:
     """Prove a release's objects in the store against its signed manifest; names each missing, short or wrong one.
 
@@ -195,7 +200,7 @@ def verify(
     Exit codes: 0 all is right, 2 unknown release, 3 a finding (each is named), 4 trust, 5 store.
     """
     if folder:
-        return _verify_folder(run, model, folder, repair=repair, offline=offline)
+        return _verify_folder(run, model, folder, repair=repair, offline=offline, allow_downgrade=allow_downgrade)
     if not model or repair or offline:
         raise UsageError(
             "--repair and --offline go with --folder" if repair or offline else "--model or --folder is needed",
@@ -207,19 +212,22 @@ def verify(
     from pipeline.verify import verify_release
 
     percent = percent_of(sample, all_of_it=all)
-    verified = verify_release(Release.parse(model), run.shown_place, run.listen, sample_percent=percent)
+    place = replace(run.shown_place, allow_downgrade=allow_downgrade)
+    verified = verify_release(Release.parse(model), place, run.listen, sample_percent=percent)
     return Answer(verified, verify_summary(verified))
 
 
-def _verify_folder(run: Run, model: str, folder: str, *, repair: bool, offline: bool) -> Answer:
+def _verify_folder(run: Run, model: str, folder: str, *, repair: bool, offline: bool, allow_downgrade: bool) -> Answer:
+    from bundles.site_folders import installed_at_site, settled_folder
     from pipeline.cli.fetch_orders import absolute, fixed_connections
     from pipeline.cli.fetch_summaries import folder_summary
     from pipeline.release import Release
     from pipeline.verify_folder import prove_folder
 
+    supply = run.supply(offline=offline)
     verified = prove_folder(
-        absolute(Path(folder)),
-        run.supply(offline=offline),
+        settled_folder(absolute(Path(folder))),
+        replace(supply, installs=replace(supply.installs, elsewhere=installed_at_site), allow_downgrade=allow_downgrade),
         run.listen,
         release=Release.parse(model) if model else None,
         repair=repair and not run.dry,
@@ -228,8 +236,14 @@ def _verify_folder(run: Run, model: str, folder: str, *, repair: bool, offline: 
     return Answer(verified, folder_summary(verified))
 
 
-@command(settings=("source", *STORE), help={"model": "A release as in bert-v2.1.0, or a model as in bert. Default: everything."})
-def show(run: Run, *, model: str = "") -> Answer:
+@command(
+    settings=("source", *STORE),
+    help={
+        "model": "A release as in bert-v2.1.0, or a model as in bert. Default: everything.",
+        "allow_downgrade": OLDER_HELP,
+    },
+)
+def show(run: Run, *, model: str = "", allow_downgrade: bool = False) -> Answer:
     """Show models, releases and channels; of one release its files, sizes and what it shares with its bases.
 
     --source names a store, a directory or a folder of bundle volumes to look into instead of the store.
@@ -243,11 +257,11 @@ def show(run: Run, *, model: str = "") -> Answer:
     from pipeline.release import Release
     from pipeline.show import show_tree
 
-    name = name_of(model)
+    name, place = name_of(model), replace(run.shown_place, allow_downgrade=allow_downgrade)
     if isinstance(name, Release):
-        shown = describe_release(run.shown_place, name)
+        shown = describe_release(place, name)
         return Answer(shown, release_summary(shown))
-    tree = show_tree(run.shown_place, name)
+    tree = show_tree(place, name)
     return Answer(tree, tree_summary(tree))
 
 

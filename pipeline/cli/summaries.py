@@ -102,7 +102,7 @@ def verify_summary(done: Verified) -> str:
         else "by size and the store's digest"
     )
     more = "" if done.read == done.objects else f"\nnext: invoke verify --model {done.release} --all"
-    return f"{done.release} is whole: {done.objects} objects, {how}, in {done.seconds:.1f} s{more}"
+    return f"{done.release} is whole: {spell_count(done.objects, 'object')}, {how}, in {done.seconds:.1f} s{more}"
 
 
 def tree_summary(shown: Shown) -> str:

@@ -164,6 +164,7 @@ class Arrival:
             manifest_sha256=self.sha256,
             source=source,
             files=() if len(chosen) == len(self.manifest.files) else tuple(chosen),
+            executable_bits=self._landing.keeps_bits,
         )
         installs.intend(record, self.manifest_data)
         self._landing.take_place()
@@ -265,7 +266,8 @@ def check_space(arrivals: Sequence[Arrival]) -> None:
         finally:
             os.close(fd)
         free = room.f_bavail * room.f_frsize
-        if needed[device][0] > free:
+        # No blocks at all: a file system that tells nothing of its room.
+        if room.f_blocks and needed[device][0] > free:
             raise DiskError(
                 f"{arrival.destination.parent}: {needed[device][0]} bytes are needed, {free} are free",
                 hint="Free space there, or choose another folder with --to.",

@@ -24,6 +24,7 @@ from typing_extensions import Buffer
 from pipeline.errors import UsageError
 from pipeline.manifest import Manifest
 from pipeline.steps.folders import disk_error, open_file, open_folder, open_parent, walk_files
+from pipeline.steps.modes import set_mode
 from pipeline.steps.open_files import OpenFiles
 
 RENAME_EXCHANGE = 2
@@ -45,6 +46,8 @@ class Landing:
         self._manifest = manifest
         self._parent_fd = parent_fd
         self._name = name
+        # What is written on FAT and its like does not keep its executable bits.
+        self.keeps_bits = True
         self._files = OpenFiles(self._open)
         self._umask = os.umask(0o022)
         os.umask(self._umask)
@@ -145,7 +148,7 @@ class Landing:
                     self._finish(index, flush=True)
             self._files.close()
             _sync_folders(self.fd)
-            os.fchmod(self.fd, 0o777 & ~self._umask)
+            set_mode(self.fd, 0o777 & ~self._umask)
             os.fsync(self.fd)
         except OSError as error:
             raise disk_error(error, self.folder) from error
@@ -253,8 +256,8 @@ class Landing:
         with self._files.using(index) as fd:
             found = os.fstat(fd)
             # An adopted file has its mode and its owner's wishes already.
-            if found.st_nlink == 1 and stat.S_IMODE(found.st_mode) != mode:
-                os.fchmod(fd, mode)
+            if found.st_nlink == 1 and stat.S_IMODE(found.st_mode) != mode and not set_mode(fd, mode):
+                self.keeps_bits = False
             if flush:
                 os.fsync(fd)
 

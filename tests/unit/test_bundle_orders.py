@@ -10,16 +10,14 @@ from bundles.wheels import choose_wheels, download_wheels, find_wheels, pinned_w
 from pipeline.cli.bundle_orders import beside_for, bundle_order, check_fingerprint_flag, folders_of
 from pipeline.cli.bundle_tasks import WALK
 from pipeline.cli.commands import flag_name
+from pipeline.cli.packing import Packing
 from pipeline.errors import BadSignature, DigestMismatch, ModelportError, UsageError
 from pipeline.settings import load_settings
 
-FLAGS = {"model": ("bert@stable",), "name": "", "volume_size": "", "base": (), "have": "", "site_key": "", "parity": ""}
-
 
 def order(tmp_path, heard=None, **flags):
-    return bundle_order(
-        load_settings({}, {"HOME": "/h"}, tmp_path), ([] if heard is None else heard).append, **{**FLAGS, **flags}
-    )
+    asked = Packing(**{"model": ("bert@stable",), **flags})
+    return bundle_order(load_settings({}, {"HOME": "/h"}, tmp_path), ([] if heard is None else heard).append, asked)
 
 
 def test_without_flags_volumes_fit_on_fat32(tmp_path):
