@@ -9,7 +9,7 @@ before it (``lint-imports`` holds that):
 * ``ports``: the doors to everything outside.
 * ``plan/``: pure decisions: where to cut, how to pack, what to reuse, what it will cost, what must be fetched.
 * ``past_cache``, ``workers``, ``retry``: large bytes to and from a disk; bounded threads; full-jitter repetition of what is retryable.
-* ``planes``, ``formats/``, ``encoding``: where tensors lie in a file; how a chunk becomes small.
+* ``arrays``, ``planes``, ``formats/``, ``encoding``: numpy without threads; where tensors lie in a file; how a chunk becomes small.
 * ``sources/``: model folders; web servers, mirrors and caches that serve a tree.
 * ``trust/``: keys, signed metadata, the commit.
 * ``steps/``: the verbs of a walk, each returning what the next one takes.
