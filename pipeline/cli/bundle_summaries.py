@@ -11,7 +11,7 @@ from bundles.building import Built
 from bundles.planning import BundlePlan
 from bundles.repairing import Repaired
 from bundles.verifying import BundleVerified
-from pipeline.cli.report import spell_size
+from pipeline.cli.report import spell_count, spell_size
 from pipeline.cli.typable import flag_words
 
 SHOWN = 40
@@ -21,7 +21,7 @@ def plan_summary(plan: BundlePlan) -> str:
     """After ``bundle.plan``."""
     lines = [f"{plan.name} from {plan.source}, snapshot {plan.snapshot}", f"  bundle       {plan.bundle}"]
     lines += [
-        f"  holds        {one.release} ({one.kind}, {one.files} files, {spell_size(one.plain)})"
+        f"  holds        {one.release} ({one.kind}, {spell_count(one.files, 'file')}, {spell_size(one.plain)})"
         + ("" if one.chosen else ", needed by another")
         for one in plan.releases
     ]
@@ -31,7 +31,7 @@ def plan_summary(plan: BundlePlan) -> str:
     lines.append(f"  documents    {plan.documents}, {spell_size(plan.documents_bytes)} in each volume")
     shown = plan.volumes[:SHOWN]
     lines += [
-        f"  volume {one.volume:<5} {one.name}  {spell_size(one.size)}, {one.parts} parts"
+        f"  volume {one.volume:<5} {one.name}  {spell_size(one.size)}, {spell_count(one.parts, 'part')}"
         + (f", parity about {spell_size(one.parity)}" if one.parity else "")
         for one in shown
     ]
@@ -46,7 +46,7 @@ def build_summary(done: Built) -> str:
     """After ``bundle.build``."""
     kept = sum(volume.kept for volume in done.volumes)
     lines = [
-        f"built {done.name} in {done.folder}: {len(done.volumes)} of {done.of_volumes} volumes, {spell_size(done.bytes)}",
+        f"built {done.name} in {done.folder}: {len(done.volumes)} of {spell_count(done.of_volumes, 'volume')}, {spell_size(done.bytes)}",
         f"  holds        {', '.join(done.releases)}",
     ]
     if done.bases:
@@ -69,7 +69,7 @@ def verify_summary(done: BundleVerified) -> str:
     trust = "signed under the root that you named" if done.trusted else f"whole, signed under root {done.root_fingerprint}"
     missing = f"; volumes {', '.join(map(str, done.missing))} are not here" if done.missing else ""
     return (
-        f"{done.name} is {trust}: {len(done.volumes)} volumes{missing}, {done.members} members, {spell_size(done.bytes)}, "
+        f"{done.name} is {trust}: {spell_count(len(done.volumes), 'volume')}{missing}, {spell_count(done.members, 'member')}, {spell_size(done.bytes)}, "
         f"in {done.seconds:.1f} s"
     )
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from bundles.installing import BundleInstalled
 from bundles.site_inventory import InventoryExported
-from pipeline.cli.report import spell_size
+from pipeline.cli.report import spell_count, spell_size
 
 SHOWN = 20
 
@@ -43,7 +43,7 @@ def install_summary(done: BundleInstalled) -> str:
 
 def inventory_summary(done: InventoryExported) -> str:
     """After ``bundle.inventory``."""
-    lines = [f"{done.path}: {len(done.releases)} releases, snapshot {done.snapshot}, root {done.root_fingerprint}"]
+    lines = [f"{done.path}: {spell_count(len(done.releases), 'release')}, snapshot {done.snapshot}, root {done.root_fingerprint}"]
     lines += [f"  has          {release}" for release in done.releases[:SHOWN]]
     if len(done.releases) > SHOWN:
         lines.append(f"    … and {len(done.releases) - SHOWN} more")
