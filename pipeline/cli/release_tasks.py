@@ -27,12 +27,13 @@ def sample(run: Run) -> Answer:
     Example: invoke sample
     Exit codes: 0 done, 2 the package is not installed (the message says how to), 6 no space.
     """
+    from pipeline.cli.report import spell_count
     from pipeline.sample import lay_out_sample
 
     laid = lay_out_sample(run.settings.models_dir, dry=run.dry)
     return Answer(
         laid,
-        f"{laid.release}: {laid.files} files, {laid.bytes} bytes in {laid.folder}\nnext: invoke publish --model {laid.release}",
+        f"{laid.release}: {spell_count(laid.files, 'file')}, {laid.bytes} bytes in {laid.folder}\nnext: invoke publish --model {laid.release}",
     )
 
 

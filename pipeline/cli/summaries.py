@@ -86,8 +86,8 @@ def plan_summary(plan: ReleasePlan, following: str) -> str:
         f"  files     {plan.files}, {spell_size(plan.plain)}; stored {spell_size(plan.stored)}",
         f"  parts     {len(plan.parts)}: {len(plan.new_parts)} to send, {len(plan.parts) - len(plan.new_parts)} in the store",
         f"  chunks    {plan.chunks}: {plan.chunks_reused} from {sources}",
-        f"  send      {totals.objects} objects, {spell_size(totals.bytes)}",
-        f"  requests  about {totals.writes} writes and {totals.reads} reads",
+        f"  send      {spell_count(totals.objects, 'object')}, {spell_size(totals.bytes)}",
+        f"  requests  about {spell_count(totals.writes, 'write')} and {spell_count(totals.reads, 'read')}",
         f"  estimate  {estimate.requests / 1e6:.4f} USD for requests, {estimate.storage_month / 1e6:.4f} USD a month for storage",
     ]
     lines.append(f"next: invoke publish{following}")
@@ -146,11 +146,11 @@ def release_summary(shown: Overview) -> str:
         f"{shown.release} {' '.join(marks)}".rstrip(),
         f"  created   {shown.facts.created_at}, kind {shown.facts.kind}, profile {shown.profile}, {shown.encoder}",
         f"  files     {len(shown.files)}, {spell_size(shown.plain)}",
-        f"  stored    {spell_size(shown.stored)} in {shown.parts} parts up to {spell_size(shown.part_size)}, {shown.chunks} chunks",
+        f"  stored    {spell_size(shown.stored)} in {spell_count(shown.parts, 'part')} up to {spell_size(shown.part_size)}, {spell_count(shown.chunks, 'chunk')}",
         f"  ranges    {shown.ranges_per_gib:g} per GiB",
     ]
     lines += [
-        f"  shares    {spell_size(base.bytes)} ({base.chunks} chunks, {base.parts} parts) with {base.base}"
+        f"  shares    {spell_size(base.bytes)} ({spell_count(base.chunks, 'chunk')}, {spell_count(base.parts, 'part')}) with {base.base}"
         for base in shown.bases
     ]
     lines += [f"  needs     {dependency.model} {dependency.version}" for dependency in shown.dependencies]

@@ -26,7 +26,8 @@ from pipeline.steps.assemble import Assembly, RangeSource
 from pipeline.steps.destination import Found
 from pipeline.steps.folders import disk_error, open_folder, opened_folder
 from pipeline.steps.holdings import Holder, Holdings, copy_held
-from pipeline.steps.landing import Landing, landing_at, remove_leftovers
+from pipeline.steps.landing import Landing, landing_at
+from pipeline.steps.leftovers import remove_leftovers
 from pipeline.steps.neighbours import Neighbours
 from pipeline.steps.proofread import read_proof
 

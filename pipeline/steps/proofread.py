@@ -88,7 +88,7 @@ def read_proof(
                 wrong[batch.file] = wrong.get(batch.file, 0) + results.count(False)
             done(sum(chunk.plain for _, chunk in batch.places))
     for index, count in wrong.items():
-        proof.altered.setdefault(index, f"{count} of its {len(manifest.files[index].chunks)} chunks have other bytes")
+        proof.altered.setdefault(index, _differs(count, len(manifest.files[index].chunks)))
     return proof
 
 
@@ -203,3 +203,9 @@ def _open(folder_fd: int, manifest: Manifest, index: int, proof: Proof, *, bits:
     elif bits and bool(found.st_mode & stat.S_IXUSR) != file.executable:
         proof.altered[index] = "it is not executable" if file.executable else "it is executable"
     return fd
+
+
+def _differs(count: int, chunks: int) -> str:
+    return (
+        "it has other bytes" if chunks == 1 else f"{count} of its {chunks} chunks {'has' if count == 1 else 'have'} other bytes"
+    )
