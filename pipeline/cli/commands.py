@@ -26,6 +26,7 @@ from invoke.tasks import Task, task
 
 from pipeline.cli.answer import Answer
 from pipeline.cli.masking import Mask, mask_logs, secrets_in
+from pipeline.cli.misspelt import meant_instead
 from pipeline.cli.typable import make_typable
 from pipeline.errors import Interrupted, ModelportError, UsageError
 
@@ -208,6 +209,7 @@ def run_command(
     if isinstance(stores := places.get("store"), list):
         # What is typed next is about the first one, which decides.
         places["store"] = stores[0]
+    typed = dict(given)
     spell = partial(make_typable, program=program_name(), takes=TAKES, given=places)
     code = 0
     try:
@@ -230,7 +232,7 @@ def run_command(
     except ModelportError as error:
         code = error.exit_code
         reporter.close()
-        reporter.failed(code, str(error), spell(error.hint))
+        reporter.failed(code, str(error), spell(meant_instead(str(error), typed) or error.hint))
     except KeyboardInterrupt:
         code = Interrupted.exit_code
         reporter.close()
