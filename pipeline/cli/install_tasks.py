@@ -50,6 +50,7 @@ def install(
     """
     from bundles.installer.program import left_undone
     from bundles.installing import install_bundle
+    from bundles.site.nginx_site import refresh_view
     from pipeline.cli.install_orders import install_order
     from pipeline.cli.install_summaries import install_summary
     from pipeline.errors import LeftInLedger
@@ -66,6 +67,9 @@ def install(
         keep=keep,
     )
     done = install_bundle(order, run.listen, installs=Installs(run.settings.places.state / "installed"), dry=run.dry)
+    if not done.dry and done.generation:
+        # An nginx that serves this site looks names up in a folder of links.
+        refresh_view(Path(done.site))
     left = None
     if done.missing and not done.dry:
         error, hint = left_undone(done.name, done.missing, done.volumes)

@@ -101,7 +101,9 @@ def plan(
         "promote_cold": "Move the channel though edges lack objects of the release; the history says so. Default: it waits.",
         "sample": "Percent of the objects to read back through every edge, as in 5%. Default 1%, at least one; 0% reads none.",
         "allow_unsafe_store": UNSAFE_HELP,
+        "quorum": "How many of several --store must hold the release in the end, the first counted. Default: all.",
     },
+    repeated=("store",),
 )
 def publish(
     run: Run,
@@ -120,23 +122,28 @@ def publish(
     promote_cold: bool = False,
     sample: str = "",
     allow_unsafe_store: bool = False,
+    quorum: str = "",
 ) -> Answer:
     """Publish a model folder as a signed release. Run again after any interruption: only what is missing is sent.
 
     In one's own directory (the default store) the first publish makes the signing keys and pins their root.
     With a CDN the edge is warmed and proved before the commit. Under --dry it only plans.
+    With several --store the first decides, and its tree is copied to the others, read back and compared.
 
     Example: invoke publish --model bert-v2.1.0 --channel stable
     Exit codes: 0 done, 2 unusable source, flag or store, 3 source changed, poisoned object, failed edge proof or plan
-    differs, 4 keys or trust, 5 store or CDN unreachable, 6 disk, 7 done but CDN work is left, 8 same version with other
+    differs, 4 keys or trust, 5 store or CDN unreachable, 6 disk, 7 done but CDN work is left or too few stores hold it, 8 same version with other
     content, moved channel, 130 interrupted.
     """
+    from pipeline.cli.copy_orders import first_of, open_copies
     from pipeline.cli.orders import order_of, read_plan, sample_of
     from pipeline.cli.summaries import plan_summary, publish_summary
     from pipeline.cli.typable import flag_words
+    from pipeline.mirroring import MirrorOrder
     from pipeline.outcome import left_error
     from pipeline.planning import plan_release
     from pipeline.publish import publish_release
+    from pipeline.spreading import Spreading, behind_error, check_targets, spread_tree
 
     followed = read_plan(plan) if plan else None
     if followed and not model:
@@ -164,9 +171,15 @@ def publish(
             model=model, source=source, kind=kind, channel=channel, base=base, profile=profile, encoding=encoding
         )
         return Answer(planned, plan_summary(planned, following))
+    first, targets = first_of(run.settings, run.place.store), open_copies(run.settings, run.listen)
+    enough = check_targets(first, targets, quorum)
     published = publish_release(order, run.place, run.listen, plan=followed)
-    left = left_error(f"{published.release} is committed", published.left, channel=published.channel_waits)
-    return Answer(published, publish_summary(published), left=None if quota_ok else left)
+    left = None if quota_ok else left_error(f"{published.release} is committed", published.left, channel=published.channel_waits)
+    if targets:
+        copying = MirrorOrder(connections=run.settings.connections, allow_unsafe=allow_unsafe_store)
+        published.copies = spread_tree(Spreading(first, run.place.view, copying, run.place.by), targets, run.listen)
+    behind = behind_error(f"{published.release} is committed", published.copies, enough)
+    return Answer(published, publish_summary(published), left=left or behind)
 
 
 @command(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from bundles.site.nginx_site import NginxWritten
 from bundles.site.setups import SiteSetup
 from bundles.site.tending import SiteListed, SiteRemoved, SiteSwitched, SiteVerified
 from pipeline.cli.report import spell_count, spell_size
@@ -26,6 +27,14 @@ def served_summary(done: SiteServed) -> str:
         f"{done.site} was served at {done.url} for {done.seconds:.0f} s:"
         f" {spell_count(done.requests, 'request')}, {spell_size(done.bytes)}, {spell_count(len(done.releases), 'release')}"
     )
+
+
+def nginx_summary(done: NginxWritten) -> str:
+    """After ``site.nginx``."""
+    lines = [f"{done.configuration} serves {len(done.releases)} releases of {done.site} at {done.url}"]
+    if done.upstream:
+        lines.append(f"what is not here comes from {done.upstream}, which nginx does not verify")
+    return "\n".join([*lines, *(f"next: {line}" for line in done.commands)])
 
 
 def listed_summary(done: SiteListed) -> str:

@@ -8,7 +8,7 @@ next: ``release_tasks``
 from __future__ import annotations
 
 from pipeline.cli.report import spell_count, spell_size
-from pipeline.outcome import EdgeResult, LeftResult, Published
+from pipeline.outcome import CopyResult, EdgeResult, LeftResult, Published
 from pipeline.overview import Overview
 from pipeline.plan.cost import ReleasePlan
 from pipeline.promote import Moved
@@ -41,10 +41,18 @@ def publish_summary(done: Published) -> str:
         lines.append(f"  left out     {', '.join(done.left_out)}")
     lines += [f"  edge         {edge_line(edge)}" for edge in done.edges]
     lines += [f"  left         {left_line(left)}" for left in done.left]
+    lines += [f"  copy         {copy_line(copy)}" for copy in done.copies]
     if done.channel_waits:
         lines.append(f"  channel      {done.channel_waits} moves when that is done")
     lines.append("next: invoke cdn.resume" if done.left else f"next: invoke verify --model {done.release} --all")
     return "\n".join(lines)
+
+
+def copy_line(copy: CopyResult) -> str:
+    """What became of one copy."""
+    if not copy.complete:
+        return f"{copy.store} fell behind: {copy.why}"
+    return f"{copy.store} shows snapshot {copy.announced}: {copy.objects_copied} objects, {spell_size(copy.bytes_copied)} copied"
 
 
 def edge_line(edge: EdgeResult) -> str:

@@ -151,7 +151,42 @@ class Finished(_Record, frozen=True, kw_only=True, tag="finished"):
     why: str
 
 
-Record = Ordered | Claimed | Sending | Unsent | Refused | Accepted | Polled | Read | Again | Waits | Promised | Finished
+class Behind(_Record, frozen=True, kw_only=True, tag="behind"):
+    """``store`` lacks ``snapshot`` of the first one, whole or of ``names``; see ``steps.copies``."""
+
+    store: str
+    snapshot: int
+    why: str
+    by: str
+    endpoint: str = ""
+    region: str = ""
+    names: tuple[str, ...] = ()
+
+
+class Level(_Record, frozen=True, kw_only=True, tag="level"):
+    """The store ``store`` announces ``snapshot``, or a newer one."""
+
+    store: str
+    snapshot: int
+    by: str
+
+
+Record = (
+    Behind
+    | Level
+    | Ordered
+    | Claimed
+    | Sending
+    | Unsent
+    | Refused
+    | Accepted
+    | Polled
+    | Read
+    | Again
+    | Waits
+    | Promised
+    | Finished
+)
 
 
 def decode_record(data: bytes, what: str) -> Record:
@@ -339,6 +374,8 @@ class Job:
                 self.holder, self.by = record.holder, record.by
             case Promised():
                 self.move = record
+            case Behind() | Level():
+                pass
             case Finished():
                 self.finished, self.move = True, None
             case _:

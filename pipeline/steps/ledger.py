@@ -19,7 +19,19 @@ from pipeline.digest import sha256_of
 from pipeline.errors import AnotherPublisher, InvalidDocument, ObjectExists, ObjectMissing
 from pipeline.layout import LEDGER, ledger_key, ledger_record
 from pipeline.plan import ledger
-from pipeline.plan.ledger import RECORD_BYTES, Accepted, Claimed, Finished, Job, Ordered, Record, Sending, decode_record
+from pipeline.plan.ledger import (
+    RECORD_BYTES,
+    Accepted,
+    Behind,
+    Claimed,
+    Finished,
+    Job,
+    Level,
+    Ordered,
+    Record,
+    Sending,
+    decode_record,
+)
 from pipeline.ports import ObjectInfo, ObjectStore, Op, read_object
 from pipeline.steps.lease import list_leases
 from pipeline.wire import encode_document
@@ -98,7 +110,7 @@ def make(kind: type[R], at: datetime, **fields: Any) -> R:
 
 
 def _ends(record: Record | None) -> bool:
-    return isinstance(record, Finished)
+    return isinstance(record, Finished | Level)
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,7 +218,9 @@ class Ledger:
             if now - max(info.modified_at for info in infos) < KEPT:
                 continue
             begun = self._whole(infos[:1])
-            headless = not isinstance(begun, InvalidDocument) and not (begun and isinstance(begun[0][1], Ordered))
+            headless = not isinstance(begun, InvalidDocument) and not (
+                begun and isinstance(begun[0][1], Ordered | Behind | Level)
+            )
             if _ends(self._last(infos)) or headless:
                 for info in infos:
                     self.store.delete(info.key)
