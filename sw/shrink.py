@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from tree_sitter import Node
 
 from sw.scan.scripts import parse_script
+from sw.spare import without_spare
 
 _FUNCTIONS = frozenset(
     {"function_declaration", "function_expression", "generator_function_declaration", "arrow_function", "method_definition"}
@@ -58,7 +59,9 @@ def shrunk(data: bytes, own: Collection[str] = ()) -> bytes:
     Raises:
         ValueError: this is no JavaScript, or one scope declares a name twice.
     """
-    root = parse_script(_with_short_names(data, own)).root_node
+    if parse_script(data).root_node.has_error:
+        raise ValueError("this is not JavaScript")
+    root = parse_script(_with_short_names(without_spare(data), own)).root_node
     return _spelled(_tokens(root))
 
 
@@ -66,11 +69,9 @@ def _with_short_names(data: bytes, own: Collection[str]) -> bytes:
     """Rename what ``data`` declares: every identifier gets a name that nothing in its reach uses yet.
 
     Raises:
-        ValueError: this is no JavaScript, or one scope declares a name twice.
+        ValueError: one scope declares a name twice.
     """
     root = parse_script(data).root_node
-    if root.has_error:
-        raise ValueError("this is not JavaScript")
     found = list(_references(root, _Scope(None, 0), at_top=True))
     used = Counter(slot for _, slot in found if slot is not None)
     taken = {_text(node) for node, slot in found if slot is None and node.type != "property_identifier"}

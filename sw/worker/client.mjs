@@ -7,29 +7,35 @@ export async function start({ worker = new URL("sw.js", import.meta.url).href } 
   if (!navigator.serviceWorker) throw new Error("this browser, or this insecure address, has no service workers");
   // The same script as the service worker: there a browser lets three requests run at once, here six.
   const loader = new Worker(worker);
-  const registration = await navigator.serviceWorker.register(worker, { updateViaCache: "none" });
-  const client = new Modelport(loader, registration);
+  // The scope that a worker has by itself.
+  const channel = new BroadcastChannel(`modelport:${new URL("./", new URL(worker, document.baseURI))}`);
+  const early = [];
+  channel.onmessage = (event) => early.push(event);
+  // A browser takes its time to register: the download begins without it.
+  loader.postMessage(wish());
+  const registration = await navigator.serviceWorker.register(worker, { updateViaCache: "none" }).catch((error) => {
+    loader.terminate();
+    throw error;
+  });
+  const client = new Modelport(loader, registration, channel, early);
   const look = () => document.hidden || client.update();
   document.addEventListener("visibilitychange", look);
   addEventListener("online", look);
   client.on("failed", ({ kind, id }) => id || /quota|storage|paused/.test(kind) || setTimeout(look, RETRY_MS));
-  client.update();
   return client;
 }
 
 /** Events, each with a `detail`: checking, update, progress, fault, current, ready, failed, paused, killed, engine, model. */
 export class Modelport extends EventTarget {
   #loader;
-  #channel;
   #begun = {};
   #busy = false;
 
-  constructor(loader, registration) {
+  constructor(loader, registration, channel, early) {
     super();
     Object.assign(this, { registration, scope: registration.scope });
     this.#loader = loader;
-    this.#channel = new BroadcastChannel(`modelport:${this.scope}`);
-    this.#channel.onmessage = ({ data: { type, ...detail } }) => {
+    const heard = ({ data: { type, ...detail } }) => {
       this.#busy = /^(checking|update|progress)$/.test(type) || (this.#busy && type === "fault");
       if (type === "progress" || type === "model") this.#measure(type, detail);
       if ("kind" in detail && !detail.message) detail.message = told(detail);
@@ -38,14 +44,19 @@ export class Modelport extends EventTarget {
       if (type === "engine") registration.update();
       this.dispatchEvent(new CustomEvent(type, { detail }));
     };
+    // Who waits for `start` hears all of it, from the beginning.
+    setTimeout(() => {
+      early.forEach(heard);
+      channel.onmessage = heard;
+    });
     // An engine that took the place of another may read what that one, which the page has, could not.
     const first = !registration.active;
     registration.addEventListener("updatefound", () => {
       const next = registration.installing;
-      next.addEventListener("statechange", () => first || next.state !== "activated" || next.postMessage(this.#wish()));
+      next.addEventListener("statechange", () => first || next.state !== "activated" || next.postMessage(wish()));
     });
     // Where the last page goes in the middle of a download, the service worker goes on with it.
-    addEventListener("pagehide", () => this.#busy && registration.active?.postMessage(this.#wish()));
+    addEventListener("pagehide", () => this.#busy && registration.active?.postMessage(wish()));
   }
 
   /** Hear an event; gives the function that stops hearing it. */
@@ -57,7 +68,7 @@ export class Modelport extends EventTarget {
 
   /** Look for a new version and bring it; without what is optional where the browser is to save data. */
   update(options = {}) {
-    this.#send({ ...this.#wish(), ...options });
+    this.#send({ ...wish(), ...options });
   }
 
   /** Stop downloading, in every tab, until `resume`. */
@@ -140,10 +151,6 @@ export class Modelport extends EventTarget {
     return (await caches.match(new URL(`__modelport/${name}`, this.scope), { cacheName }))?.json();
   }
 
-  #wish() {
-    return { command: "update", optional: !navigator.connection?.saveData };
-  }
-
   #measure(type, detail) {
     const { done, total, id = type } = detail;
     const now = performance.now();
@@ -160,6 +167,9 @@ export class Modelport extends EventTarget {
     this.#loader.postMessage(message);
   }
 }
+
+/** What a page asks for by itself. */
+const wish = () => ({ command: "update", optional: !navigator.connection?.saveData });
 
 async function hashOf(data) {
   const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", data));

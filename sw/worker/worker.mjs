@@ -1,6 +1,6 @@
 // The engine: a service worker that answers from the store, and, started as a page's own worker, the one that fills it.
 
-import { ACCEPT, address, fault, line } from "./fetch.mjs";
+import { ACCEPT, address, fault, line, rest } from "./fetch.mjs";
 import { download, update } from "./install.mjs";
 import { piecesOf } from "./plan.mjs";
 import { fallback, found, ignorable, moved } from "./route.mjs";
@@ -63,7 +63,7 @@ function refresh({ asked = Date.now(), ...options }) {
 
 /** Look for a new version, and forget which version clients had that are gone; what only they needed goes too. */
 async function later(asked) {
-  await new Promise((done) => setTimeout(done, GRACE_MS));
+  await rest(GRACE_MS);
   const open = new Set((await clients.matchAll({ type: "all", includeUncontrolled: true })).map(({ id }) => `client/${id}`));
   const gone = (await records("client/")).filter(([name, { at }]) => !open.has(name) && at < asked - OPENING_MS);
   for (const [name] of gone) await forget(name);
@@ -73,7 +73,7 @@ async function later(asked) {
 
 async function bind(client, now) {
   bound.set(client, now);
-  if (now) await write(`client/${client}`, { at: Date.now(), version: { sha256: now.sha256, size: now.size } });
+  if (now) await write(`client/${client}`, { at: Date.now(), version: now });
 }
 
 /** What answers a request for what the release may have. */

@@ -1,5 +1,7 @@
 """A first visit: what is fetched, what is believed, and what works without a network afterwards."""
 
+import json
+
 import pytest
 
 from tests.browser_world import again, assets, build, controlled, noise, opened, outcome, served, stored, text
@@ -32,6 +34,36 @@ def test_page_downloads_six_at_once(page, host, public):
     host.delay_s = 0.2
     assert opened(page, host.url)[0] == "ready"
     assert host.most_at_once == 6
+
+
+def test_request_does_not_wait_until_the_file_before_it_is_stored(page, host, public):
+    build(public, assets(more={f"{number}.bin": noise(100_000, number) for number in range(20)}), packs=False, single_file=True)
+    manifest = json.loads((public / "release.json").read_text())["sha256"]
+    gate = f"""{{
+      const put = Cache.prototype.put;
+      const opened = new Promise((done) => (new BroadcastChannel("gate").onmessage = done));
+      Cache.prototype.put = async function (key, data) {{
+        if (/[0-9a-f]{{64}}$/.test(key) && !key.endsWith("{manifest}")) await opened;
+        return put.call(this, key, data);
+      }};
+    }}"""
+    host.rule("sw.js", lambda talk: talk.reply(200, gate.encode() + talk.body) or True)
+    page.goto(host.url)
+    host.wait_for("*.bin", 12)
+    page.evaluate("new BroadcastChannel('gate').postMessage('open')")
+    assert outcome(page)[0] == "ready"
+
+
+def test_page_hears_of_its_first_download_from_the_beginning(page, host):
+    def late(talk):
+        """Let the browser register only when the download is under way."""
+        if talk.headers.get("Service-Worker"):
+            talk.host.wait_for("manifest.*")
+        return False
+
+    host.rule("sw.js", late)
+    assert opened(page, host.url)[0] == "ready"
+    assert page.evaluate("log.slice(0, 2).map(([type]) => type)") == ["checking", "update"]
 
 
 def test_progress_counts_to_the_total_and_names_its_rate(page, host, public):

@@ -156,7 +156,7 @@ def test_kill_switch_removes_the_worker_and_all_it_stored(installed, context, ho
 
 def test_manifest_for_a_later_engine_is_left_alone(installed, host, public):
     text_ = (public / "release.json").read_text()
-    (public / "release.json").write_text(text_.replace('"engine":1', '"engine":2'))
+    (public / "release.json").write_text(text_.replace('"engine":2', '"engine":3'))
     assert again(installed)[0] == "engine"
     installed.reload()
     assert installed.title() == "1.0.0"
@@ -188,10 +188,10 @@ def test_single_file_needs_neither_pointer_nor_manifest(page, context, host, pub
 
 def test_new_engine_reads_what_the_old_one_could_not(installed, host, public):
     build(public, assets("2.0.0"), "2.0.0")
-    pointer = (public / "release.json").read_text().replace('"engine":1', '"engine":2')
+    pointer = (public / "release.json").read_text().replace('"engine":2', '"engine":3')
     (public / "release.json").write_text(pointer)
     worker = (public / "sw.js").read_text()
-    later = re.sub(r"(engine>)(\w+)\)", r"\g<1>2)", worker)
+    later = re.sub(r"(engine>)(\w+)\)", r"\g<1>3)", worker)
     assert later != worker
     (public / "sw.js").write_text(later)
     installed.evaluate("log.length = 0, client.update()")

@@ -99,6 +99,8 @@ class Talk(BaseHTTPRequestHandler):
     """One connection."""
 
     protocol_version = "HTTP/1.1"
+    # Head and body are two writes: with Nagle's algorithm the second waits 40 ms for a delayed acknowledgement of the first.
+    disable_nagle_algorithm = True
     host: WebHost
 
     def log_message(self, *said: object) -> None:
