@@ -11,7 +11,7 @@ import pytest
 from pipeline.promote import promote_release, rollback_channel
 from pipeline.release import ModelName, Release
 from pipeline.webview import STEPS, sync_view
-from tests.browser_world import again, assets, build, controlled, opened, outcome, text
+from tests.browser_world import again, assets, build, controlled, outcome
 from tests.publish_world import STABLE, Site, directory_shelf
 from tests.servers.web_nginx import run_web_nginx
 
