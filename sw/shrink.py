@@ -172,6 +172,9 @@ def _read_tokens(node: Node, found: list[tuple[str, str]]) -> None:
         return
     if kind == "formal_parameters" and _is_alone(node):
         children = node.named_children
+    if kind == "program":
+        # Functions are there before anything is done: without them in between more declarations follow each other.
+        children = sorted(children, key=lambda child: child.type != "function_declaration")
     before = ""
     for child in children:
         if child.type == "comment":
