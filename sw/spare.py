@@ -39,6 +39,7 @@ _KINDS = {
 _ALONE = frozenset({"arguments", "array", "spread_element", "variable_declarator", "pair", "arrow_function", "return_statement"})
 _HEADS = frozenset({"if_statement", "for_statement", "for_in_statement", "else_clause"})
 _SIMPLE = frozenset({"expression_statement", "return_statement", "throw_statement", "try_statement"})
+_NAMES = ("identifier", "shorthand_property_identifier", "shorthand_property_identifier_pattern")
 _LITERALS = frozenset({"number", "string"})
 # Where names are given, not used: everywhere in these, and in the named place of those.
 _PATTERNS = frozenset({"formal_parameters", "array_pattern", "object_pattern", "rest_pattern", "pair_pattern"})
@@ -47,10 +48,21 @@ _GIVEN_LEFT = frozenset({"for_in_statement", "assignment_pattern", "object_assig
 
 
 def without_spare(data: bytes) -> bytes:
-    """Leave out what a script need not say; what is left out becomes a space, so that no two words meet."""
+    """Leave out what a script need not say; what is left out becomes a space, so that no two words meet.
+
+    Raises:
+        ValueError: this is no JavaScript.
+    """
     root = parse_script(data).root_node
-    found = list(_all(root))
-    edits = [*_parentheses(found), *_braces(found), *_empty_arguments(found), *_constants(root, found)]
+    if root.has_error:
+        raise ValueError("this is not JavaScript")
+    found = nodes_by_type(root)
+    edits = [
+        *_parentheses(found["parenthesized_expression"]),
+        *_braces(found["statement_block"]),
+        *_empty_arguments(found["new_expression"]),
+        *_constants(root, [node for kind in _NAMES for node in found[kind]]),
+    ]
     pieces = []
     end = 0
     for start, stop, text in sorted(edits):
@@ -59,10 +71,15 @@ def without_spare(data: bytes) -> bytes:
     return b"".join([*pieces, data[end:]])
 
 
-def _all(node: Node) -> Iterator[Node]:
-    yield node
-    for child in node.children:
-        yield from _all(child)
+def nodes_by_type(root: Node) -> defaultdict[str, list[Node]]:
+    """List all nodes of a tree by their types."""
+    found = defaultdict(list)
+    left = [root]
+    while left:
+        node = left.pop()
+        found[node.type].append(node)
+        left += node.children
+    return found
 
 
 _Edit = tuple[int, int, bytes]
@@ -71,10 +88,8 @@ _Edit = tuple[int, int, bytes]
 def _parentheses(found: list[Node]) -> Iterator[_Edit]:
     for node in found:
         inside = node.named_children
-        if node.type != "parenthesized_expression" or len(inside) != 1:
-            continue
         # An object at the beginning would be taken for a block.
-        if inside[0].type != "object" and _strength(inside[0]) >= _asked(node):
+        if len(inside) == 1 and inside[0].type != "object" and _strength(inside[0]) >= _asked(node):
             # Together with the line's end: after `return` it would end the statement.
             yield node.start_byte, inside[0].start_byte, b" "
             yield inside[0].end_byte, node.end_byte, b" "
@@ -109,7 +124,7 @@ def _operator(node: Node) -> str:
 
 def _braces(found: list[Node]) -> Iterator[_Edit]:
     for node in found:
-        if node.type == "statement_block" and node.parent is not None and node.parent.type in _HEADS:
+        if node.parent is not None and node.parent.type in _HEADS:
             inside = [child for child in node.named_children if child.type != "comment"]
             if len(inside) == 1 and inside[0].type in _SIMPLE:
                 yield node.start_byte, node.start_byte + 1, b" "
@@ -118,7 +133,7 @@ def _braces(found: list[Node]) -> Iterator[_Edit]:
 
 def _empty_arguments(found: list[Node]) -> Iterator[_Edit]:
     for node in found:
-        arguments = node.child_by_field_name("arguments") if node.type == "new_expression" else None
+        arguments = node.child_by_field_name("arguments")
         continued = node.parent is not None and node.parent.type in {
             "member_expression",
             "call_expression",
@@ -128,12 +143,11 @@ def _empty_arguments(found: list[Node]) -> Iterator[_Edit]:
             yield arguments.start_byte, arguments.end_byte, b" "
 
 
-def _constants(root: Node, found: list[Node]) -> Iterator[_Edit]:
+def _constants(root: Node, names: list[Node]) -> Iterator[_Edit]:
     """Put what a constant is where its name stands, if that is shorter; its name must be declared once in the whole script."""
     uses: dict[bytes, list[Node]] = defaultdict(list)
-    for node in found:
-        if node.type in {"identifier", "shorthand_property_identifier", "shorthand_property_identifier_pattern"}:
-            uses[node.text or b""].append(node)
+    for node in names:
+        uses[node.text or b""].append(node)
     for statement in root.children:
         declared = statement.named_children if statement.type == "lexical_declaration" else []
         value = declared[0].child_by_field_name("value") if len(declared) == 1 else None

@@ -93,6 +93,7 @@ SCRIPTS = {
     "own properties": "const p1 = { mine: 1, theirs: 2 }; const { mine } = p1; said.push(p1.mine + mine, Object.keys(p1).length, p1.theirs);",
     "comments": "const c1 = 1; // const c1 = 2;\nconst d1 = 2; /* } */ said.push(c1, d1);",
     "catch": "try { throw 5; } catch (e1) { said.push(e1); } try { null.x; } catch { said.push('none'); }",
+    "functions": "const one = two(3); function two(n) { return n + 1; } const four = 4; function five() { return four + one; } said.push(one, five());",
     "generators": "function* g2() { yield 1; yield* [2, 3]; } said.push([...g2()]);",
     "parentheses": "const p = 3, q = 0; said.push((p + 1) * 2, 2 * (p + 1), p - (2 - 1), (p * 2) + 1, (p && q) || 7, p && (q || 8));"
     "said.push((p - 1) - 1, -(p + 1), !(p && q), (p ?? q) || 9, p ?? (q || 9), (-p) ** 2, (p, q), ((p)), [(p > 2) === true]);",
