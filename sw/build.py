@@ -41,7 +41,7 @@ from sw.manifest import (
     patch_path,
 )
 from sw.naming import HASH_DIGITS, Served, name_files
-from sw.options import WebOptions
+from sw.options import ASKED, WebOptions
 from sw.output import Earlier, Output, manifest_path
 from sw.packs import plan_packs
 from sw.patches import is_worth, make_dcz, make_patch
@@ -138,8 +138,13 @@ def build_web(order: BuildOrder, listen: Listener) -> Built:
 
 def _unknown(assets: Assets, served: Mapping[str, Served]) -> list[str]:
     """Files that got another name, which nothing that was read knows: a bundler's own loader may ask for the old one."""
-    known = {link.target for asset in assets.by_path.values() for link in asset.loaded.links}
+    known = _led_to(assets)
     return sorted(path for path, one in served.items() if one.path != path and path not in known)
+
+
+def _led_to(assets: Assets) -> set[str]:
+    """Files that references lead to."""
+    return {link.target for asset in assets.by_path.values() for link in asset.loaded.links}
 
 
 def _check_served(served: Mapping[str, Served]) -> None:
@@ -166,6 +171,7 @@ class _Building:
         self._order = order
         self._output = output
         self._assets = assets
+        self._led_to = _led_to(assets)
         # The page's side must be there offline as well; the worker is what its downloads run in.
         # A worker that holds the manifest cannot stand in it.
         inside = (CLIENT,) if order.options.single_file else (CLIENT, WORKER)
@@ -247,14 +253,16 @@ class _Building:
             one.sha256,
             size=one.size,
             type=types.index(content_type(one.path)),
-            group=self._order.options.group_of(one.source),
+            group=self._group(one),
             more=More(parts=(PART_BYTES, parts) if parts else None),
         )
 
+    def _group(self, one: Served) -> str:
+        return self._order.options.group_of(one.source, self._led_to)
+
     def _plan(self, every: Sequence[Served]) -> list[list[Served]]:
         """What travels together on a first visit."""
-        group_of = self._order.options.group_of
-        wanted = [(number, one.size) for number, one in enumerate(every) if group_of(one.source) == APP]
+        wanted = [(number, one.size) for number, one in enumerate(every) if self._group(one) == APP]
         return [[every[number] for number in pack] for pack in plan_packs(wanted)]
 
     def _write_pack(self, pack: Sequence[Served]) -> Packed:
@@ -283,7 +291,7 @@ class _Building:
         ways: dict[str, tuple[str, int]] = {}
         for one, file in zip(self._served, manifest.files, strict=True):
             old = before.get(file.source)
-            if one.data is None and self._assets.by_path[one.source].loaded.data is None:
+            if file.group == ASKED or (one.data is None and self._assets.by_path[one.source].loaded.data is None):
                 continue
             if old is None or old.sha256 == file.sha256 or not PATCHED_BYTES <= file.size <= PATCHED_MOST_BYTES:
                 continue

@@ -33,6 +33,7 @@ from sw.manifest import (
     WebManifest,
 )
 from sw.naming import HASH_DIGITS
+from sw.options import ASKED
 from sw.output import Output, manifest_path
 from sw.patches import apply_patch
 from sw.scan.kinds import has_references, scan
@@ -166,7 +167,7 @@ class _Checking:
                 yield f"{file.path}: its parts are not those of the manifest"
         if manifest.types[file.type] != content_type(file.path):
             yield f"{file.path} has type {manifest.types[file.type]}, expected {content_type(file.path)}"
-        if file.group not in manifest.groups:
+        if file.group not in (*manifest.groups, ASKED):
             yield f"{file.path} is of group {file.group}, which there is not"
 
     def _links(self, file: WebFile, paths: set[str]) -> Iterator[str]:

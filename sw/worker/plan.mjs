@@ -11,6 +11,8 @@ export function planned({ manifest, files }, held) {
   const all = piecesOf({ files });
   const wanted = new Map();
   for (const { group, pieces, way = [] } of files.values()) {
+    // What is of none of the groups comes when it is asked for.
+    if (!manifest.groups[group]) continue;
     const [digits, most] = way;
     const origin = digits && [...held].find((name) => name.startsWith(digits));
     for (const piece of pieces)

@@ -147,6 +147,22 @@ def test_optional_file_holds_nothing_up_and_comes_when_it_can(page, host, public
     assert host.paths() == ["release.json", bad]
 
 
+def test_what_no_page_needs_costs_nothing_and_is_verified_when_it_is_asked_for(page, host, public):
+    script = assets()["app.js"] + b"//# sourceMappingURL=app.js.map\n"
+    more = {"app.js": script, "app.js.map": b'{"version":3}', "_headers": b"/*", "CNAME": b"shop", ".htaccess": b"Deny"}
+    build(public, assets(more=more))
+    # Hosts keep these for themselves.
+    for name in ("_headers", "CNAME", ".htaccess"):
+        host.rule(name, status(404))
+    controlled(page, host.url)
+    name = served(public, "app.js.map")
+    assert not [path for path in host.paths() if path.endswith(".map")]
+    host.rule("*.map", corrupt)
+    assert text(page, f"/{name}")[0] == 504
+    host.rules.clear()
+    assert text(page, f"/{name}") == [200, '{"version":3}']
+
+
 def test_what_is_optional_is_left_where_data_is_to_be_saved(page, host, public):
     build(public, assets(more={"extra/film.bin": noise(300_000)}), optional=("extra/*",))
     page.add_init_script("Object.defineProperty(navigator, 'connection', { value: { saveData: true } })")

@@ -70,3 +70,8 @@ test("all pieces of a release are its files and their parts", () => {
   const big = ["big", 15, "whole", 0, "app", { parts: [10, ["p", "q"]] }];
   assert.deepEqual(piecesOf(release([file("a"), big])).map(({ sha256 }) => sha256), ["a", "p", "q"]);
 });
+
+test("what is of no group is not fetched, but for bytes that another file needs", () => {
+  const files = [file("a"), file("b", 10, "asked"), file("c", 10, "asked", "a")];
+  assert.deepEqual(told(planned(release(files), new Set())), [["a", undefined, 10]]);
+});

@@ -291,6 +291,35 @@ def test_small_files_travel_in_packs(site):
         assert (site.to / pack.path).read_bytes() == b"".join((site.to / file.path).read_bytes() for file in pack.files)
 
 
+def test_what_no_page_needs_is_of_no_group_that_an_install_brings(site):
+    script = "//# sourceMappingURL=app.js.map"
+    site.write(
+        {
+            "index.html": '<script src="app.js"></script><img src=".img/a.png"><img src="sea.map">',
+            "app.js": "let a;\n" * 2000 + script,
+            "app.js.map": '{"version":3}',
+            "sea.map": "an island",
+            ".img/a.png": b"x",
+            ".vite/manifest.json": "{}",
+            ".htaccess": "Deny",
+            ".well-known/security.txt": "Contact",
+            "_headers": "/*",
+            "_redirects": "/",
+            "CNAME": "shop.example",
+        }
+    )
+    site.build()
+    groups = {file.source: file.group for file in site.manifest.files if file.path not in ENGINE}
+    asked = {source for source, group in groups.items() if group == "asked"}
+    assert asked == {"app.js.map", ".vite/manifest.json", ".htaccess", "_headers", "_redirects", "CNAME"}
+    assert {group for source, group in groups.items() if source not in asked} == {"app"}
+    packed = {file.source for pack in site.manifest.packs for file in pack.files}
+    assert packed & asked == set()
+    assert site.names()[".vite/manifest.json"] == ".vite/manifest.json"
+    assert not [one for one in site.warnings() if ".vite" in one]
+    assert check_folder(site.to).findings == []
+
+
 def test_optional_files_are_a_group_that_nobody_waits_for(site):
     site.write({"index.html": "x", "video/a.mp4": b"1"})
     site.build(optional=("video/*",))
