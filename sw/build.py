@@ -45,6 +45,7 @@ from sw.options import ASKED, WebOptions
 from sw.output import Earlier, Output, manifest_path
 from sw.packs import plan_packs
 from sw.patches import is_worth, make_dcz, make_patch
+from sw.texts import texts_that_name
 
 # Smaller files cost less than the request for a patch.
 PATCHED_BYTES = 4 << 10
@@ -123,6 +124,7 @@ def build_web(order: BuildOrder, listen: Listener) -> Built:
     kept = assets.keep | {path for path in assets.by_path if order.options.keeps(path)}
     served = name_files({path: asset.loaded for path, asset in assets.by_path.items()}, kept)
     _check_served(served)
+    _warn_of_texts(assets, served, listen)
     unknown = _unknown(assets, served)
     if unknown:
         others = f" and {len(unknown) - 1} more" if len(unknown) > 1 else ""
@@ -134,6 +136,22 @@ def build_web(order: BuildOrder, listen: Listener) -> Built:
             )
         )
     return _Building(order, output, assets, served, listen).run(warnings, started_s)
+
+
+def _warn_of_texts(assets: Assets, served: Mapping[str, Served], listen: Listener) -> None:
+    """Tell of the first text that names a file by what it was called before."""
+    renamed = {path for path, one in served.items() if one.path != path}
+    found = list(texts_that_name([asset.loaded for asset in assets.by_path.values()], renamed))
+    if found:
+        script, line, path = found[0]
+        others = f" ({len(found) - 1} more such texts)" if len(found) > 1 else ""
+        listen(
+            Warned(
+                "web-text",
+                f"{script}:{line}: {path!r} is a text there, no reference, and the file gets another name{others}; "
+                "if the script asks for it, list it under web: keep",
+            )
+        )
 
 
 def _unknown(assets: Assets, served: Mapping[str, Served]) -> list[str]:

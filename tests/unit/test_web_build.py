@@ -291,6 +291,30 @@ def test_small_files_travel_in_packs(site):
         assert (site.to / pack.path).read_bytes() == b"".join((site.to / file.path).read_bytes() for file in pack.files)
 
 
+def test_text_that_names_a_renamed_file_is_told(site):
+    script = """const logo = "/assets/logo.svg", other = '/icon.svg?v=1';
+    import("./assets/lazy.js"); new URL("/assets/logo.svg", import.meta.url); const word = "icon.svg", far = "https://x/assets/logo.svg";
+    const kept = `/assets/kept.svg`;"""
+    site.write(
+        {
+            "index.html": '<img src="assets/logo.svg"><img src="icon.svg"><script type="module" src="app.js"></script>',
+            "app.js": script,
+            "assets/logo.svg": "<svg/>",
+            "assets/kept.svg": "<svg/>",
+            "icon.svg": "<svg/>",
+            "assets/lazy.js": "let a;",
+        }
+    )
+    site.build(keep=("assets/kept.svg",))
+    told = [one for one in site.warnings() if "is a text there" in one]
+    assert len(told) == 1
+    assert told[0].startswith("app.js:1: 'assets/logo.svg'")
+    assert "(1 more such texts)" in told[0]
+    site.events.clear()
+    site.build(keep=("assets/kept.svg", "assets/logo.svg", "icon.svg"))
+    assert not [one for one in site.warnings() if "is a text there" in one]
+
+
 def test_what_no_page_needs_is_of_no_group_that_an_install_brings(site):
     script = "//# sourceMappingURL=app.js.map"
     site.write(
