@@ -7,20 +7,22 @@ const POINTER_BYTES = 300;
 /** Start; gives a `Modelport`. Options: `worker` (where sw.js is). */
 export async function start({ worker = new URL("sw.js", import.meta.url).href } = {}) {
   if (!navigator.serviceWorker) throw new Error("this browser, or this insecure address, has no service workers");
+  // Where the page is may change.
+  worker = new URL(worker, document.baseURI).href;
   // The same script as the service worker: there a browser lets three requests run at once, here six.
   const loader = new Worker(worker);
   // The scope that a worker has by itself.
-  const scope = new URL("./", new URL(worker, document.baseURI)).href;
+  const scope = new URL("./", worker).href;
   const channel = new BroadcastChannel(`modelport:${scope}`);
   const early = [];
   channel.onmessage = (event) => early.push(event);
   // A browser takes its time to register: the download begins without it.
-  begun(scope).then((seen) => loader.postMessage({ ...wish(), seen }));
+  pointed(scope).then((seen) => loader.postMessage({ ...wish(), seen }));
   const registration = await navigator.serviceWorker.register(worker, { updateViaCache: "none" }).catch((error) => {
     loader.terminate();
     throw error;
   });
-  const client = new Modelport(loader, registration, channel, early);
+  const client = new Modelport(worker, loader, registration, channel, early);
   const look = () => document.hidden || client.update();
   document.addEventListener("visibilitychange", look);
   addEventListener("online", look);
@@ -30,13 +32,15 @@ export async function start({ worker = new URL("sw.js", import.meta.url).href } 
 
 /** Events, each with a `detail`: checking, update, progress, fault, current, ready, failed, paused, killed, engine, model. */
 export class Modelport extends EventTarget {
+  #worker;
   #loader;
   #begun = {};
   #busy = false;
 
-  constructor(loader, registration, channel, early) {
+  constructor(worker, loader, registration, channel, early) {
     super();
     Object.assign(this, { registration, scope: registration.scope });
+    this.#worker = worker;
     this.#loader = loader;
     const heard = ({ data: { type, ...detail } }) => {
       this.#busy = /^(checking|update|progress)$/.test(type) || (this.#busy && type === "fault");
@@ -124,11 +128,11 @@ export class Modelport extends EventTarget {
         signal?.throwIfAborted();
         // Many bytes that were fetched on purpose are worth asking to keep.
         await navigator.storage?.persist?.();
+        signal?.throwIfAborted();
         return new Promise((done, fail) => {
-          const stop = () => {
-            this.#send({ command: "stop" });
-            end(() => fail(signal.reason));
-          };
+          // A worker of its own, which ends with it: what else the page downloads goes on.
+          const loader = new Worker(this.#worker);
+          const stop = () => end(() => fail(signal.reason));
           const offs = [
             this.on("model", (detail) => {
               if (detail.id !== id) return;
@@ -137,13 +141,15 @@ export class Modelport extends EventTarget {
             }),
             this.on("failed", (detail) => detail.id === id && end(() => fail(Object.assign(new Error(detail.message), detail)))),
             () => signal?.removeEventListener("abort", stop),
+            () => loader.terminate(),
           ];
           const end = (last) => {
             for (const off of offs) off();
             last();
           };
           signal?.addEventListener("abort", stop);
-          this.#send({ command: "model", id });
+          loader.onerror = () => end(() => fail(new Error(`${this.#worker} cannot be had, or is no script`)));
+          loader.postMessage({ command: "model", id });
         });
       },
     };
@@ -155,7 +161,9 @@ export class Modelport extends EventTarget {
   }
 
   #measure(type, detail) {
-    const { done, total, id = type } = detail;
+    // What came for nothing, such as a patch that led nowhere, is no progress.
+    const { total, id = type } = detail;
+    const done = (detail.done = Math.min(detail.done, total));
     const now = performance.now();
     // Another total is another download.
     if (this.#begun[id]?.total !== total || this.#begun[id].done > done) this.#begun[id] = { total, done, now };
@@ -172,7 +180,7 @@ export class Modelport extends EventTarget {
 }
 
 /** The bytes of the pointer, which on a first visit need not wait for the worker's script; undefined if that asks better. */
-async function begun(scope) {
+async function pointed(scope) {
   if (navigator.serviceWorker.controller) return;
   try {
     const answer = await fetch(`${scope}release.json`, { cache: "no-cache", signal: AbortSignal.timeout(LOOK_MS) });

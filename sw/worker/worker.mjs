@@ -110,7 +110,8 @@ async function respond(event, path, search) {
     for (const other of file ? [] : [now, now.before]) file ??= other && (await version(other)).files.get(path);
     if (!file) return await network();
     const serve = () => answered(request, file, line([scope, ...manifest.mirrors], never), manifest.isolate);
-    return await (opens ? ignorable(release, search) : mine || file.hashed) ? await serve() : await network().catch(serve);
+    // Parameters that nobody ignores ask for something else, but of a hashed name there is nothing else.
+    return file.hashed || (mine && ignorable(release, search)) ? await serve() : await network().catch(serve);
   } catch (error) {
     tell("fault", error);
     // A page may come as on a first visit, to heal what is lost; anything else must be what it is taken for.
@@ -143,8 +144,6 @@ async function fill({ id, remove }) {
 const commands = {
   update: refresh,
   model: (options) => fill(options).catch((error) => failed(error, options.id)),
-  // An update that this ends as well goes on at the next look.
-  stop: () => stop.abort(),
   async pause() {
     await write("paused", true);
     stop.abort();

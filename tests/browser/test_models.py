@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 from hashlib import sha256
 
 import pytest
 from blake3 import blake3
 
 from sw.manifest import WebModel
-from tests.browser_world import PART, again, assets, build, controlled, noise, publish_model, text
+from tests.browser_world import PART, again, assets, build, controlled, noise, outcome, publish_model, text, until
 from tests.servers.web_host import corrupt, hang, run_web_host, status
 
 FILES = {"config.json": b'{"a":1}', "onnx/model.onnx": noise(5 * PART + 17)}
@@ -131,11 +132,71 @@ def test_download_ends_when_its_signal_says_so_and_holds_nothing_else_up(page, h
     assert again(page, "current")[0] == "current"
 
 
+def test_download_that_is_stopped_stops_no_other(page, host, public, tree):
+    deployed(public, tree)
+    controlled(page, host.url)
+    model = publish_model(tree.root, "other-v1.0.0", {"other.bin": noise(3 * PART, 5)})
+    models = {
+        name: WebModel(release=name, tree=tree.url, manifest=one.manifest, sha256=one.sha256, size=one.size)
+        for name, one in (("vad", publish_model(tree.root, "vad-v1.0.0", FILES)), ("other", model))
+    }
+    build(public, assets("2.0.0"), "2.0.0", models=models)
+    assert again(page)[0] == "ready"
+    page.reload()
+    page.wait_for_function("window.client")
+    build(public, assets("3.0.0", {"a.bin": noise(300_000)}), "3.0.0", models=models)
+    go, begun = threading.Event(), {host.port: threading.Event(), tree.port: threading.Event()}
+
+    def waits(talk):
+        begun[talk.host.port].set()
+        assert go.wait(60)
+        return False
+
+    host.rule("a.*.bin", waits)
+    tree.rule("parts/*", waits)
+    page.evaluate("log.length = 0, client.update()")
+    page.evaluate(
+        """() => { window.stop = new AbortController();
+          window.end = client.model("vad").download({ signal: stop.signal }).catch(({ name }) => name);
+          window.other = client.model("other").download().then(() => "done"); }"""
+    )
+    assert all(event.wait(60) for event in begun.values())
+    page.evaluate("stop.abort()")
+    assert page.evaluate("end") == "AbortError"
+    go.set()
+    assert page.evaluate("other") == "done"
+    assert outcome(page, "ready", "failed")[0] == "ready"
+
+
+def test_signal_that_comes_while_the_browser_is_asked_for_room_counts(page, host, public, tree):
+    deployed(public, tree)
+    controlled(page, host.url)
+    told = page.evaluate(
+        """async () => { const stop = new AbortController();
+          const end = client.model("vad").download({ signal: stop.signal }).catch(({ name }) => name);
+          stop.abort(); return end }"""
+    )
+    assert told == "AbortError"
+    assert tree.asked == []
+
+
+def test_download_says_so_where_the_worker_cannot_be_had(page, context, host, public, tree):
+    deployed(public, tree)
+    controlled(page, host.url)
+    page.evaluate("caches.keys().then(([name]) => caches.delete(name))")
+    host.rule("sw.js", status(404))
+    told = page.evaluate("client.model('vad').download().catch(({ message }) => message)")
+    assert told == f"{host.url}sw.js cannot be had, or is no script"
+
+
 def test_removed_model_leaves_no_parts(page, host, public, tree):
     deployed(public, tree)
     controlled(page, host.url)
     before = page.evaluate("navigator.storage.estimate().then(({ usageDetails }) => usageDetails?.caches ?? 0)")
     assert page.evaluate(DOWNLOAD, "vad") == "done"
     page.evaluate("client.model('vad').remove()")
-    while page.evaluate("navigator.storage.estimate().then(({ usageDetails }) => usageDetails?.caches ?? 0)") > before + PART:
-        page.wait_for_timeout(100)
+    until(
+        page,
+        "(most) => navigator.storage.estimate().then(({ usageDetails }) => (usageDetails?.caches ?? 0) < most)",
+        before + PART,
+    )

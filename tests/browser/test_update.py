@@ -45,6 +45,27 @@ def test_worker_of_an_old_tab_is_of_its_version(installed, host, public):
     assert installed.evaluate("inWorker()") == "lazy 1.0.0"
 
 
+def test_frame_in_an_old_tab_is_of_one_version(installed, context, host, public):
+    build(public, assets("2.0.0"), "2.0.0")
+    assert again(installed)[0] == "ready"
+    context.set_offline(offline=True)
+    said = installed.evaluate(
+        """() => new Promise((done) => {
+          const frame = document.createElement("iframe");
+          frame.onload = async () => {
+            const inside = frame.contentWindow;
+            const data = await (await inside.fetch("/data.json")).json();
+            done([frame.contentDocument.title, inside.document.querySelector("#said").textContent, await inside.lazy(), data.version]);
+          };
+          frame.src = "/";
+          document.body.append(frame);
+        })"""
+    )
+    # A page in a frame is a page that opens: it is of the version that is shown, and so is all that it asks for.
+    assert said == ["2.0.0", "2.0.0", "lazy 2.0.0", "2.0.0"]
+    assert installed.evaluate("lazy()") == "lazy 1.0.0"
+
+
 def test_unchanged_files_cost_nothing(installed, host, public):
     many = {f"{number}.bin": noise(300_000, number) for number in range(5)}
     build(public, assets("1.1.0", many), "1.1.0")
@@ -79,6 +100,9 @@ def test_patch_that_lies_is_replaced_by_the_file(installed, host, public, lie):
     assert again(installed)[0] == "ready"
     assert served(public, "big.js") in host.paths()
     assert text(installed, served(public, "big.js"))[1].encode() == big + b"let end;\n"
+    told = installed.evaluate("log.filter(([type]) => type === 'progress').map(([, { done, total }]) => [done, total])")
+    assert told
+    assert all(done <= total for done, total in told)
 
 
 @pytest.mark.parametrize("lie", [corrupt, login, cut, status(404)])
