@@ -1,6 +1,8 @@
 // The page's side: registers the worker, lets a worker of its own do the downloads, and passes on what happens.
 
 const RETRY_MS = 30_000;
+const LOOK_MS = 1000;
+const POINTER_BYTES = 300;
 
 /** Start; gives a `Modelport`. Options: `worker` (where sw.js is). */
 export async function start({ worker = new URL("sw.js", import.meta.url).href } = {}) {
@@ -10,11 +12,12 @@ export async function start({ worker = new URL("sw.js", import.meta.url).href } 
   // The same script as the service worker: there a browser lets three requests run at once, here six.
   const loader = new Worker(worker);
   // The scope that a worker has by itself.
-  const channel = new BroadcastChannel(`modelport:${new URL("./", worker)}`);
+  const scope = new URL("./", worker).href;
+  const channel = new BroadcastChannel(`modelport:${scope}`);
   const early = [];
   channel.onmessage = (event) => early.push(event);
   // A browser takes its time to register: the download begins without it.
-  loader.postMessage(wish());
+  pointed(scope).then((seen) => loader.postMessage({ ...wish(), seen }));
   const registration = await navigator.serviceWorker.register(worker, { updateViaCache: "none" }).catch((error) => {
     loader.terminate();
     throw error;
@@ -173,6 +176,18 @@ export class Modelport extends EventTarget {
 
   #send(message) {
     this.#loader.postMessage(message);
+  }
+}
+
+/** The bytes of the pointer, which on a first visit need not wait for the worker's script; undefined if that asks better. */
+async function pointed(scope) {
+  if (navigator.serviceWorker.controller) return;
+  try {
+    const answer = await fetch(`${scope}release.json`, { cache: "no-cache", signal: AbortSignal.timeout(LOOK_MS) });
+    const data = await answer.arrayBuffer();
+    if (answer.ok && data.byteLength <= POINTER_BYTES) return data;
+  } catch {
+    // The worker says what is wrong, if anything is.
   }
 }
 

@@ -68,7 +68,8 @@ export function line(bases, signal) {
       const url = address(piece.path, bases[used % bases.length]);
       let got = 0;
       try {
-        const data = await transfer(url, piece, signal, (bytes) => heard(bytes, (got += bytes)), attempt > 1 ? "reload" : "default");
+        // Old bytes will do if they are right ones; that saves the question whether they are old.
+        const data = await transfer(url, piece, signal, (bytes) => heard(bytes, (got += bytes)), attempt > 1 ? "reload" : "force-cache");
         const found = await hashOf(data);
         // Of a pack only the first digits are known; what is in it is believed by its own digests.
         if (!found.startsWith(piece.sha256)) throw fault("hash", url, piece.sha256, found);
@@ -86,7 +87,7 @@ export function line(bases, signal) {
         error.over = broken >= BREAK_AFTER;
         if (error.kind === "paused" || error.over || attempt >= TRIES + bases.length || gone > bases.length) throw error;
         if (used === base) base++;
-        await rest(Math.random() * Math.min(3000, 100 * 4 ** attempt));
+        await rest(Math.random() * Math.min(3000, 25 * 4 ** attempt));
       }
     }
   };

@@ -14,8 +14,8 @@ const TELL_MS = 100;
 const SLACK = 1.1;
 
 /** Look for a new version and bring it. Gives the state that it ends in; `tell(type, detail)` reports on the way. */
-export async function update(tell, signal, { optional = true, verify }, last) {
-  const pointer = await pointed(signal);
+export async function update(tell, signal, { optional = true, verify, seen }, last) {
+  const pointer = await pointed(signal, seen);
   if (pointer.kill) return "killed";
   if (pointer.engine > ENGINE) return "engine";
   const { sha256, size, version: number } = pointer;
@@ -46,11 +46,12 @@ export async function update(tell, signal, { optional = true, verify }, last) {
   }
 }
 
-async function pointed(signal) {
+async function pointed(signal, seen) {
   // A worker that is all in one file has its manifest inside.
   if (self.modelport) return self.modelport;
   const url = `${scope}release.json`;
-  const data = await transfer(url, { size: POINTER_BYTES, loose: true }, signal, () => {}, "no-cache");
+  // A page on its first visit asks for it while its worker is on the way.
+  const data = seen ?? (await transfer(url, { size: POINTER_BYTES, loose: true }, signal, () => {}, "no-cache"));
   try {
     const pointer = JSON.parse(new TextDecoder().decode(data));
     if (pointer.format === "modelport-web" && (pointer.kill || DIGEST.test(pointer.sha256))) return pointer;

@@ -1,6 +1,7 @@
 """A first visit: what is fetched, what is believed, and what works without a network afterwards."""
 
 import json
+from collections import Counter
 
 import pytest
 
@@ -64,6 +65,23 @@ def test_page_hears_of_its_first_download_from_the_beginning(page, host):
     host.rule("sw.js", late)
     assert opened(page, host.url)[0] == "ready"
     assert page.evaluate("log.slice(0, 2).map(([type]) => type)") == ["checking", "update"]
+
+
+def test_first_visit_asks_for_nothing_twice(page, host, public):
+    build(public, assets(), packs=False)
+    assert opened(page, host.url)[0] == "ready"
+    asked = Counter(host.paths())
+    # The worker's script is asked for by the page and by the browser, which registers it.
+    assert 2 <= asked.pop("sw.js") <= 3
+    # The first page has two addresses.
+    assert [path for path, times in asked.items() if times > 1] == ["index.html"]
+    assert {"index.html", "sw-client.js", "release.json", served(public, "app.js")} <= asked.keys()
+
+
+@pytest.mark.parametrize("bad", [hang, status(503)])
+def test_first_question_that_fails_is_asked_again_by_the_worker(page, host, bad):
+    host.rule("release.json", bad, times=1)
+    assert opened(page, host.url)[0] == "ready"
 
 
 def test_progress_counts_to_the_total_and_names_its_rate(page, host, public):
