@@ -75,6 +75,18 @@ def test_model_streams_on_demand_and_each_part_is_fetched_once(page, host, publi
     controlled(page, host.url)
     url = "/models/vad/onnx/model.onnx"
     assert page.evaluate(DIGEST, url) == sha256(FILES["onnx/model.onnx"]).hexdigest()
+    # What was streamed is stored beside it; nobody waits for that but this test.
+    data = FILES["onnx/model.onnx"]
+    digests = {sha256(data[at : at + PART]).hexdigest() for at in range(0, len(data), PART)}
+    until(
+        page,
+        """async (wanted) => {
+          const bytes = await caches.open((await caches.keys()).find((name) => name.startsWith("modelport:")));
+          const held = new Set((await bytes.keys()).map(({ url }) => url.split("/").at(-1)));
+          return wanted.every((name) => held.has(name));
+        }""",
+        sorted(digests),
+    )
     assert page.evaluate(DOWNLOAD, "vad") == "done"
     parts = [path for path in tree.paths() if path.startswith("parts/")]
     assert len(parts) == len(set(parts)) == 7

@@ -74,7 +74,7 @@ def test_unchanged_files_cost_nothing(installed, host, public):
     host.forget()
     assert again(installed)[0] == "ready"
     assert [path for path in host.paths() if path.endswith(".bin")] == [served(public, "3.bin")]
-    assert host.sent < 300_000 + 2048
+    assert host.cost < 300_000 + 2048
 
 
 def test_small_edit_of_a_large_script_travels_as_a_patch(installed, host, public):
@@ -86,7 +86,7 @@ def test_small_edit_of_a_large_script_travels_as_a_patch(installed, host, public
     host.forget()
     assert again(installed)[0] == "ready"
     assert served(public, "big.js") not in host.paths()
-    assert host.sent < 8000
+    assert host.cost < 8000
     assert text(installed, served(public, "big.js"))[1] == "\n".join(lines)
 
 
@@ -175,7 +175,8 @@ def test_kill_switch_removes_the_worker_and_all_it_stored(installed, context, ho
     (public / "release.json").write_text('{"format":"modelport-web","kill":true}\n')
     assert again(installed)[0] == "killed"
     until(installed, "navigator.serviceWorker.getRegistrations().then((all) => !all.length)")
-    assert installed.evaluate("caches.keys()") == []
+    # What the worker still had to do may have made a cache anew, and found that it is to go.
+    until(installed, "caches.keys().then((all) => !all.length)")
 
 
 def test_manifest_for_a_later_engine_is_left_alone(installed, host, public):
