@@ -180,6 +180,19 @@ def test_download_that_is_stopped_stops_no_other(page, host, public, tree):
     assert outcome(page, "ready", "failed")[0] == "ready"
 
 
+def test_pause_stops_a_models_download_too(page, host, public, tree):
+    deployed(public, tree)
+    controlled(page, host.url)
+    tree.rule("parts/*", hang)
+    page.evaluate("window.end = client.model('vad').download().catch(({ kind }) => kind), 1")
+    tree.wait_for("parts/*")
+    page.evaluate("client.pause()")
+    assert page.evaluate("end") == "paused"
+    tree.rules.clear()
+    page.evaluate("client.resume()")
+    assert page.evaluate(DOWNLOAD, "vad") == "done"
+
+
 def test_signal_that_comes_while_the_browser_is_asked_for_room_counts(page, host, public, tree):
     deployed(public, tree)
     controlled(page, host.url)
