@@ -16,7 +16,7 @@ from pipeline.connect import open_target
 from pipeline.events import Listener
 from pipeline.mirroring import MirrorOrder
 from pipeline.outcome import CopyResult
-from pipeline.plan.ledger import Behind
+from pipeline.plan.records import Behind
 from pipeline.ports import ObjectStore
 from pipeline.release import ModelName, Release
 from pipeline.settings import Settings

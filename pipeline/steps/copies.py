@@ -14,7 +14,7 @@ from datetime import datetime
 from pipeline.digest import sha256_of
 from pipeline.errors import ObjectExists, ObjectMissing
 from pipeline.layout import LEDGER, ledger_key, ledger_record
-from pipeline.plan.ledger import RECORD_BYTES, Behind, Level, decode_record
+from pipeline.plan.records import RECORD_BYTES, Behind, Level, decode_record
 from pipeline.ports import ObjectStore, read_object
 from pipeline.steps.ledger import make
 from pipeline.wire import encode_document

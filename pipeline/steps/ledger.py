@@ -19,13 +19,16 @@ from pipeline.digest import sha256_of
 from pipeline.errors import AnotherPublisher, InvalidDocument, ObjectExists, ObjectMissing
 from pipeline.layout import LEDGER, ledger_key, ledger_record
 from pipeline.plan import ledger
-from pipeline.plan.ledger import (
+from pipeline.plan.ledger import Job
+from pipeline.plan.records import (
+    FORMAT,
     RECORD_BYTES,
+    VERSION,
     Accepted,
     Behind,
     Claimed,
     Finished,
-    Job,
+    LedgerRecord,
     Level,
     Ordered,
     Record,
@@ -37,7 +40,7 @@ from pipeline.steps.lease import list_leases
 from pipeline.wire import encode_document
 from pipeline.workers import in_order, threads
 
-R = TypeVar("R", bound=ledger._Record)  # noqa: SLF001 (the fields that all records share)
+R = TypeVar("R", bound=LedgerRecord)
 # Longer than any vendor can be asked about a task, and than anybody asks who warmed what.
 KEPT = timedelta(days=30)
 READS_AT_ONCE = 8
@@ -106,7 +109,7 @@ class Log:
 def make(kind: type[R], at: datetime, **fields: Any) -> R:
     """Make a record of the present format."""
     # Whole seconds, as every time of the format.
-    return kind(format=ledger.FORMAT, version=ledger.VERSION, at=at.replace(microsecond=0), **fields)
+    return kind(format=FORMAT, version=VERSION, at=at.replace(microsecond=0), **fields)
 
 
 def _ends(record: Record | None) -> bool:
