@@ -117,7 +117,7 @@ class _Reader(HTMLParser):
         self._script_type = ""
         self._drawing = False
 
-    def parse_marked_section(self, i: int, report: bool = True) -> int:
+    def parse_marked_section(self, i: int, report: bool = True) -> int:  # noqa: FBT001, FBT002 - the library's signature
         """Pass over ``<![``; what follows may be anything, and is a comment then (§13.2.5.42)."""
         place = self.lineno, self.offset
         try:
