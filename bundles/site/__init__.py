@@ -8,6 +8,7 @@ A guided tour, in the order of imports; what is pure comes first:
 * ``hub``, ``wheelhouse``, ``registry``, ``pages``: the answers for Hugging Face clients, pip, container tools, and people.
 * ``routes``: from names to one of these.
 * ``setups``: what clients are told.
+* ``nginx_view``, ``nginx_routes``, ``nginx_conf``, ``nginx_site``: the same answers by nginx, from a folder of links.
 * ``tending``: what is there, what is live, what is whole, what may go.
 * ``guard``: who may ask. ``app``: the application (starlette). ``sending``, ``serving``: the server (uvicorn), until it is stopped.
 """
