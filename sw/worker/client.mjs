@@ -170,7 +170,7 @@ export class Modelport extends EventTarget {
         last();
       };
       signal?.addEventListener("abort", stop);
-      this.status().then(({ sha256 }) => sha256 && end(done));
+      this.status().then(({ sha256 }) => (sha256 ? end(done) : this.#busy || this.update()));
     });
   }
 
