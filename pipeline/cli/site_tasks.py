@@ -8,21 +8,32 @@ next: ``trust_tasks``
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pipeline.cli.answer import Answer
 from pipeline.cli.commands import Run, command
 
+if TYPE_CHECKING:
+    from bundles.site.serving import UpstreamOrder
+
 SITE_HELP = "Folder that was installed into."
+# Who asks a mirror waits for its upstream: shorter than what clients wait for a server.
+UPSTREAM_CONNECT_S, UPSTREAM_IDLE_S = 5.0, 15.0
 
 
 @command(
+    settings=("ca_bundle",),
     help={
-        "site": SITE_HELP,
+        "site": SITE_HELP + " With --upstream it may be new.",
         "listen": "Address and port, such as 0.0.0.0:8080 for every address of this machine. Default 127.0.0.1:8080.",
         "token_file": "File of tokens, one a line, of which clients bring one. Default: everybody may read.",
         "tls_cert": "PEM file of a certificate with its chain, to serve https. Default: plain http.",
         "tls_key": "PEM file of the certificate's key.",
         "allow_origin": "Web origin whose pages may read, such as https://app.example, or *; repeat it. Default: none but the site's own.",
+        "upstream": "Base URL of a tree: what is not here is brought from there, verified, and kept. Default: none.",
+        "cache_size": "Most bytes kept of the upstream, such as 500GiB: what was used longest ago goes first. Default 100GiB.",
+        "max_age": "Seconds for which the upstream's signed timestamp is taken for the newest. Default 10.",
+        "root_fingerprint": "Fingerprint of the upstream's root, 64 hex digits, told by another way. Default: the one trusted here.",
     },
     group="site",
 )
@@ -35,14 +46,19 @@ def serve(
     tls_cert: str = "",
     tls_key: str = "",
     allow_origin: tuple[str, ...] = (),
+    upstream: str = "",
+    cache_size: str = "",
+    max_age: str = "",
+    root_fingerprint: str = "",
 ) -> Answer:
     """Serve what was installed at a site: files, web applications, /simple/ for pip, and Hugging Face clients.
 
     It serves until it is stopped (Ctrl-C, SIGTERM), and follows installations and switches by itself. A tree that was kept
-    (--keep-parts) is served, too, so that others can fetch from here.
+    (--keep-parts) is served, too, so that others can fetch from here. With --upstream it is a caching mirror.
 
     Example: invoke site.serve --site /srv/models --listen 127.0.0.1:8080
-    Exit codes: 0 stopped, 2 no site there, or a flag that cannot be, 5 the port is in use, 6 the site cannot be read.
+    Exit codes: 0 stopped, 2 no site there, or a flag that cannot be, 3 or 4 the upstream cannot be trusted, 5 the port is in use,
+    6 the site cannot be read.
     """
     _need_extra()
     from bundles.site.serving import ServeOrder, serve_site
@@ -55,6 +71,7 @@ def serve(
         tls_cert=_path(tls_cert),
         tls_key=_path(tls_key),
         origins=allow_origin,
+        upstream=_upstream(run, upstream, cache_size, max_age, root_fingerprint),
     )
     done = serve_site(order, run.listen)
     return Answer(done, served_summary(done))
@@ -151,6 +168,37 @@ def verify(run: Run, *, site: str) -> Answer:
             hint="Install it again from its medium: that rewrites the bad files only.",
         )
     return Answer(done, verified_summary(done), left=left)
+
+
+def _upstream(run: Run, url: str, cache_size: str, max_age: str, fingerprint: str) -> UpstreamOrder | None:
+    from bundles.site.serving import UpstreamOrder
+    from pipeline.connect import open_reader
+    from pipeline.errors import UsageError
+    from pipeline.setting_keys import parse_size
+    from pipeline.sources.pace import Limits
+    from pipeline.state_folders import trust_home
+    from pipeline.trust.state import TrustState
+
+    if not url:
+        if cache_size or max_age or fingerprint:
+            raise UsageError(
+                "--cache-size, --max-age and --root-fingerprint belong to --upstream", hint="Name the upstream: --upstream URL"
+            )
+        return None
+    if max_age and not (max_age.isascii() and max_age.isdigit() and len(max_age) <= 6):
+        raise UsageError(f"--max-age {max_age} is no number of seconds", hint="Write it as --max-age 10.")
+    settings = run.settings
+    # Its credentials and its channel are those of the source of this address.
+    source = next((dict(one) for one in settings.source if one["url"].rstrip("/") == url.rstrip("/")), {"url": url})
+    reader = open_reader(settings, source, limits=Limits(connect_s=UPSTREAM_CONNECT_S, idle_s=UPSTREAM_IDLE_S))
+    return UpstreamOrder(
+        reader,
+        parse_size(cache_size or "100GiB", "--cache-size"),
+        fingerprint,
+        TrustState(trust_home(settings.places.state, reader.url, "")).pins,
+        source.get("channel", "stable"),
+        float(max_age or 10),
+    )
 
 
 def _need_extra() -> None:
