@@ -46,6 +46,8 @@ MISSING_S = 10.0
 MISSING_NAMES = 10_000
 # Memory for parts that the disk does not take.
 MEMORY_BYTES = 512 << 20
+# A transfer that broke off after less has made no progress.
+PROGRESS_BYTES = 256 << 10
 # Wrong bytes once may be the way; twice it is the upstream.
 WRONG = 2
 
@@ -80,7 +82,7 @@ class Hauler:
     shape_of: Callable[[str], Shape | None]
     listen: Listener
     timeout_s: float = 60.0
-    patience: Patience = field(default_factory=lambda: Patience(attempts=3, longest_wait_s=5.0))
+    patience: Patience = field(default_factory=lambda: Patience(attempts=2, longest_wait_s=5.0))
     tally: Tally = field(default_factory=Tally)
 
     def __post_init__(self) -> None:
@@ -223,7 +225,7 @@ class Hauler:
                         raise
                     run.begin_again()
                 except StoreUnavailable as error:
-                    failed = 1 if run.at > before else failed + 1
+                    failed = 1 if run.at - before >= PROGRESS_BYTES else failed + 1
                     if self._closed:
                         raise
                     retry.pause(error, failed=failed, what=f"part {name}")

@@ -58,6 +58,7 @@ class UpstreamOrder:
     also_trusts: tuple[str, ...] = ()
     channel: str = "stable"
     max_age_s: float = MAX_AGE_S
+    timeout_s: float = 60.0
 
 
 @dataclass(frozen=True)
@@ -155,6 +156,7 @@ def _mirror(order: ServeOrder, listen: Listener) -> Mirror | None:
         one_at_a_time(listen),
         channel=wanted.channel,
         max_age_s=wanted.max_age_s,
+        timeout_s=wanted.timeout_s,
     )
     mirror.upstream.refresh()
     if mirror.upstream.known is None:

@@ -17,8 +17,9 @@ if TYPE_CHECKING:
     from bundles.site.serving import UpstreamOrder
 
 SITE_HELP = "Folder that was installed into."
-# Who asks a mirror waits for its upstream: shorter than what clients wait for a server.
-UPSTREAM_CONNECT_S, UPSTREAM_IDLE_S = 5.0, 15.0
+# Who asks a mirror waits for its upstream: shorter than what a fetch of its own would.
+CONNECT_S = 5.0
+WAIT_FACTOR = 4
 
 
 @command(
@@ -33,6 +34,7 @@ UPSTREAM_CONNECT_S, UPSTREAM_IDLE_S = 5.0, 15.0
         "upstream": "Base URL of a tree: what is not here is brought from there, verified, and kept. Default: none.",
         "cache_size": "Most bytes kept of the upstream, such as 500GiB: what was used longest ago goes first. Default 100GiB.",
         "max_age": "Seconds for which the upstream's signed timestamp is taken for the newest. Default 10.",
+        "upstream_timeout": "Seconds without a byte after which the upstream counts as stalled; asked twice, then 504. Default 15.",
         "root_fingerprint": "Fingerprint of the upstream's root, 64 hex digits, told by another way. Default: the one trusted here.",
     },
     group="site",
@@ -49,6 +51,7 @@ def serve(
     upstream: str = "",
     cache_size: str = "",
     max_age: str = "",
+    upstream_timeout: str = "",
     root_fingerprint: str = "",
 ) -> Answer:
     """Serve what was installed at a site: files, web applications, /simple/ for pip, and Hugging Face clients.
@@ -71,7 +74,9 @@ def serve(
         tls_cert=_path(tls_cert),
         tls_key=_path(tls_key),
         origins=allow_origin,
-        upstream=_upstream(run, upstream, cache_size, max_age, root_fingerprint),
+        upstream=_upstream(
+            run, upstream, cache_size=cache_size, max_age=max_age, timeout=upstream_timeout, fingerprint=root_fingerprint
+        ),
     )
     done = serve_site(order, run.listen)
     return Answer(done, served_summary(done))
@@ -170,7 +175,7 @@ def verify(run: Run, *, site: str) -> Answer:
     return Answer(done, verified_summary(done), left=left)
 
 
-def _upstream(run: Run, url: str, cache_size: str, max_age: str, fingerprint: str) -> UpstreamOrder | None:
+def _upstream(run: Run, url: str, *, cache_size: str, max_age: str, timeout: str, fingerprint: str) -> UpstreamOrder | None:
     from bundles.site.serving import UpstreamOrder
     from pipeline.connect import open_reader
     from pipeline.errors import UsageError
@@ -180,25 +185,35 @@ def _upstream(run: Run, url: str, cache_size: str, max_age: str, fingerprint: st
     from pipeline.trust.state import TrustState
 
     if not url:
-        if cache_size or max_age or fingerprint:
+        if cache_size or max_age or timeout or fingerprint:
             raise UsageError(
-                "--cache-size, --max-age and --root-fingerprint belong to --upstream", hint="Name the upstream: --upstream URL"
+                "--cache-size, --max-age, --upstream-timeout and --root-fingerprint belong to --upstream",
+                hint="Name the upstream: --upstream URL",
             )
         return None
-    if max_age and not (max_age.isascii() and max_age.isdigit() and len(max_age) <= 6):
-        raise UsageError(f"--max-age {max_age} is no number of seconds", hint="Write it as --max-age 10.")
+    idle_s = _seconds(timeout or "15", "--upstream-timeout")
     settings = run.settings
     # Its credentials and its channel are those of the source of this address.
     source = next((dict(one) for one in settings.source if one["url"].rstrip("/") == url.rstrip("/")), {"url": url})
-    reader = open_reader(settings, source, limits=Limits(connect_s=UPSTREAM_CONNECT_S, idle_s=UPSTREAM_IDLE_S))
+    reader = open_reader(settings, source, limits=Limits(connect_s=min(CONNECT_S, idle_s), idle_s=idle_s, window_s=idle_s))
     return UpstreamOrder(
         reader,
         parse_size(cache_size or "100GiB", "--cache-size"),
         fingerprint,
         TrustState(trust_home(settings.places.state, reader.url, "")).pins,
         source.get("channel", "stable"),
-        float(max_age or 10),
+        _seconds(max_age or "10", "--max-age"),
+        # Whoever waits sees both attempts fail before losing patience.
+        WAIT_FACTOR * idle_s,
     )
+
+
+def _seconds(text: str, flag: str) -> float:
+    from pipeline.errors import UsageError
+
+    if not (text.isascii() and text.isdigit() and len(text) <= 6):
+        raise UsageError(f"{flag} {text} is no number of seconds", hint=f"Write it as {flag} 10.")
+    return float(text)
 
 
 def _need_extra() -> None:
