@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -77,6 +79,14 @@ def parts_of(tree: Tree) -> dict[str, Path]:
 def kept(place: Path, kind: str) -> set[str]:
     """The names of what a mirror keeps."""
     return {path.name for path in (place / "cache" / kind).glob("??/*")}
+
+
+def settle(place: Path) -> None:
+    """Wait until all that was answered is kept, too."""
+    deadline = time.monotonic() + 30
+    while any((place / "cache" / "new").iterdir()):
+        assert time.monotonic() < deadline
+        threading.Event().wait(0.01)
 
 
 def fetcher_of(tree: Tree, url: str) -> Fetcher:

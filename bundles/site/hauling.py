@@ -14,7 +14,7 @@ import os
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -23,9 +23,10 @@ import blake3
 
 from bundles.site.growing import Growing, stalled
 from bundles.site.shelf import Shelf, is_disk_full, memory_file
-from bundles.site.transfer import Shape, Tally, Transfer, write_all, wrong_name
+from bundles.site.transfer import Landing, Shape, Tally, Transfer, segments, write_all, wrong_name
 from pipeline.digest import Blake3
 from pipeline.errors import (
+    DigestMismatch,
     IntegrityError,
     ModelportError,
     ObjectMissing,
@@ -38,9 +39,12 @@ from pipeline.layout import part_key
 from pipeline.manifest import PART_BYTES
 from pipeline.ports import TreeReader
 from pipeline.retry import Patience, Retry
+from pipeline.sources.http import HttpReader
 
 # Transfers at the same time: one that hangs takes the place of one other, for a while.
 TRANSFERS = 32
+# Requests for one long part at the same time, where lines are limited by the connection.
+SEGMENTS = 4
 # "Not there" is believed for so long, and for so many names.
 MISSING_S = 10.0
 MISSING_NAMES = 10_000
@@ -93,12 +97,14 @@ class Hauler:
         self._in_memory = 0
         self._closed = False
         self._pool = ThreadPoolExecutor(TRANSFERS, "haul")
+        self._runs = ThreadPoolExecutor(TRANSFERS, "haul-run")
 
     def close(self) -> None:
         """End the transfers. The reader's connections are cut, so that nobody waits for one that hangs."""
         self._closed = True
         self.reader.close()
         self._pool.shutdown(cancel_futures=True)
+        self._runs.shutdown(cancel_futures=True)
 
     def part(self, name: str) -> Source:
         """Open a part: what is kept, or what comes.
@@ -210,39 +216,63 @@ class Hauler:
             whole.done.set()
 
     def _haul(self, name: str, shape: Shape, growing: Growing, temporary: Path | None) -> None:
-        run = Transfer(self, name, shape, growing, temporary)
+        landing = Landing(self, name, shape, growing, temporary)
         try:
-            retry = Retry(self.patience, sleep=self._sleep)
-            failed = wrong = 0
-            while not run.whole_is_proven:
-                before = run.at
-                try:
-                    self.reader.read_range(part_key(Blake3(name)), run.at, shape.size - run.at, run.take, total=shape.size)
-                    run.end()
-                except IntegrityError as error:
-                    wrong += 1
-                    if isinstance(error, ObjectMissing) or wrong >= WRONG or self._closed:
-                        raise
-                    run.begin_again()
-                except StoreUnavailable as error:
-                    failed = 1 if run.at - before >= PROGRESS_BYTES else failed + 1
-                    if self._closed:
-                        raise
-                    retry.pause(error, failed=failed, what=f"part {name}")
+            self._bring(landing)
             self.tally.transfers += 1
-            run.keep()
+            landing.keep()
         except ModelportError as error:
             self._note(name, error)
             growing.fail(error)
         except OSError as error:
             growing.fail(StoreUnavailable(f"part {name}: {error.strerror}", hint="Look at the disk of this mirror."))
         finally:
-            if run.temporary is not None or not run.whole_is_proven:
+            if landing.temporary is not None or not landing.is_proven:
                 self._forget(name, growing)
             # What is in memory alone serves whoever comes while somebody reads it.
-            growing.on_close = partial(self._forget, name, growing, run.in_memory)
-            run.close()
+            growing.on_close = partial(self._forget, name, growing, landing.in_memory)
+            landing.close()
             growing.close()
+
+    def _bring(self, landing: Landing) -> None:
+        """All runs of a part's pieces side by side, then the whole; in one run once more if that is wrong."""
+        ranged = not (isinstance(self.reader, HttpReader) and self.reader.honours_ranges is False)
+        for attempt in range(1, WRONG + 1):
+            runs = segments(landing.shape, SEGMENTS if ranged and attempt == 1 else 1)
+            others = [self._runs.submit(self._run, landing, Transfer(landing, *run)) for run in runs[1:]]
+            try:
+                self._run(landing, Transfer(landing, *runs[0]))
+            finally:
+                # None may write any more when this is over.
+                wait(others)
+            for other in others:
+                other.result()
+            try:
+                landing.prove()
+                return
+            except DigestMismatch:
+                if attempt == WRONG:
+                    raise
+
+    def _run(self, landing: Landing, run: Transfer) -> None:
+        """One run of pieces, again where it broke off, and from its beginning where it was wrong."""
+        retry = Retry(self.patience, sleep=self._sleep)
+        key = part_key(Blake3(landing.name))
+        failed = wrong = 0
+        while run.at < run.end:
+            before = run.at
+            try:
+                self.reader.read_range(key, run.at, run.end - run.at, run.take, total=landing.shape.size)
+            except IntegrityError as error:
+                wrong += 1
+                if isinstance(error, ObjectMissing) or wrong >= WRONG or self._closed:
+                    raise
+                run.begin_again()
+            except StoreUnavailable as error:
+                failed = 1 if run.at - before >= PROGRESS_BYTES else failed + 1
+                if self._closed:
+                    raise
+                retry.pause(error, failed=failed, what=f"part {landing.name}")
 
     def _forget(self, name: str, growing: Growing, in_memory: int = 0) -> None:
         with self._lock:

@@ -79,7 +79,7 @@ class Shelf:
         found = os.fstat(descriptor)
         mark = (found.st_ino, found.st_size, found.st_mtime_ns)
         if kind == "parts" and self._proven.get(name) != mark:
-            if _blake3_of(descriptor) != name:
+            if blake3_of_file(descriptor) != name:
                 os.close(descriptor)
                 path.unlink(missing_ok=True)
                 self._listen(Warned("rotten", f"{path} was not what its name says: it is fetched again"))
@@ -207,7 +207,8 @@ def disk_fault(place: Path, error: OSError) -> ModelportError:
     return DiskError(f"{place}: {error.strerror}", hint="Check free space, and who owns the folder.")
 
 
-def _blake3_of(descriptor: int) -> str:
+def blake3_of_file(descriptor: int) -> str:
+    """Hash a whole file."""
     size = os.fstat(descriptor).st_size
     if not size:
         return blake3.blake3(b"").hexdigest()

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tests.caching_world import fetcher_of, kept, parts_of, run_mirror, run_upstream
+from tests.caching_world import fetcher_of, kept, parts_of, run_mirror, run_upstream, settle
 from tests.fetch_world import contents, copy_of
 from tests.site_world import APP_SCRIPT, publish_all, python
 
@@ -84,6 +84,7 @@ def test_only_the_timestamp_is_asked_for_again(tree, upstream, place):
     with run_mirror(tree, upstream.url, place) as mirror:
         for target in (WEIGHTS, "/bert/resolve/stable/weights.bin", "/metadata/5.snapshot.json", "/web/app/"):
             assert mirror.ask(target).status == 200
+        settle(place)
     before = len(upstream.sent())
     with run_mirror(tree, upstream.url, place) as mirror:
         for target in (
@@ -168,6 +169,7 @@ def test_works_from_what_is_here_when_the_upstream_is_gone_and_says_so(tree, pla
             got = mirror.ask(target)
             assert (got.status, got.headers.get("modelport-upstream")) == (200, None)
         fetcher_of(tree, mirror.url).fetch("bert-v1.1.0")
+        settle(place)
         port = int(upstream.url.rpartition(":")[2])
         url = upstream.url
     # Gone before the mirror starts anew, and while it runs.
@@ -195,6 +197,7 @@ def test_size_limit_keeps_what_was_used_last(tree, upstream, place):
     with run_mirror(tree, upstream.url, place, "--cache-size", str(limit)) as mirror:
         for name in (first, *(one for one in others if one != first), last):
             assert mirror.ask(f"/parts/{name[:2]}/{name}").status == 200
+        settle(place)
         assert sum((place / "cache" / "parts" / name[:2] / name).stat().st_size for name in kept(place, "parts")) <= limit
         assert first not in kept(place, "parts")
         assert last in kept(place, "parts")
@@ -208,6 +211,7 @@ def test_part_that_rotted_on_the_disk_is_fetched_again(tree, upstream, place):
     part, data = largest_part(tree)
     with run_mirror(tree, upstream.url, place) as mirror:
         mirror.ask(part)
+        settle(place)
     stored = place / "cache" / part[1:]
     with stored.open("r+b") as file:
         file.seek(1000)

@@ -115,8 +115,13 @@ def test_part_that_is_not_there_is_not_asked_for_again_at_once(upstream, mirror)
     assert len([request for request in upstream.requests if name in request.target]) == 1
 
 
-@pytest.mark.parametrize("lie", ["bit_flip", "web_page", "endless", "not_http", "silent"])
-@pytest.mark.parametrize("key", ["timestamp.json", ".manifest.json", ".snapshot.json"])
+@pytest.mark.parametrize(
+    "key, lie",
+    [
+        *(("timestamp.json", lie) for lie in ("bit_flip", "web_page", "endless", "not_http", "silent")),
+        *((key, lie) for key in (".manifest.json", ".snapshot.json") for lie in ("bit_flip", "web_page")),
+    ],
+)
 def test_upstream_that_lies_about_documents_is_not_believed(tree, upstream, place, weights, key, lie):
     with run_mirror(tree, upstream.url, place, *QUICK) as mirror:
         assert mirror.ask("/bert/resolve/1.0.0/config.json").status == 200
