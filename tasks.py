@@ -9,9 +9,10 @@ sys.dont_write_bytecode = bool(sys.flags.dont_write_bytecode)
 from invoke.main import program  # noqa: E402 (after the switch above)
 
 from pipeline.cli.masking import Mask, mask_logs, secrets_in  # noqa: E402 (after the switch above)
-from pipeline.cli.namespace import build_namespace, list_as_walk  # noqa: E402 (after the switch above)
+from pipeline.cli.namespace import build_namespace  # noqa: E402 (after the switch above)
+from pipeline.cli.program import furnish  # noqa: E402 (after the switch above)
 
 ns = build_namespace()
-list_as_walk(program)
+furnish(program)
 # invoke --debug logs what it parses, and has begun to before it reads this file.
 mask_logs(Mask(secrets_in(os.environ)))

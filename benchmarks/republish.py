@@ -24,10 +24,10 @@ from inputs import TensorSpec, tensors_for, write_model
 from pipeline.digest import blake3_of
 from pipeline.events import ignore
 from pipeline.order import PublishOrder
+from pipeline.overview import describe_release
 from pipeline.place import Place
 from pipeline.publish import publish_release
 from pipeline.release import Channel, Release
-from pipeline.show import show_release
 from pipeline.steps.ready import KeyPlace
 from pipeline.stores.counting import CountingStore
 from pipeline.stores.directory import DirectoryStore
@@ -94,7 +94,7 @@ def main() -> None:
                 release = Release.parse(f"bench-v1.{number}.0")
                 order = PublishOrder(release, model, channel=Channel("stable"), encoding=encoding)
                 done = publish_release(order, place, ignore)
-                shown = show_release(place, release)
+                shown = describe_release(place, release)
                 moved = sum(spec.size for spec in specs if spec.name in names)
                 if number == 1:
                     new = done.bytes_uploaded

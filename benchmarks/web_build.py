@@ -170,7 +170,7 @@ def updates(assets: Path, to: Path) -> None:
     patch = to / f"patches/{pointer.origin[0]}.{pointer.sha256[:16]}.gz"
     old = {file.sha256 for file in before.files}
     changed = [file for file in manifest.files if file.sha256 not in old]
-    patches = {one.to: one.size for one in manifest.patches}
+    patches = {one.to.sha256: one.size for one in manifest.patches}
     plain = sum(file.size for file in changed)
     moved = sum(patches.get(file.sha256, file.size) for file in changed)
     documents_bytes = len((to / "release.json").read_bytes()) + patch.stat().st_size
@@ -189,7 +189,7 @@ def updates(assets: Path, to: Path) -> None:
     manifest = documents(to)[1]
     file = next(file for file in manifest.files if file.source == "js/m0.js")
     whole = len(gzip.compress((to / file.path).read_bytes(), 6))
-    size = next(one.size for one in manifest.patches if one.to == file.sha256)
+    size = next(one.size for one in manifest.patches if one.to.sha256 == file.sha256)
     print(
         f"1 % edit of 500 KB    {size} bytes of {whole} compressed: {100 * size / whole:.1f} %  target <= 10 %  {_verdict(size * 10 <= whole)}"
     )

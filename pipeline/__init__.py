@@ -3,7 +3,7 @@
 A guided tour, in the order in which modules may import each other; each one only what stands
 before it (``lint-imports`` holds that):
 
-* ``errors``, ``events``: what can go wrong, what is worth telling.
+* ``errors``, ``events``, ``meant``: what can go wrong, what is worth telling, what was probably meant.
 * ``digest`` → ``release`` → ``manifest``: the nouns. Names and digests are text that was checked.
 * ``layout``, ``wire``, ``yamlfile``: where an object lies in the tree; how a noun becomes bytes; what people write.
 * ``ports``: the doors to everything outside.
@@ -19,7 +19,8 @@ before it (``lint-imports`` holds that):
 * ``supply`` → ``resolve`` → ``fetch``, ``verify_folder``: where releases come from, what goes with them, and how they arrive.
 * ``mirroring``, ``export``, ``ociexport``, ``doctor``, ``bench``, ``loopback``: walks around sources: copy, hand out, examine, measure.
 * ``cdn_work``, ``cdn_status``: what is done at CDNs on its own, and what stands in the ledger.
-* ``stores/``, ``cdns/``, ``providers`` → ``setting_schemas``, ``setting_keys`` → ``settings`` → ``state_folders`` → ``connect`` → ``cli/``: the world, and who picks from it.
+* ``overview``: all there is to know of one release, for a page or a program.
+* ``stores/``, ``cdns/``, ``providers`` → ``setting_schemas``, ``setting_keys`` → ``settings`` → ``state_folders`` → ``connect`` → ``api``, ``cli/``: the world, and who picks from it.
 
 To follow one chunk to a user's folder, read ``steps.known_tree``, ``plan.fetching``, ``sources.mirrors``, ``steps.receive``,
 ``steps.landing``, in that order. To follow one part from folder to store, read ``sources.folder``, ``formats``, ``plan.cut``,

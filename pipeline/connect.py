@@ -21,9 +21,10 @@ from urllib.parse import unquote, urlsplit
 
 from pipeline.errors import SettingsError
 from pipeline.events import Listener, ignore
+from pipeline.meant import ask
 from pipeline.ports import Cdn, ObjectStore, TreeReader
 from pipeline.providers import PROVIDERS, Credentials
-from pipeline.setting_keys import KEYS, nearest
+from pipeline.setting_keys import KEYS
 from pipeline.settings import Settings
 from pipeline.state_folders import place_id, set_aside, trust_home
 
@@ -363,7 +364,7 @@ def pick_store(settings: Settings) -> ObjectStore:
             ca_file=_authorities(settings),
         )
     raise SettingsError(
-        f"{where}: the store {settings.store!r} has the unknown scheme {scheme!r}; {nearest(scheme, SCHEMES)}",
+        f"{where}: the store {settings.store!r} has the unknown scheme {scheme!r}; {ask(scheme, SCHEMES)}",
         hint="Use a path, file:///path, s3://bucket/prefix or oss://bucket/prefix.",
     )
 

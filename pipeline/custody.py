@@ -8,15 +8,15 @@ next: ``sample``
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast, get_args
 
-from pipeline.errors import KeyUnusable, NotPinned, ObjectMissing, UnknownName, UsageError
+from pipeline.errors import KeyUnusable, NotPinned, UnknownName, UsageError
 from pipeline.events import Listener
+from pipeline.meant import suggest
 from pipeline.place import Place
 from pipeline.release import ModelName
 from pipeline.steps.lease import TRUST, held_lease
@@ -26,41 +26,15 @@ from pipeline.trust.ceremony import Signature, Staged, apply_staged, describe_st
 from pipeline.trust.chain import newest_fingerprint, read_root, shows_root
 from pipeline.trust.changes import Change, Delegate
 from pipeline.trust.commit import Committed, commit_changes
-from pipeline.trust.facts import instant_text
 from pipeline.trust.keyfolder import find_keys, make_keys, name_keys, next_key, open_keys, promote_key
 from pipeline.trust.keys import Keyring, KeySecrets, load_signer
 from pipeline.trust.publisher import Publisher
 from pipeline.trust.renewal import renew_trust
-from pipeline.trust.roles import role_keys
 from pipeline.trust.rotate import TopKey, rotate_key, rotate_model_key
 from pipeline.trust.setup import init_on_first_use, init_trust, make_first_root, model_keys, own_keys, put_first_root
-from pipeline.trust.state import TrustState, check_fingerprint
+from pipeline.trust.signers import TrustShown, describe_trust
+from pipeline.trust.state import check_fingerprint
 from pipeline.trust.survey import survey_store
-from pipeline.trust.view import View
-
-
-@dataclass(frozen=True, slots=True)
-class RoleShown:
-    """A role as signed metadata states it. ``version`` is 0 and ``expires_at`` "" where a reader sees none."""
-
-    role: str
-    version: int
-    expires_at: str
-    threshold: int
-    keys: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class TrustShown:
-    """The trust of a tree: its newest root, who signs what, and what this place pins and has noted."""
-
-    store: str
-    fingerprint: str
-    root: int
-    signed_at: str
-    roles: tuple[RoleShown, ...]
-    pins: tuple[str, ...]
-    notes: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,37 +86,6 @@ def show_trust(place: Place) -> TrustShown:
         NotPinned: the message has the fingerprint that the tree shows.
     """
     return describe_trust(place.view(), place.state)
-
-
-def describe_trust(view: View, state: TrustState) -> TrustShown:
-    """Say who signs a verified tree, and what this machine pins there."""
-    document = state.read()
-    return TrustShown(
-        store=view.source.url,
-        fingerprint=view.fingerprint,
-        root=view.root.version,
-        signed_at=document.signed_at,
-        roles=tuple(_roles(view)),
-        pins=document.pins,
-        notes=tuple(f"{note.at} {note.what}" for note in document.notes),
-    )
-
-
-def _roles(view: View) -> Iterator[RoleShown]:
-    top: dict[str, Any] = {"root": view.root, "targets": view.targets, "snapshot": view.snapshot, "timestamp": view.timestamp}
-    for role, sealed in top.items():
-        yield _role(role, sealed, view.root.signed)
-    for model in view.models():
-        sealed = None
-        with suppress(ObjectMissing):  # A bundle, and the tree that a site keeps of it, have the roles of their own models only.
-            sealed = view.model(model)
-        yield _role(model, sealed, view.targets.signed)
-
-
-def _role(role: str, sealed: Any, delegator: Any) -> RoleShown:
-    version, expires_at = (sealed.version, instant_text(sealed.signed.expires)) if sealed else (0, "")
-    keys = tuple(key.keyid for key in role_keys(delegator, role))
-    return RoleShown(role, version, expires_at, delegator.get_delegated_role(role).threshold, keys)
 
 
 def pin_root(place: Place, fingerprint: str) -> TrustShown:
@@ -385,9 +328,7 @@ def _check_role(publisher: Publisher, role: str) -> None:
     view = survey_store(publisher).view
     known = [*get_args(TopKey), *(view.models() if view else ())]
     if role not in known:
-        near = difflib.get_close_matches(role, known, 1)
-        hint = f"Did you mean {near[0]}?" if near else f"There is: {', '.join(known[:10])}"
-        raise UnknownName(f"--role {role} is neither a key of this tree nor one of its models", hint=hint)
+        raise UnknownName(f"--role {role} is neither a key of this tree nor one of its models", hint=suggest(role, known))
 
 
 def _check_threshold(threshold: int, keys: int) -> None:

@@ -8,7 +8,6 @@ next: ``settings``
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from urllib.parse import urlsplit
 
 from pipeline.errors import SettingsError
 from pipeline.manifest import CHUNK_BYTES, PART_BYTES
+from pipeline.meant import ask
 from pipeline.providers import PROVIDERS, Option, OptionKind
 from pipeline.release import NameRefused, check_channel
 from pipeline.setting_schemas import (
@@ -72,12 +72,6 @@ def parse_size(value: Value, where: str) -> int:
     if match is None:
         raise _wrong(where, value, "a size such as 64MiB or 67108864")
     return int(match[1]) * _UNITS[match[2] or ""]
-
-
-def nearest(word: str, known: Mapping[str, Any] | tuple[str, ...]) -> str:
-    """Say which of ``known`` was probably meant, as the end of a sentence."""
-    close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
-    return f"did you mean {close[0]!r}?" if close else f"known are: {', '.join(known)}"
 
 
 def _wrong(where: str, value: Value, expected: str) -> SettingsError:
@@ -159,7 +153,7 @@ def _fields(checks: Mapping[str, Check], *, others: Check | None = None) -> Chec
             one = checks.get(key, others)
             if one is None:
                 raise SettingsError(
-                    f"{where}: {key!r} is unknown here; {nearest(key, checks)}", hint="docs/reference/settings.md lists them."
+                    f"{where}: {key!r} is unknown here; {ask(key, checks)}", hint="docs/reference/settings.md lists them."
                 )
             found[key] = one(item, f"{where}: {key}", folder)
         return found
@@ -287,7 +281,7 @@ def _option(option: Option) -> Check:
         found = _OPTION_CHECKS[option.kind](value, where, folder)
         if option.one_of and found not in option.one_of:
             raise SettingsError(
-                f"{where}: {found!r} is none of {', '.join(option.one_of)}; {nearest(str(found), option.one_of)}",
+                f"{where}: {found!r} is none of {', '.join(option.one_of)}; {ask(str(found), option.one_of)}",
                 hint="docs/reference/cdns.md lists each provider's keys.",
             )
         return found
@@ -306,7 +300,7 @@ def _one_cdn(value: Value, where: str, folder: Path) -> Mapping[str, Any]:
         return quota
     if name not in PROVIDERS:
         raise SettingsError(
-            f"{where}: the provider {name!r} is unknown; {nearest(str(name), tuple(PROVIDERS))}",
+            f"{where}: the provider {name!r} is unknown; {ask(str(name), tuple(PROVIDERS))}",
             hint="docs/reference/cdns.md lists the providers.",
         )
     provider = PROVIDERS[name]
@@ -322,7 +316,7 @@ def _one_cdn(value: Value, where: str, folder: Path) -> Mapping[str, Any]:
     for credential in found.get("credentials", {}):
         if credential not in known:
             raise SettingsError(
-                f"{where}: credentials: {credential!r} is unknown here; {nearest(credential, tuple(sorted(known)))}",
+                f"{where}: credentials: {credential!r} is unknown here; {ask(credential, tuple(sorted(known)))}",
                 hint="It names the variable of a credential, as in {access_key_id: NAME_OF_A_VARIABLE}.",
             )
     defaults = {key: option.default for key, option in provider.options.items() if option.default is not None}

@@ -17,8 +17,9 @@ from types import MappingProxyType
 from typing import Any
 
 from pipeline.errors import SettingsError
+from pipeline.meant import ask
 from pipeline.providers import PROVIDERS, Credentials
-from pipeline.setting_keys import KEYS, nearest
+from pipeline.setting_keys import KEYS
 from pipeline.yamlfile import YamlDocument, read_yaml
 
 FILE = "modelport.yaml"
@@ -232,7 +233,7 @@ def read_credentials(cdn: Mapping[str, Any], environ: Mapping[str, str]) -> Cred
 def _known(key: str, where: str) -> None:
     if key not in KEYS:
         raise SettingsError(
-            f"{where}: {key!r} is not a setting; {nearest(key, KEYS)}", hint="docs/reference/settings.md lists them all."
+            f"{where}: {key!r} is not a setting; {ask(key, KEYS)}", hint="docs/reference/settings.md lists them all."
         )
 
 

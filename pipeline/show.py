@@ -1,22 +1,18 @@
-"""Show: what a tree holds: models, releases, channels, and what a release shares with its bases.
+"""Show: what a tree holds: models, releases, channels and pins.
 
-Takes a place and perhaps a name, gives a ``Shown`` tree or a ``ShownRelease``; everything in it is
-verified.
+Takes a place and perhaps a model, gives a ``Shown`` tree; everything in it is verified.
 
 next: ``pipeline.promote``
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import msgspec
 
-from pipeline.errors import ObjectMissing, UnknownName
-from pipeline.manifest import Chunk, Dependency, Manifest
+from pipeline.errors import ObjectMissing
 from pipeline.place import Place
-from pipeline.release import ModelName, Release
-from pipeline.trust.facts import ChannelDocument, Move, ReleaseFacts
+from pipeline.release import ModelName
+from pipeline.trust.facts import ChannelDocument, Move
 from pipeline.trust.view import ReleaseTarget, View
 
 
@@ -63,54 +59,6 @@ class Shown(msgspec.Struct, kw_only=True):
     warnings: list[str]
 
 
-class Shared(msgspec.Struct, kw_only=True):
-    """What a release has in common with one base; sizes in stored bytes."""
-
-    base: str
-    parts: int
-    chunks: int
-    bytes: int
-
-
-class ShownFile(msgspec.Struct, kw_only=True):
-    """A file of a release."""
-
-    path: str
-    size: int
-    sha256: str
-    chunks: int
-
-
-class ShownRelease(msgspec.Struct, kw_only=True):
-    """One release.
-
-    ``ranges_per_gib``: how many stored byte ranges a reader asks for, neighbours joined, for each GiB of
-    files; ``served``: bytes of the referenced parts that this release really uses.
-    """
-
-    release: str
-    store: str
-    root_fingerprint: str
-    manifest_sha256: str
-    facts: ReleaseFacts
-    channels: list[str]
-    history: dict[str, list[Move]]
-    pins: list[ShownPin]
-    bases: list[Shared]
-    profile: str
-    encoder: str
-    part_size: int
-    plain: int
-    stored: int
-    served: int
-    parts: int
-    chunks: int
-    ranges_per_gib: float
-    dependencies: list[Dependency]
-    files: list[ShownFile]
-    warnings: list[str]
-
-
 def show_tree(place: Place, model: ModelName | None = None) -> Shown:
     """List every model of the tree, or only ``model``.
 
@@ -134,75 +82,15 @@ def show_tree(place: Place, model: ModelName | None = None) -> Shown:
     )
 
 
-def show_release(place: Place, release: Release) -> ShownRelease:
-    """Describe one release.
-
-    Raises:
-        UnknownName, TrustError, IntegrityError, UnavailableError
-    """
-    view = place.view()
-    target = view.release(release)
-    manifest = view.manifest(release)
-    channels = _channels(view, release.model)
-    here = [name for name, document in channels.items() if document.release == str(release)]
-    chunks = {(chunk.part, chunk.offset): chunk for file in manifest.files for chunk in file.chunks}
-    return ShownRelease(
-        release=str(release),
-        store=place.store.url,
-        root_fingerprint=view.fingerprint,
-        manifest_sha256=target.sha256,
-        facts=target.facts,
-        channels=here,
-        history={name: list(channels[name].history) for name in here},
-        pins=[pin for pin in _pins(view, release.model) if pin.release == str(release)],
-        bases=[
-            _shared(view, manifest, base.release, list(chunks.values()))
-            for base in manifest.bases
-            if not place.media or _is_held(view, Release.parse(base.release))
-        ],
-        profile=manifest.profile,
-        encoder=manifest.encoder,
-        part_size=manifest.part_size,
-        plain=manifest.plain_bytes,
-        stored=manifest.stored_bytes,
-        served=sum(chunk.stored for chunk in chunks.values()),
-        parts=len(manifest.parts),
-        chunks=len(chunks),
-        ranges_per_gib=ranges_per_gib(manifest),
-        dependencies=list(manifest.dependencies),
-        files=[ShownFile(path=file.path, size=file.size, sha256=file.sha256, chunks=len(file.chunks)) for file in manifest.files],
-        warnings=list(view.warnings),
-    )
-
-
-def ranges_per_gib(manifest: Manifest) -> float:
-    """Stored ranges a reader of the whole release asks for, neighbours joined, per GiB of its files."""
-    ranges, part, end = 0, -1, -1
-    for index, offset, stored in sorted({(c.part, c.offset, c.stored) for file in manifest.files for c in file.chunks}):
-        if (index, offset) != (part, end):
-            ranges += 1
-        part, end = index, offset + stored
-    return round(ranges / max(manifest.plain_bytes / 2**30, 2**-30), 2) if manifest.plain_bytes else 0.0
-
-
 def _model(view: View, model: ModelName) -> ShownModel:
-    channels = _channels(view, model)
+    channels = channels_of(view, model)
     return ShownModel(
         model=model,
         releases=[_version(target) for target in view.releases(model, retired=True)],
         channels={name: document.release for name, document in channels.items()},
         history={name: list(document.history) for name, document in channels.items()},
-        pins=_pins(view, model),
+        pins=pins_of(view, model),
     )
-
-
-def _is_held(view: View, release: Release) -> bool:
-    """Tell whether a bundle has the manifest of a base; it is needed to say what is shared, not to install."""
-    try:
-        view.manifest_bytes(release)
-    except (ObjectMissing, UnknownName):
-        return False
-    return True
 
 
 def _is_carried(view: View, model: ModelName) -> bool:
@@ -228,19 +116,11 @@ def _version(target: ReleaseTarget) -> ShownVersion:
     )
 
 
-def _pins(view: View, model: ModelName) -> list[ShownPin]:
+def pins_of(view: View, model: ModelName) -> list[ShownPin]:
+    """The pins of a model."""
     return [ShownPin(release=pin.release, reason=pin.reason, until=pin.until) for pin in view.pins(model)]
 
 
-def _channels(view: View, model: ModelName) -> dict[str, ChannelDocument]:
+def channels_of(view: View, model: ModelName) -> dict[str, ChannelDocument]:
+    """Where each channel of a model points."""
     return {channel: view.channel(model, channel) for channel in view.channels(model)}
-
-
-def _shared(view: View, manifest: Manifest, base: str, chunks: Sequence[Chunk]) -> Shared:
-    name = Release.parse(base)
-    known = set()
-    if name.model in view.models() and any(target.release == name for target in view.releases(name.model)):
-        known = {part.blake3 for part in view.manifest(name).parts}
-    common = {index for index, part in enumerate(manifest.parts) if part.blake3 in known}
-    shared = [chunk for chunk in chunks if chunk.part in common]
-    return Shared(base=base, parts=len(common), chunks=len(shared), bytes=sum(chunk.stored for chunk in shared))

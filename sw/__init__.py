@@ -8,7 +8,7 @@ A tour, in the order in which things happen; docs/web-format.md has what they wr
 * ``manifest``, ``packs``, ``patches``, ``options``, ``models``: what a release says, and what travels less often.
 * ``load`` → ``output`` → ``build``: from a folder to a folder, the pointer last.
 * ``check``, ``serve``: hold a built folder against its manifest; try it.
-* ``assemble``, ``shrink``: the modules of ``worker/`` as two small scripts.
+* ``assemble``, ``spare``, ``shrink``: the modules of ``worker/`` as two small scripts.
 
 The view of a store is made by ``pipeline.webview``, which knows files and hashed names, and nothing of the web.
 """

@@ -17,7 +17,9 @@ from sw.shrink import shrunk
 
 _ENGINE = ("bytes", "fetch", "route", "plan", "store", "versions", "serve", "install", "worker")
 # Properties of what the modules pass to each other. What is stored, sent or received has names that stay.
-_OWN = frozenset({"bring", "fault", "hashed", "inside", "instead", "loose", "over", "piece", "pieces", "start", "whole"})
+_OWN = frozenset(
+    {"bring", "fault", "hashed", "inside", "instead", "loose", "origin", "over", "piece", "pieces", "start", "way", "whole"}
+)
 _IMPORT = re.compile(rb"^import [^;]*;\n", re.MULTILINE)
 _EXPORT = re.compile(rb"^export ", re.MULTILINE)
 

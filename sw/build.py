@@ -32,21 +32,25 @@ from sw.manifest import (
     RELEASE_BYTES,
     WORKER,
     More,
-    Pack,
+    Packed,
     Patch,
     Pointer,
     WebFile,
     WebManifest,
+    pack_path,
+    patch_path,
 )
 from sw.naming import HASH_DIGITS, Served, name_files
-from sw.options import WebOptions
+from sw.options import ASKED, WebOptions
 from sw.output import Earlier, Output, manifest_path
 from sw.packs import plan_packs
-from sw.patches import PATCHES, is_worth, make_dcz, make_patch
+from sw.patches import is_worth, make_dcz, make_patch
+from sw.texts import texts_that_name
 
 # Smaller files cost less than the request for a patch.
 PATCHED_BYTES = 4 << 10
-PATCHED_MOST_BYTES = 16 << 20
+# Larger ones are stored by part, and a patch leads to a whole.
+PATCHED_MOST_BYTES = PART_BYTES
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +124,7 @@ def build_web(order: BuildOrder, listen: Listener) -> Built:
     kept = assets.keep | {path for path in assets.by_path if order.options.keeps(path)}
     served = name_files({path: asset.loaded for path, asset in assets.by_path.items()}, kept)
     _check_served(served)
+    _warn_of_texts(assets, served, listen)
     unknown = _unknown(assets, served)
     if unknown:
         others = f" and {len(unknown) - 1} more" if len(unknown) > 1 else ""
@@ -133,10 +138,31 @@ def build_web(order: BuildOrder, listen: Listener) -> Built:
     return _Building(order, output, assets, served, listen).run(warnings, started_s)
 
 
+def _warn_of_texts(assets: Assets, served: Mapping[str, Served], listen: Listener) -> None:
+    """Tell of the first text that names a file by what it was called before."""
+    renamed = {path for path, one in served.items() if one.path != path}
+    found = list(texts_that_name([asset.loaded for asset in assets.by_path.values()], renamed))
+    if found:
+        script, line, path = found[0]
+        others = f" ({len(found) - 1} more such texts)" if len(found) > 1 else ""
+        listen(
+            Warned(
+                "web-text",
+                f"{script}:{line}: {path!r} is a text there, no reference, and the file gets another name{others}; "
+                "if the script asks for it, list it under web: keep",
+            )
+        )
+
+
 def _unknown(assets: Assets, served: Mapping[str, Served]) -> list[str]:
     """Files that got another name, which nothing that was read knows: a bundler's own loader may ask for the old one."""
-    known = {link.target for asset in assets.by_path.values() for link in asset.loaded.links}
+    known = _led_to(assets)
     return sorted(path for path, one in served.items() if one.path != path and path not in known)
+
+
+def _led_to(assets: Assets) -> set[str]:
+    """Files that references lead to."""
+    return {link.target for asset in assets.by_path.values() for link in asset.loaded.links}
 
 
 def _check_served(served: Mapping[str, Served]) -> None:
@@ -163,13 +189,18 @@ class _Building:
         self._order = order
         self._output = output
         self._assets = assets
+        self._led_to = _led_to(assets)
         # The page's side must be there offline as well; the worker is what its downloads run in.
         # A worker that holds the manifest cannot stand in it.
         inside = (CLIENT,) if order.options.single_file else (CLIENT, WORKER)
         engine = [
             Served(name, name, len(order.engine[name]), sha256_of(order.engine[name]), order.engine[name]) for name in inside
         ]
-        self._served = sorted([*served.values(), *engine], key=lambda one: one.path)
+        every = sorted([*served.values(), *engine], key=lambda one: one.path)
+        self._packs = self._plan(every) if order.options.packs else []
+        packed = {one.path for pack in self._packs for one in pack}
+        # What travels together stands together, so that a manifest says of a pack only how many files it has.
+        self._served = [one for pack in self._packs for one in pack] + [one for one in every if one.path not in packed]
         self._listen = listen
 
     def run(self, warnings: list[str], started_s: float) -> Built:
@@ -188,7 +219,7 @@ class _Building:
             self._write(one)
         self._output.write(pointer.manifest, data, digest)
         for older in earlier[: 0 if same else EARLIER]:
-            self._write_patch(_patch_path(older.digits, digest), older.data, data)
+            self._write_patch(patch_path(older.digits, digest), older.data, data)
         if self._order.options.single_file:
             worker = _with_manifest(self._order.engine[WORKER], pointer, data)
             self._output.write(WORKER, worker, sha256_of(worker))
@@ -225,7 +256,7 @@ class _Building:
             types=types,
             groups=options.groups,
             files=files,
-            packs=self._packs(files) if options.packs else (),
+            packed=tuple(map(self._write_pack, self._packs)),
             navigate=options.navigate,
             isolate=options.isolate,
             mirrors=options.mirrors,
@@ -234,20 +265,29 @@ class _Building:
 
     def _file(self, one: Served, types: Sequence[str]) -> WebFile:
         parts = self._assets.by_path[one.source].parts if one.data is None else _parts(one.data)
-        more = More(parts=(PART_BYTES, parts) if parts else None, source=one.source if one.source != one.path else "")
-        group = self._order.options.group_of(one.source)
-        return WebFile(one.path, one.size, one.sha256, types.index(content_type(one.path)), group, more)
+        return WebFile.named(
+            one.source,
+            one.path,
+            one.sha256,
+            size=one.size,
+            type=types.index(content_type(one.path)),
+            group=self._group(one),
+            more=More(parts=(PART_BYTES, parts) if parts else None),
+        )
 
-    def _packs(self, files: Sequence[WebFile]) -> tuple[Pack, ...]:
-        packs = []
-        numbers = [(number, file.size) for number, file in enumerate(files) if file.group == APP]
-        for pack in plan_packs(numbers):
-            data = b"".join(self._bytes(self._served[number]) for number in pack)
-            digest = sha256_of(data)
-            path = f"packs/pack.{digest[:HASH_DIGITS]}.bin"
-            self._output.write(path, data, digest)
-            packs.append(Pack(path, len(data), digest, pack))
-        return tuple(packs)
+    def _group(self, one: Served) -> str:
+        return self._order.options.group_of(one.source, self._led_to)
+
+    def _plan(self, every: Sequence[Served]) -> list[list[Served]]:
+        """What travels together on a first visit."""
+        wanted = [(number, one.size) for number, one in enumerate(every) if self._group(one) == APP]
+        return [[every[number] for number in pack] for pack in plan_packs(wanted)]
+
+    def _write_pack(self, pack: Sequence[Served]) -> Packed:
+        data = b"".join(map(self._bytes, pack))
+        digest = sha256_of(data)
+        self._output.write(pack_path(digest), data, digest)
+        return Packed(digest[:HASH_DIGITS], len(pack))
 
     def _bytes(self, one: Served) -> bytes:
         if one.data is not None:
@@ -266,10 +306,10 @@ class _Building:
     def _with_patches(self, manifest: WebManifest, earlier: Sequence[Earlier]) -> WebManifest:
         """Add the ways from the files that the last release called by the same names."""
         before = {file.source: file for file in earlier[0].manifest.files} if earlier else {}
-        patches = []
+        ways: dict[str, tuple[str, int]] = {}
         for one, file in zip(self._served, manifest.files, strict=True):
             old = before.get(file.source)
-            if one.data is None and self._assets.by_path[one.source].loaded.data is None:
+            if file.group == ASKED or (one.data is None and self._assets.by_path[one.source].loaded.data is None):
                 continue
             if old is None or old.sha256 == file.sha256 or not PATCHED_BYTES <= file.size <= PATCHED_MOST_BYTES:
                 continue
@@ -279,15 +319,14 @@ class _Building:
             new_data = self._bytes(one)
             patch = make_patch(old_data, new_data)
             if is_worth(patch, new_data):
-                path = _patch_path(old.sha256, file.sha256)
-                made = Patch(old.sha256, file.sha256, path, len(patch))
-                self._output.write(path, patch, sha256_of(patch))
-                patches.append(made)
+                way = ways[file.path] = old.sha256[:HASH_DIGITS], len(patch)
+                made = Patch(way[0], file, way[1])
+                self._output.write(made.path, patch, sha256_of(patch))
                 if old.sha256[:HASH_DIGITS] in old.path and file.sha256[:HASH_DIGITS] in file.path:
                     # A server knows files by the digits in their names alone.
                     negotiated = make_dcz(old_data, new_data)
                     self._output.write(made.negotiated, negotiated, sha256_of(negotiated))
-        return msgspec.structs.replace(manifest, patches=tuple(patches))
+        return _with_ways(manifest, ways)
 
     def _write_patch(self, path: str, old: bytes, new: bytes) -> None:
         patch = make_patch(old, new)
@@ -316,20 +355,23 @@ def _parts(data: bytes) -> tuple[Sha256, ...]:
     return tuple(sha256_of(data[at : at + PART_BYTES]) for at in range(0, len(data), PART_BYTES))
 
 
-def _patch_path(origin: str, to: str) -> str:
-    return f"{PATCHES}{origin[:HASH_DIGITS]}.{to[:HASH_DIGITS]}.gz"
-
-
 def _without_history(manifest: WebManifest) -> WebManifest:
-    return msgspec.structs.replace(manifest, patches=())
+    return _with_ways(manifest, {})
+
+
+def _with_ways(manifest: WebManifest, ways: Mapping[str, tuple[str, int]]) -> WebManifest:
+    """The manifest with the patches that lead to its files, by their paths."""
+    replace = msgspec.structs.replace
+    files = [replace(file, more=replace(file.more, patch=ways.get(file.path))) for file in manifest.files]
+    return replace(manifest, files=tuple(files))
 
 
 def _left_over(manifest: WebManifest, pointer: Pointer, earlier: Sequence[Earlier]) -> set[str]:
     """What earlier builds wrote and no release that is kept needs."""
     wanted = {*OURS, pointer.manifest, *manifest.written()}
-    wanted |= {_patch_path(origin, pointer.sha256) for origin in pointer.origin}
+    wanted |= {patch_path(origin, pointer.sha256) for origin in pointer.origin}
     # The ways to the release before this one led from all that were kept then.
-    written = {_patch_path(older.digits, earlier[0].digits) for older in earlier[1:]}
+    written = {patch_path(older.digits, earlier[0].digits) for older in earlier[1:]}
     for older in earlier:
         if older.digits in pointer.origin or older.digits == pointer.sha256[:HASH_DIGITS]:
             # A page that is gone is gone: who still shows that version has it stored, by its digest.

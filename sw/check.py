@@ -24,6 +24,7 @@ from sw.manifest import (
     ENGINE,
     MANIFEST_BYTES,
     MANIFEST_FORMAT,
+    MANIFEST_VERSION,
     RELEASE,
     RELEASE_BYTES,
     WORKER,
@@ -31,6 +32,8 @@ from sw.manifest import (
     WebFile,
     WebManifest,
 )
+from sw.naming import HASH_DIGITS
+from sw.options import ASKED
 from sw.output import Output, manifest_path
 from sw.patches import apply_patch
 from sw.scan.kinds import has_references, scan
@@ -140,7 +143,7 @@ class _Checking:
         except InvalidDocument as error:
             self._findings.append(str(error))
             return None
-        if found.format != MANIFEST_FORMAT or found.format_version != 1:
+        if found.format != MANIFEST_FORMAT or found.format_version != MANIFEST_VERSION:
             self._findings.append(f"{pointer.manifest} is of format {found.format} {found.format_version}")
             return None
         return found
@@ -164,7 +167,7 @@ class _Checking:
                 yield f"{file.path}: its parts are not those of the manifest"
         if manifest.types[file.type] != content_type(file.path):
             yield f"{file.path} has type {manifest.types[file.type]}, expected {content_type(file.path)}"
-        if file.group not in manifest.groups:
+        if file.group not in (*manifest.groups, ASKED):
             yield f"{file.path} is of group {file.group}, which there is not"
 
     def _links(self, file: WebFile, paths: set[str]) -> Iterator[str]:
@@ -179,31 +182,25 @@ class _Checking:
     def _packs(self, manifest: WebManifest) -> Iterator[str]:
         for pack in manifest.packs:
             data = self._output.read(pack.path, pack.size)
-            files = [manifest.files[number] for number in pack.files]
-            if data is None or sha256_of(data) != pack.sha256:
+            if data is None or not sha256_of(data).startswith(pack.digits):
                 yield f"{pack.path} is missing or has other bytes than the manifest says"
                 continue
             at = 0
-            for file in files:
+            for file in pack.files:
                 if sha256_of(data[at : at + file.size]) != file.sha256:
                     yield f"{pack.path}: {file.path} is not at its place in it"
                 at += file.size
-            if at != len(data):
-                yield f"{pack.path} has {len(data)} bytes, its files {at}"
 
     def _patches(self, manifest: WebManifest) -> Iterator[str]:
-        by_digest = {file.sha256: file for file in manifest.files}
-        before = {file.sha256: file for older in self._output.earlier()[1:] for file in older.manifest.files}
+        before = {file.sha256[:HASH_DIGITS]: file for older in self._output.earlier()[1:] for file in older.manifest.files}
         for patch in manifest.patches:
             data = self._output.read(patch.path, patch.size)
-            target, origin = by_digest.get(patch.to), before.get(patch.origin)
+            target, origin = patch.to, before.get(patch.origin)
             if data is None or len(data) != patch.size:
                 yield f"{patch.path} is missing, or has not {patch.size} bytes"
-            elif target is None:
-                yield f"{patch.path} leads to a file that is not of this release"
             elif origin is not None and (old := self._output.read(origin.path, origin.size)) is not None:
                 try:
-                    right = sha256_of(apply_patch(old, data, target.size)) == patch.to
+                    right = sha256_of(apply_patch(old, data, target.size)) == target.sha256
                 except InvalidDocument as error:
                     yield f"{patch.path}: {error}"
                     continue

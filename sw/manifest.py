@@ -7,14 +7,20 @@ next: ``sw.patches``
 
 from __future__ import annotations
 
+import itertools
+from dataclasses import dataclass
+from typing import Annotated, Any
+
 import msgspec
 
 from pipeline.digest import Sha256
+from sw.naming import HASH_DIGITS
 
 FORMAT = "modelport-web"
 MANIFEST_FORMAT = "modelport-web-manifest"
 # What this build writes can be read by engines from this number on; the worker says its own.
-ENGINE = 1
+ENGINE = 2
+MANIFEST_VERSION = 2
 RELEASE = "release.json"
 WORKER = "sw.js"
 CLIENT = "sw-client.js"
@@ -24,21 +30,41 @@ RELEASE_BYTES = 300
 MANIFEST_BYTES = 16 << 20
 PART_BYTES = 8 << 20
 APP = "app"
+PATCHES = "patches/"
+# In a name stands for the first digits of the file's own digest. No path has a colon.
+_OWN_DIGITS = ":"
 # A pointer names so many earlier manifests; so many versions keep their files.
 EARLIER = 4
 
 
+Digits = Annotated[str, msgspec.Meta(pattern=f"^[0-9a-f]{{{HASH_DIGITS}}}$")]
+
+
+def pack_path(digest: str) -> str:
+    """Where a pack with this digest is served."""
+    return f"packs/pack.{digest[:HASH_DIGITS]}.bin"
+
+
+def patch_path(origin: str, to: str) -> str:
+    """Where the way from one digest's bytes to another's is served."""
+    return f"{PATCHES}{origin[:HASH_DIGITS]}.{to[:HASH_DIGITS]}.gz"
+
+
 class More(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What only some files have: digests of their parts, and their name before hashing."""
+    """What only some files have: digests of their parts, the way from what had the same name before, their name before hashing.
+
+    ``patch``: the first digits of the digest that it begins with, and its size.
+    """
 
     parts: tuple[int, tuple[Sha256, ...]] | None = None
+    patch: tuple[Digits, int] | None = None
     source: str = ""
 
 
 class WebFile(msgspec.Struct, frozen=True, array_like=True):
-    """A file as it is served. ``size`` in bytes; ``type`` counts into the manifest's ``types``."""
+    """A file as it is served: ``name`` says where. ``size`` in bytes; ``type`` counts into the manifest's ``types``."""
 
-    path: str
+    name: str
     size: int
     sha256: Sha256
     type: int
@@ -46,9 +72,24 @@ class WebFile(msgspec.Struct, frozen=True, array_like=True):
     more: More
 
     @property
+    def path(self) -> str:
+        """Where it is served."""
+        return self.name.replace(_OWN_DIGITS, self.sha256[:HASH_DIGITS])
+
+    @property
     def source(self) -> str:
         """Its name before hashing."""
-        return self.more.source or self.path
+        return self.more.source or self.name.replace(f".{_OWN_DIGITS}", "")
+
+    @classmethod
+    def named(cls, source: str, path: str, sha256: Sha256, **fields: Any) -> WebFile:
+        """Describe a file that is served as ``path``; its own digits in there are not said twice."""
+        stem, _, ending = source.rpartition(".")
+        name = f"{stem}.{_OWN_DIGITS}.{ending}"
+        if name.replace(_OWN_DIGITS, sha256[:HASH_DIGITS]) == path:
+            return cls(name=name, sha256=sha256, **fields)
+        more = msgspec.structs.replace(fields.pop("more"), source=source if source != path else "")
+        return cls(name=path, sha256=sha256, more=more, **fields)
 
 
 class Group(msgspec.Struct, frozen=True):
@@ -57,22 +98,43 @@ class Group(msgspec.Struct, frozen=True):
     required: bool
 
 
-class Pack(msgspec.Struct, frozen=True):
-    """Small files end to end. ``files`` count into the manifest's ``files``."""
+class Packed(msgspec.Struct, frozen=True, array_like=True):
+    """A pack by the first digits of its digest; it holds the next ``count`` files of the manifest."""
 
-    path: str
+    digits: Digits
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Pack:
+    """Small files end to end."""
+
+    digits: str
+    files: tuple[WebFile, ...]
+
+    @property
+    def path(self) -> str:
+        """Where it is served."""
+        return pack_path(self.digits)
+
+    @property
+    def size(self) -> int:
+        """In bytes."""
+        return sum(file.size for file in self.files)
+
+
+@dataclass(frozen=True, slots=True)
+class Patch:
+    """The way from one file's bytes, of which ``origin`` are the first digits, to those of ``to``. ``size`` is that of the patch."""
+
+    origin: str
+    to: WebFile
     size: int
-    sha256: Sha256
-    files: tuple[int, ...]
 
-
-class Patch(msgspec.Struct, frozen=True, rename={"origin": "from"}):
-    """The way from one file's bytes to another's. ``size`` is that of the patch."""
-
-    origin: Sha256
-    to: Sha256
-    path: str
-    size: int
+    @property
+    def path(self) -> str:
+        """Where it is served."""
+        return patch_path(self.origin, self.to.sha256)
 
     @property
     def negotiated(self) -> str:
@@ -104,18 +166,28 @@ class WebManifest(msgspec.Struct, frozen=True, kw_only=True):
     """All of one version."""
 
     format: str = MANIFEST_FORMAT
-    format_version: int = 1
+    format_version: int = MANIFEST_VERSION
     name: str
     version: str
     types: tuple[str, ...]
     groups: dict[str, Group]
     files: tuple[WebFile, ...]
-    packs: tuple[Pack, ...] = ()
-    patches: tuple[Patch, ...] = ()
+    packed: tuple[Packed, ...] = ()
     navigate: Navigate = Navigate()
     isolate: bool = False
     mirrors: tuple[str, ...] = ()
     models: dict[str, WebModel] = {}
+
+    @property
+    def packs(self) -> list[Pack]:
+        """The packs, with the files in them."""
+        ends = itertools.accumulate(pack.count for pack in self.packed)
+        return [Pack(one.digits, self.files[end - one.count : end]) for one, end in zip(self.packed, ends, strict=True)]
+
+    @property
+    def patches(self) -> list[Patch]:
+        """The ways from files of the release before."""
+        return [Patch(file.more.patch[0], file, file.more.patch[1]) for file in self.files if file.more.patch]
 
     def written(self) -> set[str]:
         """The names of everything that this version consists of, itself left out."""

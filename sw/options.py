@@ -7,7 +7,8 @@ next: ``sw.load``
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
@@ -15,8 +16,14 @@ from sw.manifest import APP, OURS, Group, Navigate, WebModel
 from sw.scan.kinds import is_page
 
 # Names that browsers, robots and other sites ask for as they are.
-_KNOWN_NAMES = ("robots.txt", "favicon.ico", "humans.txt", "ads.txt", "sitemap.xml", "_headers", "_redirects", "CNAME")
+_KNOWN_NAMES = ("robots.txt", "favicon.ico", "humans.txt", "ads.txt", "sitemap.xml")
+# Names that hosts keep for themselves, and would answer with a 404.
+_HOSTS_NAMES = ("_headers", "_redirects", "CNAME")
+_WELL_KNOWN = ".well-known/"
+_SOURCE_MAP = re.compile(r"\.(?:[cm]?[jt]sx?|css|wasm)\.map$")
 OPTIONAL = "optional"
+# Of none of a manifest's groups: no install brings it, the worker fetches and verifies it when somebody asks.
+ASKED = "asked"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,11 +41,14 @@ class WebOptions:
 
     def keeps(self, path: str) -> bool:
         """Whether ``path`` is served under its own name."""
-        return is_page(path) or path in _KNOWN_NAMES or path in OURS or path.startswith(".well-known/") or _any(path, self.keep)
+        return is_page(path) or path in (*_KNOWN_NAMES, *_HOSTS_NAMES, *OURS) or path.startswith(".") or _any(path, self.keep)
 
-    def group_of(self, path: str) -> str:
-        """The group of a source path."""
-        return OPTIONAL if _any(path, self.optional) else APP
+    def group_of(self, path: str, led_to: Collection[str] = ()) -> str:
+        """The group of a source path; ``led_to`` are those that references lead to."""
+        if _any(path, self.optional):
+            return OPTIONAL
+        hidden = "/." in f"/{path}" and not path.startswith(_WELL_KNOWN) and path not in led_to
+        return ASKED if path in _HOSTS_NAMES or hidden or _SOURCE_MAP.search(path) else APP
 
     @property
     def groups(self) -> dict[str, Group]:

@@ -17,7 +17,6 @@ import zstandard
 
 from pipeline.errors import InvalidDocument
 
-PATCHES = "patches/"
 # RFC 9842 §4: a skippable frame of 32 bytes, the sha256 of the dictionary; then one frame of zstd.
 _DCZ = bytes.fromhex("5e2a4d1820000000")
 # Shorter matches cost more operations than they save.

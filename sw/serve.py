@@ -19,7 +19,7 @@ from urllib.parse import unquote, urlsplit
 from pipeline.errors import UsageError
 from pipeline.layout import headers_for, web_key
 from pipeline.release import ModelName, path_fault
-from sw.patches import PATCHES
+from sw.manifest import PATCHES
 
 HOST = "127.0.0.1"
 DEFAULT_PORT = 8000

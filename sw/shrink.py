@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from tree_sitter import Node
 
 from sw.scan.scripts import parse_script
+from sw.spare import nodes_by_type, without_spare
 
 _FUNCTIONS = frozenset(
     {"function_declaration", "function_expression", "generator_function_declaration", "arrow_function", "method_definition"}
@@ -58,20 +59,21 @@ def shrunk(data: bytes, own: Collection[str] = ()) -> bytes:
     Raises:
         ValueError: this is no JavaScript, or one scope declares a name twice.
     """
-    root = parse_script(_with_short_names(data, own)).root_node
-    return _spelled(_tokens(root))
+    root = parse_script(_with_short_names(without_spare(data), own)).root_node
+    tokens: list[tuple[str, str]] = []
+    _read_tokens(root, tokens)
+    return _spelled(tokens)
 
 
 def _with_short_names(data: bytes, own: Collection[str]) -> bytes:
     """Rename what ``data`` declares: every identifier gets a name that nothing in its reach uses yet.
 
     Raises:
-        ValueError: this is no JavaScript, or one scope declares a name twice.
+        ValueError: one scope declares a name twice.
     """
     root = parse_script(data).root_node
-    if root.has_error:
-        raise ValueError("this is not JavaScript")
-    found = list(_references(root, _Scope(None, 0), at_top=True))
+    found: list[tuple[Node, int | None]] = []
+    _find_references(root, _Scope(None, 0), found, at_top=True)
     used = Counter(slot for _, slot in found if slot is not None)
     taken = {_text(node) for node, slot in found if slot is None and node.type != "property_identifier"}
     short = (name for name in _names() if name not in taken)
@@ -93,35 +95,31 @@ def _with_short_names(data: bytes, own: Collection[str]) -> bytes:
 
 
 def _short_properties(root: Node, own: Collection[str]) -> dict[str, str]:
-    counted = Counter(_text(node) for node in _all(root) if node.type in _SHORTHANDS | {"property_identifier"})
+    found = nodes_by_type(root)
+    counted = Counter(_text(node) for kind in (*_SHORTHANDS, "property_identifier") for node in found[kind])
     short = (name for name in _names() if name not in counted)
     return {name: next(short) for name, _ in sorted(counted.items(), key=lambda pair: (-pair[1], pair[0])) if name in own}
 
 
-def _all(node: Node) -> Iterator[Node]:
-    yield node
-    for child in node.children:
-        yield from _all(child)
-
-
-def _references(node: Node, scope: _Scope, *, at_top: bool = False) -> Iterator[tuple[Node, int | None]]:
-    """Each name in order, with the slot of its declaration; None for the platform's."""
-    if node.type in _SCOPES:
+def _find_references(node: Node, scope: _Scope, found: list[tuple[Node, int | None]], *, at_top: bool = False) -> None:
+    """Add each name in order, with the slot of its declaration; None for the platform's."""
+    kind = node.type
+    if kind in _SCOPES:
         if not at_top:
             scope = _Scope(scope, scope.following)
         for name in sorted(_declared(node), key=lambda one: one.start_byte):
             if _text(name) in scope.slots:
                 raise ValueError(f"{_text(name)} is declared twice")
             scope.slots[_text(name)] = scope.following
-    if node.type in _REFERENCES:
-        yield node, scope.slot_of(_text(node))
-    elif node.type == "property_identifier":
-        yield node, None
-    own_name = node.child_by_field_name("name") if node.type in _FUNCTIONS else None
+    if kind in _REFERENCES:
+        found.append((node, scope.slot_of(_text(node))))
+    elif kind == "property_identifier":
+        found.append((node, None))
+    own_name = node.child_by_field_name("name") if kind in _FUNCTIONS else None
     for child in node.children:
         # A function's name belongs to those around it.
         inside = scope.outer if own_name is not None and child == own_name and scope.outer else scope
-        yield from _references(child, inside)
+        _find_references(child, inside, found)
 
 
 # Where a scope's own names stand, besides the statements in it.
@@ -165,23 +163,27 @@ def _names() -> Iterator[str]:
                 yield name
 
 
-def _tokens(node: Node) -> Iterator[tuple[str, str]]:
-    """The words of a script, each with its kind."""
+def _read_tokens(node: Node, found: list[tuple[str, str]]) -> None:
+    """Add the words of a script, each with its kind."""
+    kind, children = node.type, node.children
     # What is inside strings and regular expressions is theirs.
-    if not node.children or node.type in {"string", "regex"}:
-        yield node.type, _SHORTER.get(node.type, _text(node))
+    if not children or kind in {"string", "regex"}:
+        found.append((kind, _SHORTER.get(kind, _text(node))))
         return
-    children = [child for child in node.children if child.type != "comment"]
-    if node.type == "formal_parameters" and _is_alone(node):
+    if kind == "formal_parameters" and _is_alone(node):
         children = node.named_children
+    if kind == "program":
+        # Functions are there before anything is done: without them in between more declarations follow each other.
+        children = sorted(children, key=lambda child: child.type != "function_declaration")
     before = ""
     for child in children:
-        words = _tokens(child)
+        if child.type == "comment":
+            continue
+        at = len(found)
+        _read_tokens(child, found)
         if child.type == before == "lexical_declaration":
             # One `let` for all that follow each other.
-            next(words)
-            yield "joined", ","
-        yield from words
+            found[at] = ("joined", ",")
         before = child.type
 
 

@@ -240,6 +240,13 @@ def test_sample_names_the_command_of_the_readme():
     assert f".venv/bin/{INSTALL} " in (CHECKOUT / "README.md").read_text(encoding="utf-8")
 
 
+def test_contributing_names_files_that_are_there():
+    text = (CHECKOUT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    named = [name for name in re.findall(r"`([^`\s]+)`", text) if "/" in name and not name.startswith("<")]
+    assert named
+    assert [name for name in named if not list(CHECKOUT.glob(name.rstrip("/")))] == []
+
+
 def test_needed_pages_are_there():
     for name in (
         "README.md",

@@ -26,6 +26,7 @@ from bundles.installing import own_errors
 from pipeline.digest import sha256_of
 from pipeline.errors import ConflictError, IntegrityError, UnknownName, UsageError
 from pipeline.events import Listener, StepFinished, StepStarted, Warned
+from pipeline.meant import suggest
 
 STEP = "verify"
 
@@ -187,7 +188,7 @@ def _manifests(site: Folder) -> dict[str, Manifest]:
 
 def _known(manifests: dict[str, Manifest], release: str, place: Path) -> Manifest:
     if release not in manifests:
-        raise UnknownName(f"{release} is not installed in {place}", hint=f"There are {', '.join(manifests) or 'no releases'}.")
+        raise UnknownName(f"{release} is not installed in {place}", hint=suggest(release, manifests))
     return manifests[release]
 
 

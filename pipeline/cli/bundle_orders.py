@@ -22,9 +22,10 @@ from bundles.zipped import installer_bytes
 from pipeline.digest import is_hex64
 from pipeline.errors import SettingsError, UsageError
 from pipeline.events import Listener, StepFinished, StepStarted, Warned
+from pipeline.meant import ask
 from pipeline.plan.wants import read_want
 from pipeline.release import Release
-from pipeline.setting_keys import nearest, parse_size
+from pipeline.setting_keys import parse_size
 from pipeline.settings import Settings
 from pipeline.wire import DOCUMENT_BYTES
 
@@ -150,7 +151,7 @@ def _volume_size(text: str, parity: int) -> tuple[int | None, str]:
         return parse_size(name, "--volume-size"), ""
     except SettingsError:
         raise UsageError(
-            f"--volume-size {text} is neither a size nor a medium; {nearest(text, (*MEDIA, 'none'))}",
+            f"--volume-size {text} is neither a size nor a medium; {ask(text, (*MEDIA, 'none'))}",
             hint="Write it as 4GB, 700MiB, dvd, bd25, usb-fat32 or none.",
         ) from None
 

@@ -26,6 +26,7 @@ from invoke.tasks import Task, task
 
 from pipeline.cli.answer import Answer
 from pipeline.cli.masking import Mask, mask_logs, secrets_in
+from pipeline.cli.misspelt import meant_instead
 from pipeline.cli.typable import make_typable
 from pipeline.errors import Interrupted, ModelportError, UsageError
 
@@ -202,6 +203,7 @@ def run_command(
     mask_logs(mask)
     reporter = open_report("plain", mask)
     places = {key: given[key] for key in settings if given[key]}
+    typed = dict(given)
     spell = partial(make_typable, program=program_name(), takes=TAKES, given=places)
     code = 0
     try:
@@ -224,7 +226,7 @@ def run_command(
     except ModelportError as error:
         code = error.exit_code
         reporter.close()
-        reporter.failed(code, str(error), spell(error.hint))
+        reporter.failed(code, str(error), spell(meant_instead(str(error), typed) or error.hint))
     except KeyboardInterrupt:
         code = Interrupted.exit_code
         reporter.close()

@@ -8,13 +8,16 @@ next: ``summaries``
 
 from __future__ import annotations
 
-import difflib
+import errno
+import os
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import get_args
 
 from pipeline.errors import DiskError, SourceError, UsageError
 from pipeline.manifest import Kind, Profile
+from pipeline.meant import nearest, suggest
 from pipeline.order import PublishOrder
 from pipeline.plan.cost import ReleasePlan
 from pipeline.plan.inputs import EncodingChoice
@@ -74,13 +77,9 @@ def model_folder(models_dir: Path, release: Release) -> Path:
     if folder.exists():
         return folder
     known = sorted(entry.name for entry in models_dir.iterdir() if entry.is_dir()) if models_dir.is_dir() else []
-    near = difflib.get_close_matches(str(release), known, 1)
-    hint = (
-        f"Did you mean --model {near[0]}?"
-        if near
-        else "Put the files there, name another folder with --source, or try: invoke sample"
-    )
-    raise SourceError(f"there is no folder {folder}", hint=hint)
+    near = nearest(str(release), known)
+    rest = "Put the files there, name another folder with --source, or try: invoke sample"
+    raise SourceError(f"there is no folder {folder}", hint=f"Did you mean --model {near}?" if near else rest)
 
 
 def name_of(text: str) -> Release | ModelName | None:
@@ -130,10 +129,25 @@ def save_plan(plan: ReleasePlan, path: str) -> None:
     Raises:
         DiskError
     """
+    save_file(encode_plan(plan), Path(path), what="the plan", flag="save")
+
+
+def save_file(data: bytes, path: Path, *, what: str, flag: str) -> None:
+    """Write a file whole or not at all; what stood there before stays until then. ``flag`` names it on the command line.
+
+    Raises:
+        DiskError
+    """
+    beside = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
-        Path(path).write_bytes(encode_plan(plan))
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        beside.write_bytes(data)
+        beside.replace(path)
     except OSError as error:
-        raise DiskError(f"cannot write the plan to {path}: {error.strerror}", hint="Choose another file with --save.") from error
+        with suppress(OSError):
+            beside.unlink(missing_ok=True)
+        raise DiskError(f"cannot write {what} to {path}: {error.strerror}", hint=f"Choose another file with --{flag}.") from error
 
 
 def read_plan(path: str) -> ReleasePlan:
@@ -157,9 +171,5 @@ def _one_of(flag: str, value: str, known: tuple[str, ...]) -> str | None:
     if not value:
         return None
     if value not in known:
-        near = difflib.get_close_matches(value, known, 1)
-        raise UsageError(
-            f"--{flag} {value} is unknown, expected {', '.join(known)}",
-            hint=f"Did you mean {near[0]}?" if near else "Leave it out.",
-        )
+        raise UsageError(f"--{flag} {value} is unknown, expected {', '.join(known)}", hint=suggest(value, known))
     return value

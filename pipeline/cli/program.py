@@ -1,66 +1,68 @@
-"""The installed script ``modelport``: the same tasks as ``invoke`` in a checkout, without one.
+"""The two programs: the installed script ``modelport``, and ``invoke`` in a checkout. They differ by name alone.
 
-Takes the command line, gives the exit code. Its one difference to ``invoke``: a command line that
-cannot be parsed ends with 2, as every usage error here does, and names the nearest known word.
+Takes invoke's program, lets it list our tasks in the order of the walk and answer what it cannot parse as
+every usage error here is answered: with 2 and the nearest known word.
 """
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
 import sys
+from collections.abc import Callable, Iterable
 from importlib.metadata import version
+from typing import Any, NoReturn
 
 from invoke.exceptions import Exit, ParseError
 from invoke.program import Program
 
+from pipeline.cli.commands import flag_name, program_name
 from pipeline.cli.masking import Mask, mask_logs, secrets_in
-from pipeline.cli.namespace import build_namespace, list_as_walk, walk_order
+from pipeline.cli.namespace import GROUPS, build_namespace, list_as_walk, walk_order
 from pipeline.cli.streams import drop
 from pipeline.errors import Interrupted, UsageError
+from pipeline.meant import nearest
 
 
-class ModelportProgram(Program):
-    """invoke's program with our namespace and our answer to what cannot be parsed."""
+def furnish(program: Program) -> None:
+    """Let ``program`` list and refuse as ours do; invoke has read the checkout's tasks, but not yet what is to be done."""
+    list_as_walk(program)
+    for step in ("parse_core", "parse_tasks", "parse_cleanup"):
+        setattr(program, step, _refusing(program, getattr(program, step)))
 
-    def parse_core(self, argv: list[str] | None) -> None:
-        """Parse the core flags."""
+
+def _refusing(program: Program, parse: Callable[..., None]) -> Callable[..., None]:
+    def refusing(*argv: Any) -> None:
         try:
-            super().parse_core(argv)
+            parse(*argv)
         except ParseError as error:
-            self._refuse(error)
+            context = error.context if error.context is not None else program.initial_context
+            _refuse(str(error), [*context.flag_names(), *program.initial_context.flag_names(), *walk_order()], context.name)
+        except Exit as end:
+            if not end.message:
+                raise
+            _refuse(end.message, GROUPS)
+        # --debug logs what it parses, and may only just have been found.
         mask_logs(Mask(secrets_in(os.environ)))
 
-    def parse_tasks(self) -> None:
-        """Parse the tasks and their flags."""
-        try:
-            super().parse_tasks()
-        except ParseError as error:
-            self._refuse(error)
-
-    def parse_cleanup(self) -> None:
-        """Answer ``--help`` and ``--list``."""
-        try:
-            super().parse_cleanup()
-        except ParseError as error:
-            self._refuse(error)
-
-    def _refuse(self, error: ParseError) -> None:
-        context = error.context if error.context is not None else self.initial_context
-        known = [*context.flag_names(), *self.initial_context.flag_names(), *walk_order()]
-        word = re.search(r"No idea what '(.+)' is!", str(error))
-        close = difflib.get_close_matches(word[1], known, n=1, cutoff=0.5) if word else []
-        where = f" {error.context.name}" if error.context is not None and error.context.name else ""
-        hint = f"Did you mean {close[0]!r}?" if close else f"{self.binary} --help{where} shows what there is."
-        sys.stderr.write(f"error: {error}\n  {hint}\n")
-        raise Exit(code=UsageError.exit_code) from error
+    return refusing
 
 
-def make_program() -> ModelportProgram:
-    """Make the program with its version and its listing."""
-    program = ModelportProgram(name="modelport", binary="modelport", version=version("modelport"), namespace=build_namespace())
-    list_as_walk(program)
+def _refuse(message: str, known: Iterable[str], task: str | None = None) -> NoReturn:
+    """End with what invoke's parser says, which has its words in quotes, or a flag as ``<Argument: models_dir>``."""
+    word = re.search(r"'(.+)'", message)
+    near = nearest(word[1], known) if word else ""
+    looks = f"{program_name()} --help {task}" if task else f"{program_name()} --list"
+    hint = f"Did you mean {near!r}?" if near else f"{looks} shows what there is."
+    said = re.sub(r"Flag <Argument: (\w+).*> needed value .*", lambda found: f"{flag_name(found[1])} needs a value", message)
+    sys.stderr.write(f"error: {said}\n  {hint}\n")
+    raise Exit(code=UsageError.exit_code)
+
+
+def make_program() -> Program:
+    """Make ``modelport`` with its version and its listing."""
+    program = Program(name="modelport", binary="modelport", version=version("modelport"), namespace=build_namespace())
+    furnish(program)
     return program
 
 

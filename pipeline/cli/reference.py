@@ -9,9 +9,10 @@ next: ``dev_tasks``
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import fields
-from inspect import cleandoc, getdoc
+from inspect import cleandoc, getdoc, isclass, isfunction, signature
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
@@ -58,6 +59,7 @@ def reference_pages(checkout: Path) -> dict[str, str]:
         "docs/reference/settings.md": _page(settings_page()),
         "docs/reference/events.md": _page(events_page()),
         "docs/reference/exit-codes.md": _page(exit_codes_page()),
+        "docs/reference/python.md": _page(python_page()),
         "docs/reference/manifest.schema.json": _schema(manifest_schema()),
         "docs/reference/bundle-index.schema.json": _schema(bundle_index_schema()),
         "docs/reference/inventory.schema.json": _schema(inventory_schema()),
@@ -68,6 +70,40 @@ def reference_pages(checkout: Path) -> dict[str, str]:
         "docs/reference/web-release.schema.json": _schema(web_release_schema()),
         "docs/adr/README.md": _page(decisions_page(checkout)),
     }
+
+
+def python_page() -> Iterator[str]:
+    """Every name of ``pipeline.api`` with its signature and its words."""
+    from pipeline import api
+
+    yield "# Python\n"
+    yield WRITTEN + "\n"
+    yield "```text"
+    yield cleandoc(api.__doc__ or "")
+    yield "```\n"
+    yield "Events that a listener is given stand in [events.md](events.md), errors in [exit-codes.md](exit-codes.md).\n"
+    for name in api.__all__:
+        found = getattr(api, name)
+        yield f"## {name}\n"
+        # Walks and orders are what a program calls; the values they give are read.
+        if isfunction(found) or name.endswith("Order"):
+            yield "```text"
+            yield f"{name}{_spell_signature(found)}"
+            yield "```\n"
+        yield (cleandoc(found.__doc__ or "") if isfunction(found) or isclass(found) else _ALIASES[name]) + "\n"
+
+
+def _spell_signature(found: Any) -> str:
+    """A signature as it is written: annotations without quotes, functions by their names."""
+    text = re.sub(r"(: |-> )'([^']+)'", r"\1\2", str(signature(found)))
+    return re.sub(r"<function (\w+) at 0x[0-9a-f]+>", r"\1", text)
+
+
+_ALIASES = {
+    "Channel": "The name of a channel: text that `pipeline.release.check_channel` let pass.",
+    "ModelName": "The name of a model: text that `pipeline.release.check_model` let pass.",
+    "Listener": "What is told of events: any callable that takes one.",
+}
 
 
 def decisions_page(checkout: Path) -> Iterator[str]:
@@ -213,7 +249,7 @@ def _spell_type(hint: Any) -> str:
 
 
 FAMILIES = {
-    1: "A bug: its traceback stands on stderr. Also a command line that `invoke` itself cannot parse (`modelport` answers that with 2).",
+    1: "A bug: its traceback stands on stderr. Also a flag of `invoke` itself that lacks its value, as in `invoke --list-depth`: it is read before this project's tasks are.",
     2: "Usage: the command, a setting, the source, or the store cannot be used as given.",
     3: "Integrity: bytes are not what they must be, or a check found something.",
     4: "Trust: a signature, a key, or a trust decision failed.",

@@ -239,15 +239,40 @@ def show(run: Run, *, model: str = "") -> Answer:
     """
     from pipeline.cli.orders import name_of
     from pipeline.cli.summaries import release_summary, tree_summary
+    from pipeline.overview import describe_release
     from pipeline.release import Release
-    from pipeline.show import show_release, show_tree
+    from pipeline.show import show_tree
 
     name = name_of(model)
     if isinstance(name, Release):
-        shown = show_release(run.shown_place, name)
+        shown = describe_release(run.shown_place, name)
         return Answer(shown, release_summary(shown))
     tree = show_tree(run.shown_place, name)
     return Answer(tree, tree_summary(tree))
+
+
+@command(
+    settings=("source", *STORE),
+    help={"model": "The release, as in bert-v2.1.0.", "to": "File to write. Default: RELEASE.html in this folder."},
+)
+def report(run: Run, *, model: str, to: str = "") -> Answer:
+    """Write one HTML page about a release: files, what it shares, channels, CDN, trust, and how to fetch it.
+
+    The page asks no network. The same facts are in: invoke show --model bert-v2.1.0 --report json
+
+    Example: invoke report --model bert-v2.1.0
+    Exit codes: 0 done, 2 unknown release, 4 trust, 5 store, 6 disk.
+    """
+    from pipeline.cli.orders import save_file
+    from pipeline.cli.page import release_page
+    from pipeline.overview import describe_release
+    from pipeline.release import Release
+
+    shown = describe_release(run.shown_place, Release.parse(model))
+    page = Path(to or f"{shown.release}.html")
+    if not run.dry:
+        save_file(release_page(shown, run.shown_place.now()).encode(), page, what="the page", flag="to")
+    return Answer({"release": shown.release, "page": str(page)}, f"{page}: open it in a browser")
 
 
 @command(
@@ -297,5 +322,5 @@ def retire(run: Run, *, model: str, reason: str = "", allow_unsafe_store: bool =
     return Answer(done, withdrawn_summary(done))
 
 
-WALK = (sample, plan, publish, verify, show)
+WALK = (sample, plan, publish, verify, show, report)
 WITHDRAWALS = (yank, retire)

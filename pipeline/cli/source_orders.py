@@ -7,7 +7,6 @@ next: ``source_summaries``
 
 from __future__ import annotations
 
-import difflib
 import os
 import sys
 import tempfile
@@ -22,6 +21,7 @@ from pipeline.doctor import Setting
 from pipeline.errors import UsageError
 from pipeline.export import ExportOrder
 from pipeline.loopback import loopback_of
+from pipeline.meant import suggest
 from pipeline.plan.partlists import ListFormat
 from pipeline.plan.wants import read_want
 from pipeline.setting_keys import KEYS
@@ -73,10 +73,7 @@ def export_order(settings: Settings, *, model: str, form: str, to: str, urls: Se
     """
     known = (*get_args(ListFormat), "oci")
     if form not in known:
-        near = difflib.get_close_matches(form, known, 1)
-        raise UsageError(
-            f"--format {form} is unknown, expected {', '.join(known)}", hint=f"Did you mean {near[0]}?" if near else "Choose one."
-        )
+        raise UsageError(f"--format {form} is unknown", hint=suggest(form, known))
     named = tuple(urls) or tuple(source["url"] for source in settings.source) or (settings.store,)
     return ExportOrder(read_want(model), Path(to), form, named, allow_yanked)  # type: ignore[arg-type]  # it is one of the known forms
 

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from pipeline.cli.report import spell_count, spell_size
 from pipeline.outcome import EdgeResult, LeftResult, Published
+from pipeline.overview import Overview
 from pipeline.plan.cost import ReleasePlan
 from pipeline.promote import Moved
 from pipeline.release import Release
-from pipeline.show import Shown, ShownPin, ShownRelease
+from pipeline.show import Shown, ShownPin
 from pipeline.trust.facts import Move
 from pipeline.verify import Verified
 from pipeline.withdraw import Withdrawn
@@ -137,7 +138,7 @@ def _move_line(move: Move) -> str:
     return f"{move.at}  {move.by}: {move.origin or 'nothing'} -> {move.to}{forced}"
 
 
-def release_summary(shown: ShownRelease) -> str:
+def release_summary(shown: Overview) -> str:
     """After ``show`` of a release."""
     marks = [f"@{name}" for name in shown.channels]
     marks += [f"yanked: {shown.facts.yanked.reason}"] if shown.facts.yanked else []

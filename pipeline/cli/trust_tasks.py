@@ -16,7 +16,8 @@ from pipeline.cli.commands import STORE, UNSAFE_HELP, Run, command
 from pipeline.errors import DiskError, SourceError, UsageError
 
 if TYPE_CHECKING:
-    from pipeline.custody import Signed, TrustShown
+    from pipeline.custody import Signed
+    from pipeline.trust.signers import TrustShown
 
 _KEY = "Key as a securesystemslib URI: file2:/path/key.pem, envvar:NAME, awskms:…, gcpkms:…, azurekms:…, hsm:…. Repeat it for several."
 _UNSAFE = {"allow_unsafe_store": UNSAFE_HELP}

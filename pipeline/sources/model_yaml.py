@@ -8,7 +8,6 @@ next: ``sources.folder``
 
 from __future__ import annotations
 
-import difflib
 from typing import Annotated
 
 import msgspec
@@ -16,6 +15,7 @@ from semantic_version import NpmSpec
 
 from pipeline.errors import SourceError
 from pipeline.manifest import Dependency
+from pipeline.meant import suggest
 from pipeline.release import NameRefused, check_model
 from pipeline.yamlfile import read_yaml
 
@@ -84,8 +84,4 @@ def parse_model_yaml(data: bytes, where: str) -> ModelYaml:
 def _check_key(key: str, where: str) -> None:
     known = list(ModelYaml.__struct_fields__)
     if key not in known:
-        near = difflib.get_close_matches(key, known, 1)
-        raise SourceError(
-            f"{where}: unknown key {key!r}, expected {' or '.join(known)}",
-            hint=f"Did you mean {near[0]}?" if near else "Remove the key.",
-        )
+        raise SourceError(f"{where}: unknown key {key!r}, expected {' or '.join(known)}", hint=suggest(key, known))

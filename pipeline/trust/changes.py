@@ -20,6 +20,7 @@ from semantic_version import NpmSpec
 
 from pipeline.digest import Sha256
 from pipeline.errors import ChannelMoved, ConflictError, OtherContent, UnknownName
+from pipeline.meant import suggest
 from pipeline.release import Channel, ModelName, Release
 from pipeline.trust.draft import Draft
 from pipeline.trust.facts import PinFact, ReleaseFacts, Retired, Yanked, instant, instant_text, moved_channel
@@ -248,10 +249,11 @@ def _live(draft: Draft, release: Release) -> ReleaseTarget:
 
 
 def _unknown(draft: Draft, release: Release) -> UnknownName:
-    names = [str(found.release) for found in draft.releases(release.model)] if release.model in draft.model_names() else []
+    models = list(draft.model_names())
+    names = [str(found.release) for found in draft.releases(release.model)] if release.model in models else models
     return UnknownName(
         f"there is no release {release} in this tree",
-        hint=f"There is: {', '.join(names[-5:])}" if names else f"Publish it first: invoke publish --model {release}",
+        hint=suggest(str(release), names, none=f"Publish it first: invoke publish --model {release}"),
     )
 
 

@@ -8,7 +8,6 @@ next: ``reading``
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
@@ -18,6 +17,7 @@ from pipeline.digest import Sha256, is_hex64, sha256_of
 from pipeline.errors import InvalidDocument, ModelportError, RollbackRefused, UnknownName
 from pipeline.layout import channel_target, manifest_target, role_key, target_key
 from pipeline.manifest import MANIFEST_BYTES, Manifest
+from pipeline.meant import suggest
 from pipeline.release import Channel, ModelName, NameRefused, Release, check_channel
 from pipeline.trust.chain import TreeSource, read_capped
 from pipeline.trust.facts import (
@@ -303,7 +303,4 @@ def channels_in(role: Targets, model: ModelName) -> tuple[Channel, ...]:
 
 
 def _unknown(kind: str, name: str, known: Iterable[str], where: str) -> ModelportError:
-    names = list(known)
-    near = difflib.get_close_matches(name, names, 1, 0.4)
-    hint = f"Did you mean {near[0]}?" if near else f"There is: {', '.join(names[:10])}" if names else "It has none."
-    return UnknownName(f"there is no {kind} {name} in {where}", hint=hint)
+    return UnknownName(f"there is no {kind} {name} in {where}", hint=suggest(name, known))

@@ -1,35 +1,48 @@
 // The page's side: registers the worker, lets a worker of its own do the downloads, and passes on what happens.
 
 const RETRY_MS = 30_000;
+const LOOK_MS = 1000;
+const POINTER_BYTES = 300;
 
 /** Start; gives a `Modelport`. Options: `worker` (where sw.js is). */
 export async function start({ worker = new URL("sw.js", import.meta.url).href } = {}) {
   if (!navigator.serviceWorker) throw new Error("this browser, or this insecure address, has no service workers");
+  // Where the page is may change.
+  worker = new URL(worker, document.baseURI).href;
   // The same script as the service worker: there a browser lets three requests run at once, here six.
   const loader = new Worker(worker);
-  const registration = await navigator.serviceWorker.register(worker, { updateViaCache: "none" });
-  const client = new Modelport(loader, registration);
+  // The scope that a worker has by itself.
+  const scope = new URL("./", worker).href;
+  const channel = new BroadcastChannel(`modelport:${scope}`);
+  const early = [];
+  channel.onmessage = (event) => early.push(event);
+  // A browser takes its time to register: the download begins without it.
+  pointed(scope).then((seen) => loader.postMessage({ ...wish(), seen }));
+  const registration = await navigator.serviceWorker.register(worker, { updateViaCache: "none" }).catch((error) => {
+    loader.terminate();
+    throw error;
+  });
+  const client = new Modelport(worker, loader, registration, channel, early);
   const look = () => document.hidden || client.update();
   document.addEventListener("visibilitychange", look);
   addEventListener("online", look);
   client.on("failed", ({ kind, id }) => id || /quota|storage|paused/.test(kind) || setTimeout(look, RETRY_MS));
-  client.update();
   return client;
 }
 
 /** Events, each with a `detail`: checking, update, progress, fault, current, ready, failed, paused, killed, engine, model. */
 export class Modelport extends EventTarget {
+  #worker;
   #loader;
-  #channel;
   #begun = {};
   #busy = false;
 
-  constructor(loader, registration) {
+  constructor(worker, loader, registration, channel, early) {
     super();
     Object.assign(this, { registration, scope: registration.scope });
+    this.#worker = worker;
     this.#loader = loader;
-    this.#channel = new BroadcastChannel(`modelport:${this.scope}`);
-    this.#channel.onmessage = ({ data: { type, ...detail } }) => {
+    const heard = ({ data: { type, ...detail } }) => {
       this.#busy = /^(checking|update|progress)$/.test(type) || (this.#busy && type === "fault");
       if (type === "progress" || type === "model") this.#measure(type, detail);
       if ("kind" in detail && !detail.message) detail.message = told(detail);
@@ -38,14 +51,19 @@ export class Modelport extends EventTarget {
       if (type === "engine") registration.update();
       this.dispatchEvent(new CustomEvent(type, { detail }));
     };
+    // Who waits for `start` hears all of it, from the beginning.
+    setTimeout(() => {
+      early.forEach(heard);
+      channel.onmessage = heard;
+    });
     // An engine that took the place of another may read what that one, which the page has, could not.
     const first = !registration.active;
     registration.addEventListener("updatefound", () => {
       const next = registration.installing;
-      next.addEventListener("statechange", () => first || next.state !== "activated" || next.postMessage(this.#wish()));
+      next.addEventListener("statechange", () => first || next.state !== "activated" || next.postMessage(wish()));
     });
     // Where the last page goes in the middle of a download, the service worker goes on with it.
-    addEventListener("pagehide", () => this.#busy && registration.active?.postMessage(this.#wish()));
+    addEventListener("pagehide", () => this.#busy && registration.active?.postMessage(wish()));
   }
 
   /** Hear an event; gives the function that stops hearing it. */
@@ -57,7 +75,7 @@ export class Modelport extends EventTarget {
 
   /** Look for a new version and bring it; without what is optional where the browser is to save data. */
   update(options = {}) {
-    this.#send({ ...this.#wish(), ...options });
+    this.#send({ ...wish(), ...options });
   }
 
   /** Stop downloading, in every tab, until `resume`. */
@@ -110,11 +128,11 @@ export class Modelport extends EventTarget {
         signal?.throwIfAborted();
         // Many bytes that were fetched on purpose are worth asking to keep.
         await navigator.storage?.persist?.();
+        signal?.throwIfAborted();
         return new Promise((done, fail) => {
-          const stop = () => {
-            this.#send({ command: "stop" });
-            end(() => fail(signal.reason));
-          };
+          // A worker of its own, which ends with it: what else the page downloads goes on.
+          const loader = new Worker(this.#worker);
+          const stop = () => end(() => fail(signal.reason));
           const offs = [
             this.on("model", (detail) => {
               if (detail.id !== id) return;
@@ -123,13 +141,15 @@ export class Modelport extends EventTarget {
             }),
             this.on("failed", (detail) => detail.id === id && end(() => fail(Object.assign(new Error(detail.message), detail)))),
             () => signal?.removeEventListener("abort", stop),
+            () => loader.terminate(),
           ];
           const end = (last) => {
             for (const off of offs) off();
             last();
           };
           signal?.addEventListener("abort", stop);
-          this.#send({ command: "model", id });
+          loader.onerror = () => end(() => fail(new Error(`${this.#worker} cannot be had, or is no script`)));
+          loader.postMessage({ command: "model", id });
         });
       },
     };
@@ -140,12 +160,10 @@ export class Modelport extends EventTarget {
     return (await caches.match(new URL(`__modelport/${name}`, this.scope), { cacheName }))?.json();
   }
 
-  #wish() {
-    return { command: "update", optional: !navigator.connection?.saveData };
-  }
-
   #measure(type, detail) {
-    const { done, total, id = type } = detail;
+    // What came for nothing, such as a patch that led nowhere, is no progress.
+    const { total, id = type } = detail;
+    const done = (detail.done = Math.min(detail.done, total));
     const now = performance.now();
     // Another total is another download.
     if (this.#begun[id]?.total !== total || this.#begun[id].done > done) this.#begun[id] = { total, done, now };
@@ -160,6 +178,21 @@ export class Modelport extends EventTarget {
     this.#loader.postMessage(message);
   }
 }
+
+/** The bytes of the pointer, which on a first visit need not wait for the worker's script; undefined if that asks better. */
+async function pointed(scope) {
+  if (navigator.serviceWorker.controller) return;
+  try {
+    const answer = await fetch(`${scope}release.json`, { cache: "no-cache", signal: AbortSignal.timeout(LOOK_MS) });
+    const data = await answer.arrayBuffer();
+    if (answer.ok && data.byteLength <= POINTER_BYTES) return data;
+  } catch {
+    // The worker says what is wrong, if anything is.
+  }
+}
+
+/** What a page asks for by itself. */
+const wish = () => ({ command: "update", optional: !navigator.connection?.saveData });
 
 async function hashOf(data) {
   const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", data));

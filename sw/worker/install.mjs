@@ -2,22 +2,20 @@
 
 import { gunzip, hashOf, patched } from "./bytes.mjs";
 import { address, fault, line, transfer } from "./fetch.mjs";
-import { planned } from "./plan.mjs";
+import { planned, total } from "./plan.mjs";
 import { DIGEST, commit, current, forget, get, held, put, scope, write } from "./store.mjs";
 import { sweep, version } from "./versions.mjs";
 
-const ENGINE = 1;
+const ENGINE = 2;
 const POINTER_BYTES = 300;
 const AT_ONCE = 6;
 const TELL_MS = 100;
 // Beside the bytes themselves a browser keeps books.
 const SLACK = 1.1;
 
-const total = (jobs) => jobs.reduce((sum, { size }) => sum + size, 0);
-
 /** Look for a new version and bring it. Gives the state that it ends in; `tell(type, detail)` reports on the way. */
-export async function update(tell, signal, { optional = true, verify }, last) {
-  const pointer = await pointed(signal);
+export async function update(tell, signal, { optional = true, verify, seen }, last) {
+  const pointer = await pointed(signal, seen);
   if (pointer.kill) return "killed";
   if (pointer.engine > ENGINE) return "engine";
   const { sha256, size, version: number } = pointer;
@@ -48,11 +46,12 @@ export async function update(tell, signal, { optional = true, verify }, last) {
   }
 }
 
-async function pointed(signal) {
+async function pointed(signal, seen) {
   // A worker that is all in one file has its manifest inside.
   if (self.modelport) return self.modelport;
   const url = `${scope}release.json`;
-  const data = await transfer(url, { size: POINTER_BYTES, loose: true }, signal, () => {}, "no-cache");
+  // A page on its first visit asks for it while its worker is on the way.
+  const data = seen ?? (await transfer(url, { size: POINTER_BYTES, loose: true }, signal, () => {}, "no-cache"));
   try {
     const pointer = JSON.parse(new TextDecoder().decode(data));
     if (pointer.format === "modelport-web" && (pointer.kill || DIGEST.test(pointer.sha256))) return pointer;
@@ -63,17 +62,17 @@ async function pointed(signal) {
 }
 
 function manifest({ manifest: path, sha256, size, from }, now, signal) {
-  const digits = now?.sha256.slice(0, 16);
-  const patch = from?.includes(digits) && { from: now.sha256, path: `patches/${digits}.${sha256.slice(0, 16)}.gz`, size };
-  return brought({ piece: { path, sha256, size }, patch }, line([scope], signal), signal, () => {});
+  const known = from?.includes(now?.sha256.slice(0, 16));
+  return brought({ piece: { path, sha256, size }, origin: known && now.sha256, size }, line([scope], signal), signal, () => {});
 }
 
-/** The bytes of a job, by its patch where that leads to them. */
-async function brought({ piece, patch }, bring, signal, heard) {
-  if (patch) {
+/** The bytes of a job: by a patch of at most `size` bytes, if its `origin` is there and it leads to them. */
+async function brought({ piece, origin, size }, bring, signal, heard) {
+  if (origin) {
     try {
-      const old = await (await get(patch.from)).arrayBuffer();
-      const packed = await transfer(address(patch.path, scope), { size: patch.size, loose: true }, signal, heard);
+      const old = await (await get(origin)).arrayBuffer();
+      const path = `patches/${origin.slice(0, 16)}.${piece.sha256.slice(0, 16)}.gz`;
+      const packed = await transfer(address(path, scope), { size, loose: true }, signal, heard);
       const data = patched(new Uint8Array(old), await gunzip(packed, 2 * piece.size + 99), piece.size);
       if ((await hashOf(data)) === piece.sha256) return data;
     } catch {
@@ -96,7 +95,7 @@ export async function download(jobs, bring, signal, tell, type = "progress", det
   }
   const size = total(jobs);
   const queue = [...jobs];
-  let [done, files, told] = [0, 0, 0];
+  let [done, here, files, told] = [0, 0, 0, 0];
   const heard = (bytes) => {
     const now = Date.now();
     done += bytes;
@@ -104,23 +103,34 @@ export async function download(jobs, bring, signal, tell, type = "progress", det
     told = now;
     tell(type, { ...detail, done, total: size, files, of: jobs.length });
   };
+  const lost = async (job, error) => {
+    const full = /^(quota|storage)/.test(error.kind);
+    if (full) Object.assign(error, { url: job.piece.path, expected: size - here, found: await free() });
+    // Without room, or without a network, the rest would only fail as well.
+    const over = full || error.over || signal.aborted;
+    if (job.instead && !over) queue.push(...job.instead);
+    else {
+      failed.push(...[job, ...(over ? queue.splice(0) : [])].map((one) => ({ ...one, fault: error })));
+      tell("fault", error);
+    }
+  };
+  const keep = async (job, data) => {
+    try {
+      await store(job, data);
+      files++;
+      here += job.size;
+    } catch (error) {
+      await lost(job, error);
+    }
+  };
   const work = async () => {
-    for (let job; (job = queue.shift()); ) {
-      try {
-        const data = await brought(job, bring, signal, heard);
-        await store(job, data);
-        files++;
-      } catch (error) {
-        const full = /^(quota|storage)/.test(error.kind);
-        if (full) Object.assign(error, { url: job.piece.path, expected: total([job, ...queue]), found: await free() });
-        // Without room, or without a network, the rest would only fail as well.
-        const over = full || error.over || signal.aborted;
-        if (job.instead && !over) queue.push(...job.instead);
-        else {
-          failed.push(...[job, ...(over ? queue.splice(0) : [])].map((one) => ({ ...one, fault: error })));
-          tell("fault", error);
-        }
-      }
+    let storing;
+    // What could not be stored may have left something else to do.
+    for (let job; (job = queue.shift() ?? (await storing, queue.shift())); ) {
+      const data = await brought(job, bring, signal, heard).catch((error) => lost(job, error));
+      // A request waits for the one before it to be answered, but not to be stored.
+      await storing;
+      storing = data && keep(job, data);
     }
   };
   await Promise.all(Array.from({ length: AT_ONCE }, work));

@@ -3,12 +3,13 @@
 /** Prepare a manifest for questions: its files by path, each with the pieces that it is stored in. */
 export function indexed(manifest) {
   const files = new Map();
-  for (const [path, whole, digest, type, group, { parts: [step, digests] = [whole, [digest]], source }] of manifest.files) {
+  for (const [name, whole, digest, type, group, { parts: [step, digests] = [whole, [digest]], patch, source }] of manifest.files) {
+    const path = name.replace(":", digest.slice(0, 16));
     const pieces = digests.map((sha256, number) => {
       const start = number * step;
       return { path, sha256, start, size: Math.min(step, whole - start), whole };
     });
-    files.set(path, { size: whole, sha256: digest, type: manifest.types[type], group, pieces, hashed: source });
+    files.set(path, { size: whole, sha256: digest, type: manifest.types[type], group, pieces, way: patch, hashed: source ?? name !== path });
   }
   return { manifest, files };
 }

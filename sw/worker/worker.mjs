@@ -1,6 +1,6 @@
 // The engine: a service worker that answers from the store, and, started as a page's own worker, the one that fills it.
 
-import { ACCEPT, address, fault, line } from "./fetch.mjs";
+import { ACCEPT, address, fault, line, rest } from "./fetch.mjs";
 import { download, update } from "./install.mjs";
 import { piecesOf } from "./plan.mjs";
 import { fallback, found, ignorable, moved } from "./route.mjs";
@@ -63,7 +63,7 @@ function refresh({ asked = Date.now(), ...options }) {
 
 /** Look for a new version, and forget which version clients had that are gone; what only they needed goes too. */
 async function later(asked) {
-  await new Promise((done) => setTimeout(done, GRACE_MS));
+  await rest(GRACE_MS);
   const open = new Set((await clients.matchAll({ type: "all", includeUncontrolled: true })).map(({ id }) => `client/${id}`));
   const gone = (await records("client/")).filter(([name, { at }]) => !open.has(name) && at < asked - OPENING_MS);
   for (const [name] of gone) await forget(name);
@@ -73,7 +73,7 @@ async function later(asked) {
 
 async function bind(client, now) {
   bound.set(client, now);
-  if (now) await write(`client/${client}`, { at: Date.now(), version: { sha256: now.sha256, size: now.size } });
+  if (now) await write(`client/${client}`, { at: Date.now(), version: now });
 }
 
 /** What answers a request for what the release may have. */
@@ -110,7 +110,8 @@ async function respond(event, path, search) {
     for (const other of file ? [] : [now, now.before]) file ??= other && (await version(other)).files.get(path);
     if (!file) return await network();
     const serve = () => answered(request, file, line([scope, ...manifest.mirrors], never), manifest.isolate);
-    return await (opens ? ignorable(release, search) : mine || file.hashed) ? await serve() : await network().catch(serve);
+    // Parameters that nobody ignores ask for something else, but of a hashed name there is nothing else.
+    return file.hashed || (mine && ignorable(release, search)) ? await serve() : await network().catch(serve);
   } catch (error) {
     tell("fault", error);
     // A page may come as on a first visit, to heal what is lost; anything else must be what it is taken for.
@@ -143,8 +144,6 @@ async function fill({ id, remove }) {
 const commands = {
   update: refresh,
   model: (options) => fill(options).catch((error) => failed(error, options.id)),
-  // An update that this ends as well goes on at the next look.
-  stop: () => stop.abort(),
   async pause() {
     await write("paused", true);
     stop.abort();

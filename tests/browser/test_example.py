@@ -7,6 +7,7 @@ import pytest
 
 from sw.manifest import WebModel
 from tests.browser_world import build, noise, publish_model
+from tests.servers.web_host import corrupt
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "web-model" / "site"
 # Says "speech" for whatever is loud, after it read all of the model.
@@ -72,3 +73,21 @@ def test_page_offers_a_new_version_and_shows_it_when_asked(page, host, demo):
     page.wait_for_selector("#reload:visible")
     page.click("#reload")
     says(page, "version", "1.1.0")
+
+
+def test_trouble_is_told_on_a_narrow_screen_and_done_with_by_another_try(page, host, demo):
+    page.set_viewport_size({"width": 360, "height": 740})
+    page.goto(host.url)
+    says(page, "version", "1.0.0")
+    host.rule("parts/*", corrupt)
+    page.click("#download")
+    says(page, "trouble", "hash")
+    page.wait_for_selector("#download:visible")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    assert page.is_hidden("#progress")
+    assert page.is_hidden("#stop")
+    host.rules.clear()
+    page.click("#download")
+    says(page, "model", "here")
+    page.wait_for_function("document.querySelector('#model').textContent === 'here'")
+    assert page.text_content("#trouble") == ""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 from hashlib import sha256
 
 import pytest
 from blake3 import blake3
 
 from sw.manifest import WebModel
-from tests.browser_world import PART, again, assets, build, controlled, noise, publish_model, text
+from tests.browser_world import PART, again, assets, build, controlled, noise, outcome, publish_model, text, until
 from tests.servers.web_host import corrupt, hang, run_web_host, status
 
 FILES = {"config.json": b'{"a":1}', "onnx/model.onnx": noise(5 * PART + 17)}
@@ -74,6 +75,18 @@ def test_model_streams_on_demand_and_each_part_is_fetched_once(page, host, publi
     controlled(page, host.url)
     url = "/models/vad/onnx/model.onnx"
     assert page.evaluate(DIGEST, url) == sha256(FILES["onnx/model.onnx"]).hexdigest()
+    # What was streamed is stored beside it; nobody waits for that but this test.
+    data = FILES["onnx/model.onnx"]
+    digests = {sha256(data[at : at + PART]).hexdigest() for at in range(0, len(data), PART)}
+    until(
+        page,
+        """async (wanted) => {
+          const bytes = await caches.open((await caches.keys()).find((name) => name.startsWith("modelport:")));
+          const held = new Set((await bytes.keys()).map(({ url }) => url.split("/").at(-1)));
+          return wanted.every((name) => held.has(name));
+        }""",
+        sorted(digests),
+    )
     assert page.evaluate(DOWNLOAD, "vad") == "done"
     parts = [path for path in tree.paths() if path.startswith("parts/")]
     assert len(parts) == len(set(parts)) == 7
@@ -131,11 +144,84 @@ def test_download_ends_when_its_signal_says_so_and_holds_nothing_else_up(page, h
     assert again(page, "current")[0] == "current"
 
 
+def test_download_that_is_stopped_stops_no_other(page, host, public, tree):
+    deployed(public, tree)
+    controlled(page, host.url)
+    model = publish_model(tree.root, "other-v1.0.0", {"other.bin": noise(3 * PART, 5)})
+    models = {
+        name: WebModel(release=name, tree=tree.url, manifest=one.manifest, sha256=one.sha256, size=one.size)
+        for name, one in (("vad", publish_model(tree.root, "vad-v1.0.0", FILES)), ("other", model))
+    }
+    build(public, assets("2.0.0"), "2.0.0", models=models)
+    assert again(page)[0] == "ready"
+    page.reload()
+    page.wait_for_function("window.client")
+    build(public, assets("3.0.0", {"a.bin": noise(300_000)}), "3.0.0", models=models)
+    go, begun = threading.Event(), {host.port: threading.Event(), tree.port: threading.Event()}
+
+    def waits(talk):
+        begun[talk.host.port].set()
+        assert go.wait(60)
+        return False
+
+    host.rule("a.*.bin", waits)
+    tree.rule("parts/*", waits)
+    page.evaluate("log.length = 0, client.update()")
+    page.evaluate(
+        """() => { window.stop = new AbortController();
+          window.end = client.model("vad").download({ signal: stop.signal }).catch(({ name }) => name);
+          window.other = client.model("other").download().then(() => "done"); }"""
+    )
+    assert all(event.wait(60) for event in begun.values())
+    page.evaluate("stop.abort()")
+    assert page.evaluate("end") == "AbortError"
+    go.set()
+    assert page.evaluate("other") == "done"
+    assert outcome(page, "ready", "failed")[0] == "ready"
+
+
+def test_pause_stops_a_models_download_too(page, host, public, tree):
+    deployed(public, tree)
+    controlled(page, host.url)
+    tree.rule("parts/*", hang)
+    page.evaluate("window.end = client.model('vad').download().catch(({ kind }) => kind), 1")
+    tree.wait_for("parts/*")
+    page.evaluate("client.pause()")
+    assert page.evaluate("end") == "paused"
+    tree.rules.clear()
+    page.evaluate("client.resume()")
+    assert page.evaluate(DOWNLOAD, "vad") == "done"
+
+
+def test_signal_that_comes_while_the_browser_is_asked_for_room_counts(page, host, public, tree):
+    deployed(public, tree)
+    controlled(page, host.url)
+    told = page.evaluate(
+        """async () => { const stop = new AbortController();
+          const end = client.model("vad").download({ signal: stop.signal }).catch(({ name }) => name);
+          stop.abort(); return end }"""
+    )
+    assert told == "AbortError"
+    assert tree.asked == []
+
+
+def test_download_says_so_where_the_worker_cannot_be_had(page, context, host, public, tree):
+    deployed(public, tree)
+    controlled(page, host.url)
+    page.evaluate("caches.keys().then(([name]) => caches.delete(name))")
+    host.rule("sw.js", status(404))
+    told = page.evaluate("client.model('vad').download().catch(({ message }) => message)")
+    assert told == f"{host.url}sw.js cannot be had, or is no script"
+
+
 def test_removed_model_leaves_no_parts(page, host, public, tree):
     deployed(public, tree)
     controlled(page, host.url)
     before = page.evaluate("navigator.storage.estimate().then(({ usageDetails }) => usageDetails?.caches ?? 0)")
     assert page.evaluate(DOWNLOAD, "vad") == "done"
     page.evaluate("client.model('vad').remove()")
-    while page.evaluate("navigator.storage.estimate().then(({ usageDetails }) => usageDetails?.caches ?? 0)") > before + PART:
-        page.wait_for_timeout(100)
+    until(
+        page,
+        "(most) => navigator.storage.estimate().then(({ usageDetails }) => (usageDetails?.caches ?? 0) < most)",
+        before + PART,
+    )

@@ -55,6 +55,21 @@ def test_parameter_that_is_not_ignored_is_the_servers_to_answer(page, host):
     assert "about" not in host.paths()
 
 
+def test_parameters_count_for_what_a_page_fetches_too(page, context, host, public):
+    controlled(page, host.url)
+    name = served(public, "lazy.js")
+    (public / "robots.txt").write_text("asked")
+    host.forget()
+    assert text(page, "/robots.txt")[1] == "# 1.0.0\n"
+    assert text(page, "/robots.txt?utm_source=x&fbclid=1")[1] == "# 1.0.0\n"
+    assert text(page, "/robots.txt?q=1") == [200, "asked"]
+    # What is named by its bytes is these bytes, whatever is added.
+    assert text(page, f"/{name}?v=2")[1] == (public / name).read_text()
+    assert [path for path in host.paths() if path != "release.json"] == ["robots.txt"]
+    context.set_offline(offline=True)
+    assert text(page, "/robots.txt?q=1") == [200, "# 1.0.0\n"]
+
+
 def test_ranges_are_served_as_asked(page, host, public):
     movie = noise(20_000_000)
     build(public, assets(more={"movie.mp4": movie}))

@@ -1,26 +1,11 @@
 """The nginx rules of the guide, run as they are printed: headers, pages, and patches for browsers that read them."""
 
-import re
-from pathlib import Path
-
 import pytest
 import urllib3
 import zstandard
 
-from tests.servers.processes import free_port, program, running, scratch
+from tests.servers.web_nginx import run_web_nginx
 from tests.web_world import Site
-
-GUIDE = Path(__file__).resolve().parents[2] / "docs" / "guides" / "web.md"
-AROUND = """
-daemon off; master_process off; worker_processes 1;
-pid {folder}/nginx.pid; error_log stderr warn;
-events {{ worker_connections 64; }}
-http {{
-  client_body_temp_path {folder}/b; proxy_temp_path {folder}/p; fastcgi_temp_path {folder}/f;
-  uwsgi_temp_path {folder}/u; scgi_temp_path {folder}/s; access_log off;
-  {rules}
-}}
-"""
 
 
 @pytest.fixture(scope="module")
@@ -37,28 +22,13 @@ def site(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def ask(site):
-    printed = re.search(r"```nginx\n(.*?)```", GUIDE.read_text(), re.DOTALL)[1]
-    with scratch("nginx-") as folder:
-        port = free_port()
-        rules = printed.replace("127.0.0.1:8080", f"127.0.0.1:{port}").replace("/srv/shop", str(site.to))
-        rules = rules.replace("include mime.types", "include /etc/nginx/mime.types")
-        (folder / "web.conf").write_text(AROUND.format(folder=folder, rules=rules))
-        pool = urllib3.PoolManager(retries=False)
+    with run_web_nginx(site.to) as port, urllib3.PoolManager(retries=False) as pool:
 
         def ask(path, **headers):
             named = {name.replace("_", "-"): value for name, value in headers.items()}
             return pool.request("GET", f"http://127.0.0.1:{port}{path}", headers=named, decode_content=False, timeout=5.0)
 
-        def ready():
-            try:
-                return ask("/").status == 200
-            except urllib3.exceptions.HTTPError:
-                return False
-
-        words = [program("nginx"), "-p", str(folder), "-c", str(folder / "web.conf")]
-        with running(words, folder=folder, ready=ready, environment={}):
-            yield ask
-        pool.clear()
+        yield ask
 
 
 @pytest.mark.parametrize(("path", "body"), [("/", b"home"), ("/help", b"help"), ("/help.html", b"help")])

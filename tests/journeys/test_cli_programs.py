@@ -52,27 +52,25 @@ def test_namespace_can_be_listed_alone(run):
     assert listed(shown.stdout) == [name.removeprefix("dev") for name in walk_order() if name.startswith("dev.")]
 
 
-def test_invoke_keeps_its_own_words_and_code_for_what_it_cannot_parse(run):
-    shown = run("smaple", program=INVOKE, cwd=CHECKOUT)
-    assert (shown.returncode, shown.stdout, shown.stderr) == (1, "", "No idea what 'smaple' is!\n")
-
-
 @pytest.mark.parametrize(
     "words, said",
     [
         (["smaple"], "'sample'"),
         (["sample", "--models-dri", "x"], "'--models-dir'"),
-        (["sample", "--models-dir"], "needed value"),
+        (["sample", "--models-dir"], "--models-dir needs a value\n  NAME --help sample shows"),
         (["--help", "smaple"], "'sample'"),
         (["--lsit"], "'--list'"),
-        (["sample", "qqqqqq"], "--help"),
+        (["--list", "bundel"], "'bundle'"),
+        (["sample", "qqqqqq"], "NAME --help sample shows"),
+        (["qqqqqq"], "NAME --list shows"),
     ],
 )
-def test_modelport_answers_what_it_cannot_parse_with_2_and_the_nearest(run, words, said):
-    shown = run(*words)
-    assert (shown.returncode, shown.stdout) == (2, "")
-    assert said in shown.stderr
-    assert "Traceback" not in shown.stderr
+def test_both_programs_answer_what_they_cannot_parse_with_2_and_the_nearest(run, words, said, tmp_path):
+    for name, program, cwd in (("modelport", MODELPORT, tmp_path), ("invoke", INVOKE, CHECKOUT)):
+        shown = run(*words, program=program, cwd=cwd)
+        assert (shown.returncode, shown.stdout) == (2, "")
+        assert said.replace("NAME", name) in shown.stderr
+        assert "Traceback" not in shown.stderr
 
 
 @pytest.mark.parametrize("program, cwd", [(INVOKE, CHECKOUT), (MODELPORT, None)])
@@ -91,6 +89,49 @@ def test_help_of_every_task_has_example_and_exit_codes(capsys, name):
     assert "Example: invoke " + name in shown
     assert "Exit codes: 0 " in shown
     assert "--report" in shown
+
+
+COMPLETE = """
+source <({program} --print-completion-script=bash)
+COMP_WORDS=({words}) COMP_CWORD={last} COMP_LINE="{words}" COMP_POINT=${{#COMP_LINE}}
+{function} {name} "${{COMP_WORDS[$COMP_CWORD]}}"
+printf '%s\\n' "${{COMPREPLY[@]}}"
+"""
+
+
+@pytest.mark.parametrize("name, program, cwd", [("invoke", INVOKE, CHECKOUT), ("modelport", MODELPORT, None)])
+@pytest.mark.parametrize(
+    "rest, offered",
+    [("pub", {"publish"}), ("bundle.b", {"bundle.build"}), ("fetch --off", {"--offline"}), ("", set(walk_order()))],
+)
+def test_shell_completes_tasks_and_flags(run, tmp_path, name, program, cwd, rest, offered):
+    words = f"{name} {rest}".rstrip()
+    last = len(words.split()) - 1 if rest else 1
+    function = f"_complete_{name}" if name != "invoke" else "_complete_invoke"
+    script = COMPLETE.format(program=program, words=words, last=last, function=function, name=name)
+    path = f"{program.parent}:{os.environ['PATH']}"
+    shown = run("-c", script, program="bash", cwd=cwd or tmp_path, environ={"PATH": path})
+    assert (shown.returncode, shown.stderr) == (0, "")
+    assert set(shown.stdout.split()) == offered
+
+
+@pytest.mark.parametrize(
+    "words, meant",
+    [
+        (["verify", "--folder", "dits"], "--folder dist"),
+        (["publish", "--model", "a-v1.0.0", "--source", "dits"], "--source dist"),
+        (["web.build", "--assets", "dits", "--to", "public"], "--assets dist"),
+        (["web.check", "--to", "dits/in"], "--to dist/in"),
+        (["site.list", "--site", "dits"], "--site dist"),
+        (["bundle.verify", "--from", "dits"], "--from dist"),
+        (["show", "--source", "dits"], "--source dist"),
+    ],
+)
+def test_folder_that_is_not_there_is_answered_with_its_nearest_neighbour(run, tmp_path, words, meant):
+    (tmp_path / "dist" / "in").mkdir(parents=True)
+    shown = run(*words)
+    assert shown.returncode in (2, 4)
+    assert f"Did you mean {meant}?" in shown.stderr
 
 
 def test_version_is_the_packages(run):
@@ -124,14 +165,17 @@ def test_a_reader_that_goes_away_does_not_change_the_exit_code(tmp_path, words):
 
 BUGGY = """
 from invoke.collection import Collection
+from invoke.program import Program
 from pipeline.cli.commands import command
-from pipeline.cli.program import ModelportProgram
+from pipeline.cli.program import furnish
 
 @command(help={})
 def act(run):
     raise ZeroDivisionError("canary-4711")
 
-ModelportProgram(name="t", version="0", namespace=Collection(act)).run()
+program = Program(name="t", version="0", namespace=Collection(act))
+furnish(program)
+program.run()
 """
 
 

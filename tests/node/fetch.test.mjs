@@ -30,13 +30,13 @@ test("an address keeps what stands in a name", () => {
 test("right bytes are given at once, by the way of the cache", async () => {
   answering(good);
   assert.deepEqual(await line(["https://h/"], signal)(piece), bytes);
-  assert.deepEqual(asked.map(([url, { cache }]) => [url, cache]), [["https://h/a%20b%3F.js", "default"]]);
+  assert.deepEqual(asked.map(([url, { cache }]) => [url, cache]), [["https://h/a%20b%3F.js", "force-cache"]]);
 });
 
 test("wrong bytes are asked for again, past the cache", async () => {
   answering(() => new Response("bytez"), good);
   assert.deepEqual(await line(["https://h/"], signal)(piece), bytes);
-  assert.deepEqual(asked.map(([, { cache }]) => cache), ["default", "reload"]);
+  assert.deepEqual(asked.map(([, { cache }]) => cache), ["force-cache", "reload"]);
 });
 
 test("four times is enough, and the fault names what was promised", async () => {

@@ -4,10 +4,10 @@ import { test } from "node:test";
 import { piecesOf, planned } from "../../sw/worker/plan.mjs";
 import { indexed } from "../../sw/worker/route.mjs";
 
-const release = (files, { packs = [], patches = [] } = {}) =>
-  indexed({ types: ["x"], groups: { app: { required: true }, later: { required: false } }, files, packs, patches });
-const file = (name, size = 10, group = "app", digest = name) => [name, size, digest, 0, group, {}];
-const told = (jobs) => jobs.map(({ piece, patch, size }) => [piece.path, patch?.path, size]);
+const release = (files, packed) =>
+  indexed({ types: ["x"], groups: { app: { required: true }, later: { required: false } }, files, packed });
+const file = (name, size = 10, group = "app", digest = name, more = {}) => [name, size, digest, 0, group, more];
+const told = (jobs) => jobs.map(({ piece, origin, size }) => [piece.path, origin, size]);
 
 test("what is there is not fetched, and what two files share comes once", () => {
   const jobs = planned(release([file("a"), file("b"), file("c", 10, "app", "b")]), new Set(["a"]));
@@ -33,34 +33,45 @@ test("bytes that a required file shares with an optional one are required", () =
 });
 
 test("a pack is fetched if half of it is wanted, and says what it spares", () => {
-  const packs = [{ path: "pack", sha256: "pack", size: 30, files: [0, 1, 2] }];
+  const packed = [["digits", 3]];
   const files = [file("a"), file("b"), file("c")];
-  const [job, ...rest] = planned(release(files, { packs }), new Set(["a"]));
+  const [job, ...rest] = planned(release(files, packed), new Set(["a"]));
   assert.equal(rest.length, 0);
-  assert.deepEqual([job.piece.path, job.size], ["pack", 30]);
+  assert.deepEqual([job.piece, job.size], [{ path: "packs/pack.digits.bin", sha256: "digits", size: 30 }, 30]);
   assert.deepEqual(told(job.instead), [["b", undefined, 10], ["c", undefined, 10]]);
   assert.deepEqual(job.inside.map(({ sha256 }) => sha256), ["a", "b", "c"]);
-  assert.deepEqual(told(planned(release(files, { packs }), new Set(["a", "b"]))), [["c", undefined, 10]]);
+  assert.deepEqual(told(planned(release(files, packed), new Set(["a", "b"]))), [["c", undefined, 10]]);
+});
+
+test("each pack has the files after those of the pack before it, and what is left comes for itself", () => {
+  const jobs = planned(release(["a", "b", "c", "d", "e"].map((name) => file(name)), [["one", 2], ["two", 2]]), new Set());
+  assert.deepEqual(
+    jobs.map(({ piece, inside = [] }) => [piece.path, ...inside.map(({ sha256 }) => sha256)]),
+    [["packs/pack.one.bin", "a", "b"], ["packs/pack.two.bin", "c", "d"], ["e"]],
+  );
+});
+
+test("a manifest without packs has each file for itself", () => {
+  assert.deepEqual(told(planned(release([file("a")]), new Set())), [["a", undefined, 10]]);
 });
 
 test("a patch is used if what it begins with is there", () => {
-  const patches = [{ from: "old", to: "new", path: "patch", size: 3 }];
-  const files = [file("x", 10, "app", "new")];
-  assert.deepEqual(told(planned(release(files, { patches }), new Set(["old"]))), [["x", "patch", 3]]);
-  assert.deepEqual(told(planned(release(files, { patches }), new Set())), [["x", undefined, 10]]);
+  const files = [file("x", 10, "app", "new", { patch: ["old", 3] })];
+  assert.deepEqual(told(planned(release(files), new Set(["other", "old and more digits"]))), [["x", "old and more digits", 3]]);
+  assert.deepEqual(told(planned(release(files), new Set(["other"]))), [["x", undefined, 10]]);
 });
 
 test("what a patch leads to is no reason to fetch a pack", () => {
-  const patches = [
-    { from: "elsewhere", to: "b", path: "other", size: 3 },
-    { from: "old", to: "b", path: "patch", size: 3 },
-  ];
-  const packs = [{ path: "pack", sha256: "pack", size: 30, files: [0, 1] }];
-  const jobs = planned(release([file("a"), file("b", 20)], { packs, patches }), new Set(["a", "old"]));
-  assert.deepEqual(told(jobs), [["b", "patch", 3]]);
+  const files = [file("a"), file("b", 20, "app", "b", { patch: ["old", 3] })];
+  assert.deepEqual(told(planned(release(files, [["digits", 2]]), new Set(["a", "old"]))), [["b", "old", 3]]);
 });
 
 test("all pieces of a release are its files and their parts", () => {
   const big = ["big", 15, "whole", 0, "app", { parts: [10, ["p", "q"]] }];
   assert.deepEqual(piecesOf(release([file("a"), big])).map(({ sha256 }) => sha256), ["a", "p", "q"]);
+});
+
+test("what is of no group is not fetched, but for bytes that another file needs", () => {
+  const files = [file("a"), file("b", 10, "asked"), file("c", 10, "asked", "a")];
+  assert.deepEqual(told(planned(release(files), new Set())), [["a", undefined, 10]]);
 });

@@ -16,6 +16,8 @@ from urllib.parse import unquote, urlsplit
 
 from pipeline.layout import content_type
 
+# A browser asks for these by itself, whenever it likes: no page and no worker of ours does.
+BROWSERS_OWN = ("favicon.ico", "sw.js")
 LOGIN = b"<!doctype html><title>Log in</title><script>window.portal = true</script>"
 
 
@@ -70,12 +72,22 @@ class WebHost:
         self.asked.clear()
         self.most_at_once = 0
 
-    def paths(self, *, but: tuple[str, ...] = ("favicon.ico",)) -> list[str]:
+    def paths(self, *, but: tuple[str, ...] = BROWSERS_OWN) -> list[str]:
         return [one.path for one in self.asked if one.path not in but]
 
     @property
     def sent(self) -> int:
         return sum(one.sent for one in self.asked)
+
+    @property
+    def cost(self) -> int:
+        """What was sent, but for what the browser asks for by itself."""
+        return sum(one.sent for one in self.asked if one.path not in BROWSERS_OWN)
+
+    def wait_until(self, holds: Callable[[], bool], timeout_s: float = 60) -> None:
+        """Wait until what was asked for is as it should be."""
+        with self.changed:
+            assert self.changed.wait_for(holds, timeout=timeout_s), self.paths()
 
     def wait_for(self, pattern: str, times: int = 1, timeout_s: float = 60) -> None:
         """Wait until so many requests came in for what fits."""
@@ -99,6 +111,8 @@ class Talk(BaseHTTPRequestHandler):
     """One connection."""
 
     protocol_version = "HTTP/1.1"
+    # Head and body are two writes: with Nagle's algorithm the second waits 40 ms for a delayed acknowledgement of the first.
+    disable_nagle_algorithm = True
     host: WebHost
 
     def log_message(self, *said: object) -> None:

@@ -5,6 +5,7 @@ import gzip
 import hashlib
 import json
 import os
+import random
 import zlib
 from pathlib import Path
 
@@ -283,13 +284,64 @@ def test_small_files_travel_in_packs(site):
     site.write({f"f{number:03}.bin": bytes([number]) * 5000 for number in range(250)} | {"big.bin": bytes(300_000)})
     site.build()
     files = site.manifest.files
-    packed = {files[number].source for pack in site.manifest.packs for number in pack.files}
+    packed = {file.source for pack in site.manifest.packs for file in pack.files}
     assert packed == {file.source for file in files} - {"big.bin"}
     for pack in site.manifest.packs:
         assert pack.size <= 1 << 20
-        assert (site.to / pack.path).read_bytes() == b"".join(
-            (site.to / files[number].path).read_bytes() for number in pack.files
-        )
+        assert (site.to / pack.path).read_bytes() == b"".join((site.to / file.path).read_bytes() for file in pack.files)
+
+
+def test_text_that_names_a_renamed_file_is_told(site):
+    script = """const logo = "/assets/logo.svg", other = '/icon.svg?v=1';
+    import("./assets/lazy.js"); new URL("/assets/logo.svg", import.meta.url); const word = "icon.svg", far = "https://x/assets/logo.svg";
+    const kept = `/assets/kept.svg`;"""
+    site.write(
+        {
+            "index.html": '<img src="assets/logo.svg"><img src="icon.svg"><script type="module" src="app.js"></script>',
+            "app.js": script,
+            "assets/logo.svg": "<svg/>",
+            "assets/kept.svg": "<svg/>",
+            "icon.svg": "<svg/>",
+            "assets/lazy.js": "let a;",
+        }
+    )
+    site.build(keep=("assets/kept.svg",))
+    told = [one for one in site.warnings() if "is a text there" in one]
+    assert len(told) == 1
+    assert told[0].startswith("app.js:1: 'assets/logo.svg'")
+    assert "(1 more such texts)" in told[0]
+    site.events.clear()
+    site.build(keep=("assets/kept.svg", "assets/logo.svg", "icon.svg"))
+    assert not [one for one in site.warnings() if "is a text there" in one]
+
+
+def test_what_no_page_needs_is_of_no_group_that_an_install_brings(site):
+    script = "//# sourceMappingURL=app.js.map"
+    site.write(
+        {
+            "index.html": '<script src="app.js"></script><img src=".img/a.png"><img src="sea.map">',
+            "app.js": "let a;\n" * 2000 + script,
+            "app.js.map": '{"version":3}',
+            "sea.map": "an island",
+            ".img/a.png": b"x",
+            ".vite/manifest.json": "{}",
+            ".htaccess": "Deny",
+            ".well-known/security.txt": "Contact",
+            "_headers": "/*",
+            "_redirects": "/",
+            "CNAME": "shop.example",
+        }
+    )
+    site.build()
+    groups = {file.source: file.group for file in site.manifest.files if file.path not in ENGINE}
+    asked = {source for source, group in groups.items() if group == "asked"}
+    assert asked == {"app.js.map", ".vite/manifest.json", ".htaccess", "_headers", "_redirects", "CNAME"}
+    assert {group for source, group in groups.items() if source not in asked} == {"app"}
+    packed = {file.source for pack in site.manifest.packs for file in pack.files}
+    assert packed & asked == set()
+    assert site.names()[".vite/manifest.json"] == ".vite/manifest.json"
+    assert not [one for one in site.warnings() if ".vite" in one]
+    assert check_folder(site.to).findings == []
 
 
 def test_optional_files_are_a_group_that_nobody_waits_for(site):
@@ -297,7 +349,7 @@ def test_optional_files_are_a_group_that_nobody_waits_for(site):
     site.build(optional=("video/*",))
     assert {name: group.required for name, group in site.manifest.groups.items()} == {"app": True, "optional": False}
     assert {file.source: file.group for file in site.manifest.files}["video/a.mp4"] == "optional"
-    assert all(site.manifest.files[number].group == "app" for pack in site.manifest.packs for number in pack.files)
+    assert all(file.group == "app" for pack in site.manifest.packs for file in pack.files)
 
 
 def test_single_file_holds_the_manifest(site):
@@ -365,7 +417,8 @@ def test_small_edit_of_a_large_script_travels_as_a_patch(site):
     (patch,) = site.manifest.patches
     new = site.served("app.js")
     assert built.patches == 1
-    assert (patch.origin, patch.to, patch.size) == (sha256_of(old), sha256_of(new), len((site.to / patch.path).read_bytes()))
+    assert (patch.origin, patch.to.sha256) == (sha256_of(old)[:16], sha256_of(new))
+    assert patch.size == len((site.to / patch.path).read_bytes())
     assert apply_patch(old, (site.to / patch.path).read_bytes(), len(new)) == new
     assert patch.size < len(zlib.compress(new)) / 10
 
@@ -548,6 +601,30 @@ def test_tampered_manifest_of_before_is_no_base_for_patches(site):
     site.write({"app.js": edited(4)})
     assert site.build("1.1.0").patches == 0
     assert check_folder(site.to).findings == []
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_update_of_some_files_is_announced_in_two_kilobytes(site, seed):
+    chance = random.Random(seed)
+    files = {f"img/p{number}.png": chance.randbytes(100_000) for number in range(170)}
+    for number in range(20):
+        shown = range(number * 8, number * 8 + 8)
+        files[f"css/s{number}.css"] = "\n".join(f".c{one} {{ background: url(../img/p{one}.png) }}" for one in shown).encode()
+    for number in range(10):
+        links = [f'<link rel=stylesheet href="css/s{2 * number + one}.css">' for one in range(2)]
+        files[f"page{number}.html"] = f"<title>{number}</title>{''.join(links)}".encode()
+    site.write(files)
+    site.build()
+    before = {file.sha256 for file in site.manifest.files}
+    # 5 % of the files, and what refers to them; with other sizes, so that all packs are others.
+    for name in chance.sample([name for name in files if name.endswith("png")], 10):
+        files[name] = chance.randbytes(chance.randrange(50_000, 250_000))
+    site.write(files)
+    site.build("1.1.0")
+    assert sum(file.sha256 not in before for file in site.manifest.files) > 20
+    (origin,) = site.pointer.origin
+    patch = site.to / f"patches/{origin}.{site.pointer.sha256[:16]}.gz"
+    assert patch.stat().st_size + (site.to / "release.json").stat().st_size <= 2048
 
 
 def test_gzip_of_a_patch_names_no_file_and_no_time(site):

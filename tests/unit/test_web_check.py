@@ -111,8 +111,16 @@ def wrong_parts(document):
     file[5]["parts"][1][0] = "0" * 64
 
 
-def wrong_pack(document):
-    document["packs"][0]["files"].reverse()
+def wrong_order(document):
+    document["files"][:2] = document["files"][1::-1]
+
+
+def wrong_count(document):
+    document["packed"][0][1] -= 1
+
+
+def wrong_digits(document):
+    document["packed"][0][0] = "0" * 16
 
 
 def strange_path(document):
@@ -125,7 +133,9 @@ def strange_path(document):
         (wrong_type, "has type"),
         (wrong_group, "is of group nobody"),
         (wrong_parts, "its parts are not those"),
-        (wrong_pack, "is not at its place in it"),
+        (wrong_order, "is not at its place in it"),
+        (wrong_count, ".bin is missing or has other bytes"),
+        (wrong_digits, "0.bin is missing or has other bytes"),
         (strange_path, "secret"),
     ],
     ids=lambda one: getattr(one, "__name__", ""),
@@ -142,7 +152,7 @@ def test_reference_that_leads_nowhere_is_named(site):
     def vouch(document):
         file = next(file for file in document["files"] if file[0] == "index.html")
         file[1], file[2] = len(data), sha256_of(data)
-        document["packs"] = []
+        document["packed"] = []
 
     rewrite(site, vouch)
     assert "index.html:1: 'gone.png' leads to no file" in check_folder(site.to).findings

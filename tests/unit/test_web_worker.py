@@ -93,7 +93,19 @@ SCRIPTS = {
     "own properties": "const p1 = { mine: 1, theirs: 2 }; const { mine } = p1; said.push(p1.mine + mine, Object.keys(p1).length, p1.theirs);",
     "comments": "const c1 = 1; // const c1 = 2;\nconst d1 = 2; /* } */ said.push(c1, d1);",
     "catch": "try { throw 5; } catch (e1) { said.push(e1); } try { null.x; } catch { said.push('none'); }",
+    "functions": "const one = two(3); function two(n) { return n + 1; } const four = 4; function five() { return four + one; } said.push(one, five());",
     "generators": "function* g2() { yield 1; yield* [2, 3]; } said.push([...g2()]);",
+    "parentheses": "const p = 3, q = 0; said.push((p + 1) * 2, 2 * (p + 1), p - (2 - 1), (p * 2) + 1, (p && q) || 7, p && (q || 8));"
+    "said.push((p - 1) - 1, -(p + 1), !(p && q), (p ?? q) || 9, p ?? (q || 9), (-p) ** 2, (p, q), ((p)), [(p > 2) === true]);",
+    "parentheses that stay": "const o = { a: { b: 1 } }; const f = () => ({ c: 2 }); said.push((o ?? {}).a.b, f().c, (() => 3)(), typeof (o.a), "
+    "(o.z ?? 4) + 1, `${(o.a.b)}`, (o.a.b ? 5 : 6) + 1, 2 * (said.length = 0, 3)); { const g = function () { return (\n 7); }; said.push(g()); }",
+    "waiting": "const later = async (x) => x; const run = async () => { const one = [...(await later([1, 2]))]; if (!(await later(0))) one.push((await later({ a: 3 })).a); "
+    "one.push((await later(2)) ** 2, (await later(null)) ?? (await later(5))); return (\n  await later(one)\n ); }; said.push(...(await run()));",
+    "braces": "for (const n of [1, 2]) { said.push(n); } if (said.length > 5) { said.push(0); } else { said.push(9); } if (said.length) { if (said[9]) { said.push(0); } } "
+    "else { said.push(8); } for (const n of [1]) { const m = n; said.push(m); } try { throw 1; } catch { said.push(2); }",
+    "constants": "const LEAST = 3; const MOST = 1e4; const TEXT = 'said once'; const HELD = 5; const { held = HELD, LESS = LEAST } = {}; "
+    "const made = { HELD, most: MOST }; said.push(LEAST * 2, TEXT, made, held, LESS); for (const WIDE of [1]) said.push(WIDE); const WIDE = 2; said.push(WIDE);",
+    "made without arguments": "const s = new Set(); s.add(1); said.push(s.size, new Map().size, new Date(0).getTime(), new (class { x = 4; })().x); said.push(new Array);",
     "classes": "class C1 { #x = 1; static made() { return new C1(); } get x() { return this.#x; } } said.push(C1.made().x);",
 }
 
@@ -103,7 +115,7 @@ def test_shortened_script_says_the_same(name):
     source = f"const said = [];\n{SCRIPTS[name]}\nconsole.log(JSON.stringify(said));"
     short = shrunk(source.encode(), {"mine"}).decode()
     assert len(short) < len(source)
-    before, after = node("-", text=source), node("-", text=short)
+    before, after = (node("--input-type=module", "-", text=text) for text in (source, short))
     assert before.returncode == 0, before.stderr
     assert after.stdout == before.stdout, short
 

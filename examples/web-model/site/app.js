@@ -32,7 +32,7 @@ async function bring(client) {
   } catch (error) {
     $("trouble").textContent = error.name === "AbortError" ? "Stopped. What came stays; Download goes on from there." : error.message;
   }
-  $("stop").hidden = true;
+  [$("stop").hidden, $("progress").hidden] = [true, true];
   await show(client);
 }
 
@@ -61,7 +61,10 @@ async function begin() {
   for (const type of ["update", "current", "ready", "failed", "paused"]) client.on(type, refresh);
   for (const type of ["online", "offline"]) addEventListener(type, refresh);
   client.on("progress", showProgress);
-  client.on("failed", ({ kind, message }) => ($("trouble").textContent = navigator.onLine || kind === "quota" ? message : ""));
+  client.on("failed", ({ kind, message }) => {
+    $("progress").hidden = true;
+    $("trouble").textContent = navigator.onLine || kind === "quota" ? message : "";
+  });
   client.on("ready", ({ before }) => ($("reload").hidden = !before));
   $("reload").onclick = () => location.reload();
   $("download").onclick = () => bring(client);

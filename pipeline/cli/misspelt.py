@@ -1,0 +1,45 @@
+"""Misspelt folders: what a person probably meant whose folder or file is not there.
+
+Takes a failure and the flags of its task, gives the flag as it should perhaps have been typed. Here, and not
+where each folder is opened: what stands beside it is of use to somebody who typed it, not to a walk.
+
+next: ``commands``
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+
+from pipeline.meant import nearest
+
+# The flags whose values are paths, at least in some tasks.
+PLACES = ("source", "store", "folder", "from_", "to", "site", "assets", "wheels", "plan", "have", "change")
+
+
+def meant_instead(message: str, given: Mapping[str, object]) -> str:
+    """Ask whether the nearest neighbour was meant of a path that ``message`` names and that is not there; else nothing."""
+    for name in PLACES:
+        value = given.get(name)
+        for text in value if isinstance(value, list | tuple) else [value]:
+            if isinstance(text, str) and text and text in message and (near := _neighbour(Path(text))):
+                return f"Did you mean --{name.strip('_')} {shlex.quote(str(near))}?"
+    return ""
+
+
+def _neighbour(path: Path) -> Path | None:
+    """The path with its first component that is not there replaced by the nearest that is."""
+    here = Path(path.anchor)
+    parts = path.relative_to(path.anchor).parts
+    for index, part in enumerate(parts):
+        try:
+            if (here / part).exists():
+                here /= part
+                continue
+            near = nearest(part, sorted(entry.name for entry in here.iterdir()))
+        except OSError:
+            return None
+        found = here.joinpath(near, *parts[index + 1 :])
+        return found if near and found.exists() else None
+    return None
