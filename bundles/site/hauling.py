@@ -43,8 +43,10 @@ from pipeline.sources.http import HttpReader
 
 # Transfers at the same time: one that hangs takes the place of one other, for a while.
 TRANSFERS = 32
-# Requests for one long part at the same time, where lines are limited by the connection.
-SEGMENTS = 4
+# Requests for one long part at the same time: more where a connection brings little, for lines are often limited by
+# the connection; few where the processor is what limits.
+SEGMENTS, FEW_SEGMENTS = 8, 2
+QUICK_PER_S = 150e6
 # "Not there" is believed for so long, and for so many names.
 MISSING_S = 10.0
 MISSING_NAMES = 10_000
@@ -95,9 +97,11 @@ class Hauler:
         self._unnamed: dict[str, _Whole] = {}
         self._missing: dict[str, float] = {}
         self._in_memory = 0
+        # What one connection brought last, in bytes a second.
+        self._per_s = 0.0
         self._closed = False
         self._pool = ThreadPoolExecutor(TRANSFERS, "haul")
-        self._runs = ThreadPoolExecutor(TRANSFERS, "haul-run")
+        self._runs = ThreadPoolExecutor(2 * TRANSFERS, "haul-run")
 
     def close(self) -> None:
         """End the transfers. The reader's connections are cut, so that nobody waits for one that hangs."""
@@ -238,7 +242,8 @@ class Hauler:
         """All runs of a part's pieces side by side, then the whole; in one run once more if that is wrong."""
         ranged = not (isinstance(self.reader, HttpReader) and self.reader.honours_ranges is False)
         for attempt in range(1, WRONG + 1):
-            runs = segments(landing.shape, SEGMENTS if ranged and attempt == 1 else 1)
+            wanted = FEW_SEGMENTS if self._per_s > QUICK_PER_S else SEGMENTS
+            runs = segments(landing.shape, wanted if ranged and attempt == 1 else 1)
             others = [self._runs.submit(self._run, landing, Transfer(landing, *run)) for run in runs[1:]]
             try:
                 self._run(landing, Transfer(landing, *runs[0]))
@@ -259,6 +264,7 @@ class Hauler:
         retry = Retry(self.patience, sleep=self._sleep)
         key = part_key(Blake3(landing.name))
         failed = wrong = 0
+        began = time.monotonic()
         while run.at < run.end:
             before = run.at
             try:
@@ -273,6 +279,7 @@ class Hauler:
                 if self._closed:
                     raise
                 retry.pause(error, failed=failed, what=f"part {landing.name}")
+        self._per_s = (run.end - run.start) / max(time.monotonic() - began, 1e-3)
 
     def _forget(self, name: str, growing: Growing, in_memory: int = 0) -> None:
         with self._lock:

@@ -26,7 +26,7 @@ from pipeline.errors import DigestMismatch
 
 COPY_BYTES = 4 << 20
 # A shorter run of pieces is not worth a request of its own.
-SEGMENT_BYTES = 8 << 20
+SEGMENT_BYTES = 6 << 20
 
 
 @dataclass(frozen=True, slots=True)

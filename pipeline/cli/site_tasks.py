@@ -87,10 +87,11 @@ def serve(
         "site": SITE_HELP,
         "url": "Address by which others reach the site, such as http://models.site:8080.",
         "listen": "Address and port for the server of the unit. Default 0.0.0.0 with the port of --url.",
+        "upstream": "Upstream of a caching mirror, for the unit. Default: none.",
     },
     group="site",
 )
-def setup(run: Run, *, site: str, url: str, listen: str = "") -> Answer:
+def setup(run: Run, *, site: str, url: str, listen: str = "", upstream: str = "") -> Answer:
     """Print a systemd unit, and what clients are told: pip, conda, containers, Hugging Face, modelport.
 
     Example: invoke site.setup --site /srv/models --url http://models.site:8080
@@ -106,7 +107,7 @@ def setup(run: Run, *, site: str, url: str, listen: str = "") -> Answer:
     port = urlsplit(url).netloc.rpartition(":")[2]
     where = listen or f"0.0.0.0:{port if port.isdigit() else 8080}"
     user = Path(site).owner() if Path(site).is_dir() else "root"
-    done = describe_setup(Path(site), url, where, shutil.which("modelport") or "/usr/bin/modelport", user)
+    done = describe_setup(Path(site), url, where, shutil.which("modelport") or "/usr/bin/modelport", user, upstream=upstream)
     return Answer(done, setup_summary(done))
 
 
