@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from pathlib import Path
@@ -170,17 +171,16 @@ class MirrorApp(SiteApp):
 
     async def _flowing(self, reply: Reply, source: Source, first: int, decoding: Callable[[], Chunks] | None = None) -> ASGIApp:
         """Wait for the first byte, so that a fault still has a status of its own."""
-        try:
-            if source.growing is not None:
-                await source.growing.wait(first, timeout_s=self.mirror.timeout_s)
-        except DiskError:
-            source.close()
-            if decoding is None:
-                raise
-            return Flowing(self, reply, None, decoding)
-        except BaseException:
-            source.close()
-            raise
+        with ExitStack() as stack:
+            stack.callback(source.close)
+            try:
+                if source.growing is not None:
+                    await source.growing.wait(first, timeout_s=self.mirror.timeout_s)
+            except DiskError:
+                if decoding is None:
+                    raise
+                return Flowing(self, reply, None, decoding)
+            stack.pop_all()
         return Flowing(self, reply, source, decoding)
 
     async def _tree_object(self, method: str, names: tuple[str, ...], headers: Mapping[str, str], shared: Headers) -> ASGIApp:
