@@ -219,6 +219,11 @@ def publish_and_build_here(folder: Path) -> None:
 
 
 def verify_here(folder: Path) -> None:
+    # Reading signed metadata imports these while it runs.
+    import _strptime  # noqa: F401
+
+    import tuf.api.serialization.json  # noqa: F401
+
     from bundles.verifying import verify_bundle
     from pipeline.events import ignore
 

@@ -18,6 +18,7 @@ from dataclasses import replace
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from figures import Job
 
 from pipeline.layout import LEDGER
 from pipeline.plan.ledger import KeyState
@@ -90,14 +91,21 @@ def measure(name: str, parts: int) -> list[str]:
     return rows
 
 
-def main() -> None:
+def main() -> int:
     parts = int(sys.argv[1]) if len(sys.argv) > 1 else 1600
-    print(f"{parts} parts and a manifest, {PER_DAY} URLs a day, tasks of {TASK_S:.0f} s")
-    print("| vendor | day | calls | URLs | questions | s, manual clock | s, this machine | URLs left | records in the ledger |")
-    print("| --- | --- | --- | --- | --- | --- | --- | --- | --- |")
-    for name in PROVIDERS:
-        print("\n".join(measure(name, parts)), flush=True)
+    job = Job(
+        "cdn",
+        "Prefetching against a quota",
+        f"a release of {parts} parts and its manifest, {PER_DAY} URLs a day, tasks of {TASK_S:.0f} s, at the control planes of the tests.",
+        "benchmarks/cdn.py",
+    )
+    job.show(
+        "| vendor | day | calls | URLs | questions | s, manual clock | s, this machine | URLs left | records in the ledger |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+        *(row for name in PROVIDERS for row in measure(name, parts)),
+    )
+    return job.finish()
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

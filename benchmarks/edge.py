@@ -10,7 +10,6 @@ Target: one request an object. curl is the ground: what any program needs for th
 from __future__ import annotations
 
 import os
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -19,6 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from figures import Job
 
 from pipeline.digest import blake3_of, sha256_of
 from pipeline.layout import part_key
@@ -55,7 +55,7 @@ def curl(server: EdgeServer, objects: list[EdgeObject], folder: Path) -> None:
     )
 
 
-def main() -> None:
+def main() -> int:
     """Measure and print."""
     count = int(sys.argv[1] if len(sys.argv) > 1 else "1000")
     with run_seaweedfs() as weed:
@@ -74,21 +74,24 @@ def main() -> None:
                     started = time.perf_counter()
                     contender()
                     times[name].append(time.perf_counter() - started)
-            asked = edge.requests
-            proof = prove_edge(edge, objects, sample_percent=0, timestamp=False)
-            print(f"{count} objects: {proof.requests} requests, {proof.hits} hits, {proof.misses} misses")
-            assert asked == ROUNDS * count
-            for name, found in times.items():
-                print(f"{name:36} {statistics.median(found):6.2f} s (best {min(found):.2f})")
+            job = Job(
+                "edge",
+                "Proving an edge",
+                f"{count} objects of {SIZE >> 10} KiB, prefetched, at nginx with slices before SeaweedFS, all on these cores; "
+                f"{LOOKS_AT_ONCE} connections, kept. curl asks for the same bytes and judges nothing.",
+                "benchmarks/edge.py",
+            )
             ours, theirs = times.values()
-            ratios = sorted(b / a for a, b in zip(ours, theirs, strict=True))
-            print(f"curl / ours: {statistics.median(ratios):.2f} times ({ratios[0]:.2f} to {ratios[-1]:.2f})")
+            job.compare("every object is right: one byte of each", "curl --parallel, judges nothing", ours, theirs)
+            job.amount("requests for each object", edge.requests / ROUNDS / count, "", most=1)
             started = time.perf_counter()
             whole = prove_edge(edge, objects, sample_percent=100, timestamp=False)
             spent = time.perf_counter() - started
-            print(f"all read back: {spent:.2f} s, {whole.requests} requests, {whole.bytes_read / spent / 1e6:.0f} MB/s hashed")
+            job.amount("every byte read back and hashed", spent, "s")
+            job.amount("… at", whole.bytes_read / spent / 1e6, "MB/s")
             edge.close()
+            return job.finish()
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

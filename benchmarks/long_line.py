@@ -13,7 +13,6 @@ import argparse
 import contextlib
 import os
 import shutil
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -22,6 +21,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from figures import Job
 
 from benchmarks.fetch import World, nginx_conf, timed
 
@@ -86,7 +86,7 @@ def running(command: list[str], *, ready: bytes = b"") -> Iterator[None]:
         server.wait()
 
 
-def main() -> None:
+def main() -> int:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--mib", type=int, default=64)
@@ -113,14 +113,18 @@ def main() -> None:
                 world.clear()
                 took["modelport fetch"].append(world.ours(url, "raw-v1.0.0")["seconds"])
                 time.sleep(0.5)
-        for name, found in took.items():
-            print(f"{name:16} {statistics.median(found):6.2f} s  {size / statistics.median(found) / 1e6 * 8:6.1f} Mbit/s")
-        shares = [theirs / ours for theirs, ours in zip(*took.values(), strict=True)]
-        share = statistics.median(shares)
-        print(f"share of the stream's speed: {share:.3f} (target {TARGET}){'' if share >= TARGET else '  MISSED'}")
+        stream, fetch = took.values()
+        job = Job(
+            "long_line",
+            "Fetching over a long line",
+            f"{arguments.mib} MiB, {2 * arguments.delay_ms:g} ms there and back, {arguments.mbit:g} Mbit/s, two network namespaces.",
+            "benchmarks/long_line.py --mib 128",
+        )
+        job.compare("modelport fetch", "a bare TCP stream through the same line", fetch, stream, least=TARGET)
+        return job.finish()
     finally:
         shutil.rmtree(folder)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -10,6 +10,7 @@ reader of the whole release asks for, neighbours joined) and parts per release a
 from __future__ import annotations
 
 import shutil
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -19,7 +20,9 @@ from pyfastcdc import FastCDC
 sys.path.insert(0, str(Path(__file__).parent))
 import itertools
 
+from figures import Job
 from inputs import TensorSpec, tensors_for, write_model
+from peers import Lacking, find_peer
 
 from pipeline.digest import blake3_of
 from pipeline.events import ignore
@@ -73,8 +76,32 @@ def chunked(path: Path, kind: str) -> set[tuple[str, int]]:
     return {(blake3_of(data[a:b]), b - a) for a, b in itertools.pairwise(cuts)}
 
 
-def main() -> None:
+def casync_bytes(program: str, model: Path, folder: Path) -> int:
+    """What casync adds to its store for the model folder as it is now: chunks, compressed, and the index."""
+    store = folder / "casync.castr"
+    before = sum(file.stat().st_size for file in store.rglob("*") if file.is_file())
+    subprocess.run(
+        [program, "make", f"--store={store}", str(folder / "index.caidx"), str(model)], check=True, stdout=subprocess.DEVNULL
+    )
+    return (
+        sum(file.stat().st_size for file in store.rglob("*") if file.is_file()) - before + (folder / "index.caidx").stat().st_size
+    )
+
+
+def main() -> int:
     """Publish, change, publish; print."""
+    job = Job(
+        "republish",
+        "Re-publishing a changed model",
+        f"sizes only: about {100 * SHARE:.1f} % of the tensor bytes changed in whole tensors and the header grew. All bodies that are sent.",
+        "benchmarks/republish.py 256",
+    )
+    try:
+        casync = find_peer("casync")
+    except Lacking as why:
+        casync = ""
+        job.lacks("casync", str(why))
+    growth = []
     size = int(sys.argv[1] if len(sys.argv) > 1 else "256") << 20
     specs = tensors_for(size)
     folder = Path(tempfile.mkdtemp(prefix="modelport-bench-"))
@@ -83,6 +110,8 @@ def main() -> None:
             place = place_in(folder / encoding)
             model = folder / "model"
             write_model(model / "model.safetensors", specs)
+            if casync and encoding == "auto":
+                casync_bytes(casync, model, folder)
             peers = {kind: chunked(model / "model.safetensors", kind) for kind in ("fixed 64 MiB", "FastCDC 1 MiB")}
             releases = 1 + (RELEASES if encoding == "auto" else 1)
             dirty: frozenset[str] = frozenset()
@@ -98,18 +127,20 @@ def main() -> None:
                 moved = sum(spec.size for spec in specs if spec.name in names)
                 if number == 1:
                     new = done.bytes_uploaded
-                    total = sum(spec.size for spec in specs)
-                    print(f"{encoding}: {moved} of {total} tensor bytes changed ({100 * moved / total:.2f} %)")
-                    print(f"  modelport sends {new} bytes in all: {new / moved:.3f} times the changed tensor bytes")
-                    for kind, before in peers.items():
+                    job.amount(f"modelport, `--encoding {encoding}`", new / moved, "times the changed bytes", most=1.05)
+                    for kind, before in peers.items() if encoding == "auto" else ():
                         after = chunked(model / "model.safetensors", kind)
                         sent = sum(length for _, length in after - before)
-                        print(f"  {kind:14} sends {sent}: {sent / moved:.2f} times")
-                if number in {0, 1, 5, 10, RELEASES}:
-                    print(f"  {release}: {done.parts.total} parts, {shown.ranges_per_gib:g} ranges per GiB")
+                        job.compare("bytes sent", kind, [new], [sent], unit="B")
+                    if casync and encoding == "auto":
+                        job.compare("bytes sent", "casync, zstd", [new], [casync_bytes(casync, model, folder)], unit="B")
+                if encoding == "auto" and number in {0, 1, 5, 10, RELEASES}:
+                    growth.append(f"| {number} | {done.parts.total} | {shown.ranges_per_gib:g} |")
+        job.show("| changes | parts | ranges per GiB |", "| --- | --- | --- |", *growth)
+        return job.finish()
     finally:
         shutil.rmtree(folder)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

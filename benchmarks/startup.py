@@ -9,7 +9,10 @@ import sys
 import time
 from pathlib import Path
 
+from figures import Job
+
 CHECKOUT = Path(__file__).resolve().parents[1]
+
 INVOKE = Path(sys.executable).with_name("invoke")
 RUNS = 20
 TARGET = 1.2
@@ -28,15 +31,15 @@ def main() -> int:
     for _ in range(RUNS):
         for flag, found in taken.items():
             found.append(seconds(flag))
-    version, listing = (statistics.median(found) for found in taken.values())
-    ratio = listing / version
-    print("| what | median of 20 runs | ratio | target | |")
-    print("| --- | --- | --- | --- | --- |")
-    print(f"| `invoke --version` | {version * 1000:.0f} ms | 1.00 | | |")
-    print(
-        f"| `invoke --list` | {listing * 1000:.0f} ms | {ratio:.2f} | ≤ {TARGET} | {'reached' if ratio <= TARGET else 'MISSED'} |"
+    version, listing = taken.values()
+    job = Job(
+        "startup", "Starting up", f"`invoke --list` beside `invoke --version`, {RUNS} alternating runs.", "benchmarks/startup.py"
     )
-    return 0 if ratio <= TARGET else 1
+    for flag, found in taken.items():
+        job.amount(f"`invoke {flag}`", 1000 * statistics.median(found), "ms")
+    times = statistics.median(listed / bare for listed, bare in zip(listing, version, strict=True))
+    job.amount("the list beside the version", times, "times", most=TARGET)
+    return job.finish()
 
 
 if __name__ == "__main__":

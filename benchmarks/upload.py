@@ -1,11 +1,10 @@
-"""The upload step alone: 1 GiB of parts whose digests are known, to a real S3 gateway, beside s5cmd and ``aws s3 cp``.
+"""The upload step alone: 1 GiB of parts whose digests are known, to a real S3 gateway, beside s5cmd, ``aws s3 cp`` and rclone.
 
-    python benchmarks/upload.py [--server juicefs|seaweedfs] [--rounds 3] [--parts 16] [--threads 8]
+    python benchmarks/upload.py [--server juicefs|seaweedfs] [--rounds 3] [--parts 16] [--threads 4]
 
 Each round runs every tool in turn on the same files (page cache warm) into a fresh bucket. Wall and client CPU
 seconds are those of the whole peer command, and for us of the step in a process that has started: opening the
 store, mapping the files, sending them, all answers in. ``ours, process`` adds interpreter and imports.
-Ratios are of medians within this run. s5cmd and aws must be on PATH or named by --s5cmd and --aws.
 """
 
 from __future__ import annotations
@@ -28,10 +27,15 @@ from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from figures import Job
+from peers import Lacking, find_peer
+
 if TYPE_CHECKING:
     from tests.servers.s3_servers import S3Server
 
 PART = 64 << 20
+# How many times as long a peer should take, by the wall.
+LEAST = {"s5cmd": 1.8, "aws": 2.5}
 
 
 @dataclass(frozen=True)
@@ -95,16 +99,18 @@ def _cpu_s(who: int) -> float:
     return used.ru_utime + used.ru_stime
 
 
-def measure(arguments: argparse.Namespace) -> None:
+def measure(arguments: argparse.Namespace) -> int:
     from tests.servers.s3_servers import run_juicefs, run_seaweedfs
 
     folder = Path(tempfile.mkdtemp(prefix="upload-"))
-    rows: dict[str, list[Took]] = {"ours": [], "ours, process": [], "s5cmd": [], "aws s3 cp": []}
+    programs, lacking = find_peers()
+    rows: dict[str, list[Took]] = {"ours": [], "ours, process": [], **{name: [] for name in programs}}
     gib = arguments.parts * PART / (1 << 30)
     try:
         make_parts(folder, arguments.parts)
         with (run_juicefs if arguments.server == "juicefs" else run_seaweedfs)() as server:
-            environment = {**os.environ, **server.environment}
+            # A bundle of authorities of this machine, which rclone refuses, has no business on the loopback.
+            environment = {name: text for name, text in os.environ.items() if name != "AWS_CA_BUNDLE"} | server.environment
             for _ in range(arguments.rounds):
                 bucket = server.new_bucket()
                 step = ["--send", "--folder", str(folder), "--bucket", bucket, "--endpoint", server.endpoint]
@@ -115,25 +121,36 @@ def measure(arguments: argparse.Namespace) -> None:
                 rows["ours"].append(Took(*json.loads(told), server_s(server) - before))
                 rows["ours, process"].append(replace(process, server_s=server_s(server) - before))
                 empty(server, bucket)
-                for name, peer in peers(arguments, folder, server.endpoint):
+                for name, program in programs.items():
                     bucket = server.new_bucket()
                     before = server_s(server)
-                    took = command([*peer, f"s3://{bucket}/parts/"], environment)[0]
+                    took = command(peer_words(name, program, folder, server.endpoint, bucket), environment)[0]
                     rows[name].append(replace(took, server_s=server_s(server) - before))
                     empty(server, bucket)
     finally:
         shutil.rmtree(folder)
-    report(arguments.server, gib, rows)
+    return report(arguments.server, gib, rows, lacking)
 
 
-def peers(arguments: argparse.Namespace, folder: Path, endpoint: str) -> list[tuple[str, list[str]]]:
-    return [
-        ("s5cmd", [arguments.s5cmd, "--endpoint-url", endpoint, "--log", "error", "cp", f"{folder}/parts/*"]),
-        (
-            "aws s3 cp",
-            [arguments.aws, "--endpoint-url", endpoint, "s3", "cp", "--recursive", "--only-show-errors", f"{folder}/parts"],
-        ),
-    ]
+def find_peers() -> tuple[dict[str, str], dict[str, str]]:
+    """The programs of the peers that are here, and why the others are not."""
+    programs, lacking = {}, {}
+    for name in ("s5cmd", "aws", "rclone"):
+        try:
+            programs[name] = find_peer(name)
+        except Lacking as why:
+            lacking[name] = str(why)
+    return programs, lacking
+
+
+def peer_words(name: str, program: str, folder: Path, endpoint: str, bucket: str) -> list[str]:
+    parts, target = f"{folder}/parts", f"s3://{bucket}/parts/"
+    if name == "s5cmd":
+        return [program, "--endpoint-url", endpoint, "--log", "error", "cp", f"{parts}/*", target]
+    if name == "aws":
+        return [program, "--endpoint-url", endpoint, "s3", "cp", "--recursive", "--only-show-errors", parts, target]
+    remote = f":s3,provider=Other,env_auth=true,region=us-east-1,endpoint='{endpoint}':{bucket}/parts"
+    return [program, "copy", "--quiet", "--s3-no-check-bucket", parts, remote]
 
 
 def empty(server: S3Server, bucket: str) -> None:
@@ -144,34 +161,43 @@ def empty(server: S3Server, bucket: str) -> None:
     os.sync()
 
 
-def report(server: str, gib: float, rows: dict[str, list[Took]]) -> None:
-    def middle(name: str, field: str) -> float:
-        return statistics.median(getattr(took, field) for took in rows[name])
-
-    print(
-        f"upload of {gib:g} GiB in {PART >> 20} MiB parts to {server}, medians of {len(rows['ours'])}, load {os.getloadavg()[0]:.1f}"
+def report(server: str, gib: float, rows: dict[str, list[Took]], lacking: dict[str, str]) -> int:
+    job = Job(
+        "upload",
+        "Upload step",
+        f"{gib:g} GiB in {PART >> 20} MiB parts whose digests are known, to {server} on the same cores, in turn into fresh buckets.",
+        "benchmarks/upload.py",
     )
-    print(f"{'tool':14} {'wall s':>8} {'client CPU s/GiB':>17} {'server CPU s/GiB':>17} {'its wall : ours':>16}")
-    for name in rows:
-        wall, cpu, behind = (middle(name, field) for field in ("wall_s", "cpu_s", "server_s"))
-        print(f"{name:14} {wall:8.2f} {cpu / gib:17.2f} {behind / gib:17.2f} {wall / middle('ours', 'wall_s'):16.2f}")
+    ours = rows["ours"]
+    for name, took in rows.items():
+        if name != "ours" and took:
+            job.compare("upload", name, [one.wall_s for one in ours], [one.wall_s for one in took], least=LEAST.get(name))
+    for name, took in rows.items():
+        if took:
+            cpu, behind = (statistics.median(getattr(one, field) for one in took) / gib for field in ("cpu_s", "server_s"))
+            job.amount(f"{name}: CPU of the client", cpu, "s per GiB", most=0.5 if name == "ours" else None)
+            job.amount(f"{name}: CPU of the server", behind, "s per GiB")
+    for name, why in lacking.items():
+        job.lacks(name, why)
+    return job.finish()
 
 
-def main() -> None:
+def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--server", choices=["juicefs", "seaweedfs"], default="juicefs")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--parts", type=int, default=16)
-    parser.add_argument("--threads", type=int, default=8)
-    parser.add_argument("--s5cmd", default="s5cmd")
-    parser.add_argument("--aws", default="aws")
+    parser.add_argument("--threads", type=int, default=4)
     parser.add_argument("--send", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--bucket", help=argparse.SUPPRESS)
     parser.add_argument("--endpoint", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    (send if arguments.send else measure)(arguments)
+    if arguments.send:
+        send(arguments)
+        return 0
+    return measure(arguments)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

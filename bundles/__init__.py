@@ -12,5 +12,6 @@ A guided tour of the building side, in the order of imports:
 * ``verifying``, ``salvage`` → ``repairing``: the walks that prove media and make damaged ones whole.
 
 ``installer/`` is a program of its own that needs Python's standard library alone; ``zipped`` makes one file of it,
-``installing`` runs it here with faster tools, ``site_inventory`` says what a site has.
+``installing`` runs it here with faster tools, ``site_folders`` and ``site_inventory`` say what a site has, and
+``translation`` tells its errors as ours.
 """

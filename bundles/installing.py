@@ -11,8 +11,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -20,28 +19,21 @@ from typing import Any
 import msgspec
 
 from bundles.installer import faults
-from bundles.installer.layout import kept_manifest
-from bundles.installer.manifest import open_manifest
 from bundles.installer.preflight import Order
 from bundles.installer.tools import Tools
 from bundles.installer.tufrules import verify_ed25519
-from bundles.installer.views import simple_pages
 from bundles.installer.walk import Done, install
+from bundles.site_folders import installed_at_site
+from bundles.translation import own_errors
 from bundles.zipped import installer_bytes, installer_sha256
-from pipeline.digest import Sha256, blake3_of, sha256_of
+from pipeline.digest import blake3_of
 from pipeline.encoding import ENCODER, decode_into
-from pipeline.errors import DiskError, IntegrityError, ModelportError, TrustError, UsageError
+from pipeline.errors import ModelportError
 from pipeline.events import Listener, Progress, StepFinished, StepStarted, Warned, one_at_a_time
 from pipeline.manifest import CHUNK_BYTES, ENCODINGS
-from pipeline.sources.installed import InstallRecord, Installs
+from pipeline.sources.installed import Installs
 
 STEP = "install"
-_FAMILIES: dict[type[faults.ModelportError], type[ModelportError]] = {
-    faults.UsageError: UsageError,
-    faults.IntegrityError: IntegrityError,
-    faults.TrustError: TrustError,
-    faults.DiskError: DiskError,
-}
 
 
 class SiteRelease(msgspec.Struct, frozen=True, kw_only=True):
@@ -119,18 +111,11 @@ def install_bundle(
 
 def _record(installs: Installs, done: Done) -> None:
     for one in done.releases:
-        place, sha256 = Path(done.site).resolve(), one["manifest_sha256"]
-        data = (place / kept_manifest(sha256)).read_bytes()
-        pages = simple_pages(open_manifest(data, sha256, one["release"]).files) if one["kind"] == "wheels" else {}
-        record = InstallRecord(
-            folder=str(place / one["folder"]),
-            release=one["release"],
-            manifest_sha256=Sha256(sha256),
-            source=f"bundle {done.bundle}",
-            beside={path: sha256_of(page) for path, page in pages.items()},
-        )
-        installs.intend(record, data)
-        installs.confirm(place / one["folder"])
+        folder = Path(done.site).resolve() / one["folder"]
+        known = installed_at_site(folder)
+        if known is not None:
+            installs.intend(msgspec.structs.replace(known[0], source=f"bundle {done.bundle}"), known[1])
+            installs.confirm(folder)
 
 
 def order_for(sources: tuple[Path, ...], site: Path, fingerprint: str = "") -> Order:
@@ -165,15 +150,3 @@ def _verify(key: dict[str, Any], signature: bytes, message: bytes) -> bool:
     from pipeline.trust.verdict import is_signature
 
     return is_signature(key, signature, message)
-
-
-@contextmanager
-def own_errors() -> Iterator[None]:
-    """Raise the installer's errors as ours: the same words, and the same exit codes."""
-    try:
-        yield
-    except faults.ModelportError as error:
-        family = next((ours for theirs, ours in _FAMILIES.items() if isinstance(error, theirs)), None)
-        if family is None:
-            raise
-        raise family(str(error), hint=error.hint) from error

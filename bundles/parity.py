@@ -11,10 +11,13 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
 
+from bundles.medium import PARTIAL
 from pipeline.errors import DiskError, UsageError, VerifyFailed
 
 ENDING = ".par2"
@@ -23,6 +26,7 @@ _MEMORY_MIB = 128
 # Of a large volume every two-thousandth is a block; of a small one every 4 KiB, for each block has its own packet.
 _MOST_BLOCKS = 2_000
 _BLOCK_BYTES = 4096
+_COPY_BYTES = 1 << 20
 _REPAIRED = 0
 # par2cmdline: 1 repair is possible, 2 it is not, 5 verification found nothing to do with.
 _IMPOSSIBLE = 2
@@ -51,13 +55,14 @@ def find_program() -> str:
 
 def parity_files(volume: Path) -> list[Path]:
     """The parity files of a volume that stand beside it, the index first."""
-    index = volume.with_name(volume.name + ENDING)
+    return [path for path in _parity_names(volume) if path.is_file() and not path.is_symlink()]
+
+
+def _parity_names(volume: Path) -> list[Path]:
     others = [
-        path
-        for path in volume.parent.iterdir()
-        if path.name.startswith(f"{volume.name}.vol") and path.name.endswith(ENDING) and path.is_file()
+        path for path in volume.parent.iterdir() if path.name.startswith(f"{volume.name}.vol") and path.name.endswith(ENDING)
     ]
-    return [path for path in (index, *sorted(others)) if path.is_file()]
+    return [volume.with_name(volume.name + ENDING), *sorted(others)]
 
 
 def make_parity(volume: Path, percent: int) -> list[Path]:
@@ -68,8 +73,7 @@ def make_parity(volume: Path, percent: int) -> list[Path]:
         DiskError: it failed, which it does for want of space.
     """
     program = find_program()
-    for path in parity_files(volume):
-        path.unlink()
+    _remove_parity(volume)
     blocks = max(2, min(_MOST_BLOCKS, volume.stat().st_size // _BLOCK_BYTES))
     ran = _run(
         [
@@ -88,8 +92,7 @@ def make_parity(volume: Path, percent: int) -> list[Path]:
         volume.parent,
     )
     if ran.returncode != 0:
-        for path in parity_files(volume):
-            path.unlink()
+        _remove_parity(volume)
         raise DiskError(
             f"{program} could not write parity of {volume} (exit {ran.returncode}): {_last_words(ran)}",
             hint="Free space there, or build without --parity.",
@@ -101,14 +104,23 @@ def make_parity(volume: Path, percent: int) -> list[Path]:
     return found
 
 
-def repair_volume(volume: Path, others: Sequence[Path] = ()) -> None:
+def _remove_parity(volume: Path) -> None:
+    """Remove what stands under the names of parity, links too: the program would write through one that leads nowhere."""
+    for path in _parity_names(volume):
+        with suppress(FileNotFoundError):
+            path.unlink()
+
+
+def repair_volume(volume: Path, others: Sequence[Path], fault_of: Callable[[Path], str]) -> None:
     """Put a volume right from its parity and, where they help, from ``others``: damaged copies of it.
 
-    The file is replaced only by one whose every block has been checked.
+    Nobody signs parity: its files may name any other file to be written. So the program works in a folder of its own that
+    holds nothing else, and only a file of the volume's name in which ``fault_of`` finds no fault ("") is taken from there.
 
     Raises:
         UsageError: there is no program, or no parity.
-        VerifyFailed: more is damaged than the parity can make good.
+        VerifyFailed: more is damaged than the parity can make good, or it is parity of something else.
+        OSError: there is no room, or the volume cannot be written.
     """
     program = find_program()
     found = parity_files(volume)
@@ -116,18 +128,95 @@ def repair_volume(volume: Path, others: Sequence[Path] = ()) -> None:
         raise UsageError(
             f"there is no parity beside {volume}", hint="Take another copy of it, or name one: invoke bundle.repair --from FOLDER"
         )
-    before = set(volume.parent.iterdir())
-    ran = _run([program, "repair", "-q", "-q", f"-m{_MEMORY_MIB}", "--", found[0].name, *map(str, others)], volume.parent)
-    if ran.returncode != _REPAIRED:
-        beyond = "more of it is damaged than its parity makes good" if ran.returncode == _IMPOSSIBLE else _last_words(ran)
-        raise VerifyFailed(
-            f"{volume} could not be repaired: {beyond} (exit {ran.returncode})",
-            hint="Take another copy of this volume, have it made anew (invoke bundle.build --only), or name a second copy with --from.",
-        )
-    # The program keeps what it replaced as NAME.1, which may be gigabytes.
-    for path in set(volume.parent.iterdir()) - before:
-        if path.name.startswith(volume.name + "."):
-            path.unlink()
+    with _workshop(volume) as work:
+        index = work / (volume.name + ENDING)
+        _join(found, index)
+        extras = [name for number, other in enumerate(others) if (name := _lend(other, work / f"copy{number}"))]
+        ran = _run([program, "repair", "-q", "-q", f"-m{_MEMORY_MIB}", "--", index.name, *extras], work)
+        if ran.returncode != _REPAIRED:
+            beyond = "more of it is damaged than its parity makes good" if ran.returncode == _IMPOSSIBLE else _last_words(ran)
+            raise VerifyFailed(
+                f"{volume} could not be repaired: {beyond} (exit {ran.returncode})",
+                hint="Take another copy of this volume, have it made anew (invoke bundle.build --only), or name a second copy with --from.",
+            )
+        made = work / volume.name
+        # Its link to the volume still stands there where the program found nothing to do with that.
+        kept = made.is_symlink() and volume.is_file()
+        fault = fault_of(volume if kept else made) if kept or made.is_file() else "it makes another file"
+        if fault:
+            raise VerifyFailed(
+                f"{volume} could not be repaired: its parity does not lead to the volume that it should be: {fault}",
+                hint="Its parity is of something else: take another copy of this volume, or have it made anew: invoke bundle.build --only",
+            )
+        if not kept:
+            _take_over(made, volume)
+
+
+@contextmanager
+def _workshop(volume: Path) -> Iterator[Path]:
+    """An empty folder with a link to the volume, if that is there: beside it, or on a medium without links where temporary files are."""
+    beside = volume.with_name(f".{volume.name}.repair")
+    _clear(beside)
+    try:
+        beside.mkdir(mode=0o700)
+        (beside / volume.name).symlink_to(volume.absolute())
+        work = beside
+    except OSError:
+        _clear(beside)
+        work = Path(tempfile.mkdtemp(prefix="modelport-repair-"))
+        (work / volume.name).symlink_to(volume.absolute())
+    try:
+        if not volume.is_file():
+            (work / volume.name).unlink()
+        yield work
+    finally:
+        _clear(work)
+
+
+def _clear(folder: Path) -> None:
+    if folder.is_symlink():
+        folder.unlink()
+    elif folder.exists():
+        shutil.rmtree(folder)
+
+
+def _join(files: Sequence[Path], whole: Path) -> None:
+    """One file of all packets: the program takes only names of its own making for parts of one parity."""
+    with whole.open("xb") as out:
+        for path in files:
+            with path.open("rb") as file:
+                shutil.copyfileobj(file, out, _COPY_BYTES)
+
+
+def _lend(copy: Path, name: Path) -> str:
+    """Let the program read a copy; "" where that cannot be. It may rename what it is given, and follows no links."""
+    try:
+        try:
+            os.link(copy, name, follow_symlinks=False)
+        except OSError:
+            shutil.copyfile(copy, name, follow_symlinks=False)
+    except OSError:
+        return ""
+    return name.name
+
+
+def _take_over(made: Path, volume: Path) -> None:
+    """Write the blocks that differ into the volume: whatever stops this, it is never worse than it was."""
+    target = volume if volume.exists() else volume.with_name(volume.name + PARTIAL)
+    size = made.stat().st_size
+    fd = os.open(target, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+    with made.open("rb") as source, os.fdopen(fd, "r+b") as file:
+        at = 0
+        while block := source.read(_COPY_BYTES):
+            if os.pread(file.fileno(), len(block), at) != block:
+                file.seek(at)
+                file.write(block)
+            at += len(block)
+        file.truncate(size)
+        file.flush()
+        os.fsync(file.fileno())
+    if target != volume:
+        target.rename(volume)
 
 
 def _run(words: Sequence[str], folder: Path) -> subprocess.CompletedProcess[str]:

@@ -13,12 +13,14 @@ import stat
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 import msgspec
 
 from bundles.filling import sync_folder, volume_error
-from bundles.medium import PARTIAL, Medium, Volume, open_medium, open_volume, opened
+from bundles.index import Bundle
+from bundles.medium import PARTIAL, Medium, Volume, medium_error, open_medium, open_volume, opened
 from bundles.parity import parity_files, repair_volume
 from bundles.reader import BundleReader
 from bundles.salvage import Stretch, mend_volume, stretches
@@ -110,7 +112,7 @@ def _open(folder: Path, others: Sequence[Path]) -> Medium:
         if not indexes:
             raise
         for index in indexes:
-            repair_volume(index.with_suffix(""))
+            _by_parity(index.with_suffix(""), (), None)
         return open_medium(folders)
 
 
@@ -146,8 +148,9 @@ def _repair(target: Path, medium: Medium, number: int, spares: Sequence[Path], k
         os.close(fd)
     if left and not parity_files(target):
         names = ", ".join(placed.member.key for placed in left[:5])
+        more = f" and {len(left) - 5} more" if len(left) > 5 else ""
         raise VerifyFailed(
-            f"{target.name}: {len(left)} members are whole in no copy, and there is no parity: {names}",
+            f"{target.name}: whole in no copy, and there is no parity: {names}{more}",
             hint="Take another copy of it, or have it made anew: invoke bundle.build --only",
         )
     if not there:
@@ -155,9 +158,25 @@ def _repair(target: Path, medium: Medium, number: int, spares: Sequence[Path], k
         sync_folder(target.parent)
     if not left:
         return False
-    repair_volume(target, spares)
-    found = open_volume(target, known=bundle)
-    fault = next((str(one) for one in damages([found])), "") if isinstance(found, Volume) else "it is no whole volume"
+    _by_parity(target, spares, bundle)
+    fault = _fault_of(bundle, target)
     if fault:
         raise VerifyFailed(f"{target.name} is damaged still: {fault}", hint="Its parity is of another volume: have it made anew.")
     return True
+
+
+def _by_parity(target: Path, spares: Sequence[Path], bundle: Bundle | None) -> None:
+    try:
+        repair_volume(target, spares, partial(_fault_of, bundle))
+    except OSError as error:
+        raise medium_error(error, target) from error
+
+
+def _fault_of(bundle: Bundle | None, path: Path) -> str:
+    """What is wrong with a file as a volume of ``bundle``; where that is not known yet, of the one that its index is of."""
+    found = open_volume(path, known=bundle)
+    if not isinstance(found, Volume):
+        return found.reason if found else "it is no volume"
+    if bundle is not None and found.bundle.id != bundle.id:
+        return f"it is of bundle {found.bundle.plan.name} ({found.bundle.id[:12]})"
+    return next((str(one) for one in damages([found])), "")

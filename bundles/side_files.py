@@ -20,8 +20,10 @@ INSTALLER = "install.pyz"
 WHEELS = "wheels"
 _PARITY = """\
 
-   A volume that is not can be repaired by any PAR2 program, such as
+   A volume that is not can be repaired by any PAR2 program. Nobody signs parity, so copy the volume and its
+   .par2 files into an empty folder first, run there
      par2 repair NAME.vol001.tar.par2
+   and copy the volume back: what is repaired is then verified as everything else is.
 """
 _CODEC = """\
 
@@ -37,7 +39,7 @@ def readme_text(bundle: Bundle, *, installer_sha256: Sha256, needs_codec: bool, 
     volumes = len(plan.volumes)
     names = bundle.file_name(1) + (f" to {bundle.file_name(volumes)}" if volumes > 1 else "")
     held = "\n".join(
-        f"  {one.release}  ({one.kind}, {one.files} files, {one.plain} bytes{'' if one.chosen else ', needed by another'})"
+        f"  {one.release}  ({one.kind}, {one.files} file{'s' * (one.files != 1)}, {one.plain} bytes{'' if one.chosen else ', needed by another'})"
         for one in plan.releases
     )
     bases = ""

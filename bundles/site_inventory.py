@@ -19,7 +19,7 @@ from bundles.installer.folders import Folder
 from bundles.installer.layout import LOCK
 from bundles.installer.receipts import inventory
 from bundles.installer.sitestate import load_state
-from bundles.installing import own_errors
+from bundles.translation import own_errors
 from pipeline.errors import DiskError, UsageError
 from pipeline.trust.keys import KeySecrets
 from pipeline.trust.verdict import sign_bytes

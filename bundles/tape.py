@@ -1,6 +1,6 @@
 """A volume while it is written: in order, in large blocks past the system's cache, hashed beside the writing.
 
-Takes an open file and where to begin, gives a ``Tape``; one block is filled while the one before it is written and hashed.
+Takes an open file and where to begin, gives a ``Tape``; one block is filled while those before it are written and hashed.
 
 next: ``bundles.filling``
 """
@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import ctypes
 import hashlib
+import mmap
+from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Executor, Future
 from contextlib import contextmanager
@@ -23,6 +25,8 @@ from pipeline.workers import threads
 # sync_file_range(2); only Linux has it.
 _SYNC_RANGE = getattr(ctypes.CDLL(None, use_errno=True), "sync_file_range", None)
 _SYNC_WRITE = 2
+# One is filled, the others wait for disk or hash: a disk that pauses once does not stop the hash, nor the other way round.
+BLOCKS = 4
 
 
 class Tape:
@@ -35,8 +39,9 @@ class Tape:
         self._hasher = hasher
         self._digest = None if at else hashlib.sha256()
         # Each stands for the same stretch of the file modulo its length, so that blocks begin where a disk likes it.
-        self._filling, self._under_way = aligned_memory(WRITE_BYTES), aligned_memory(WRITE_BYTES)
-        self._waiting: list[Future[None]] = []
+        self._free = [aligned_memory(WRITE_BYTES) for _ in range(BLOCKS)]
+        self._filling = self._free.pop()
+        self._under_way: deque[tuple[mmap.mmap, list[Future[None]]]] = deque()
 
     @property
     def at(self) -> int:
@@ -80,25 +85,31 @@ class Tape:
             OSError
         """
         self._send()
-        self._wait()
+        while self._under_way:
+            self._wait()
 
     def _send(self) -> None:
-        self._wait()
         size, start = self._at - self._sent, self._sent % WRITE_BYTES
-        if size:
-            view = memoryview(self._filling)[start : start + size]
-            self._waiting = [self._writer.submit(self._put, view, self._sent)]
-            if self._digest:
-                self._waiting.append(self._hasher.submit(self._digest.update, view))
-            self._filling, self._under_way = self._under_way, self._filling
-            self._sent = self._at
+        if not size:
+            return
+        view = memoryview(self._filling)[start : start + size]
+        waiting = [self._writer.submit(self._put, view, self._sent)]
+        if self._digest:
+            waiting.append(self._hasher.submit(self._digest.update, view))
+        self._under_way.append((self._filling, waiting))
+        self._sent = self._at
+        if not self._free:
+            self._wait()
+        self._filling = self._free.pop()
 
     def _wait(self) -> None:
-        waiting, self._waiting = self._waiting, []
+        """Until the oldest block is written and hashed."""
+        memory, waiting = self._under_way.popleft()
         # All of them, before one raises: nobody may look at the memory any more.
-        for error in [future.exception() for future in waiting]:
-            if error is not None:
-                raise error
+        errors = [error for future in waiting if (error := future.exception()) is not None]
+        self._free.append(memory)
+        if errors:
+            raise errors[0]
 
     def _put(self, view: memoryview, at: int) -> None:
         if write_past_cache(self._fd, view, at) == len(view) and _SYNC_RANGE is not None:

@@ -9,7 +9,7 @@ before it (``lint-imports`` holds that):
 * ``ports``: the doors to everything outside.
 * ``plan/``: pure decisions: where to cut, how to pack, what to reuse, what it will cost, what must be fetched.
 * ``past_cache``, ``workers``, ``retry``: large bytes to and from a disk; bounded threads; full-jitter repetition of what is retryable.
-* ``planes``, ``formats/``, ``encoding``: where tensors lie in a file; how a chunk becomes small.
+* ``arrays``, ``planes``, ``formats/``, ``encoding``: numpy without threads; where tensors lie in a file; how a chunk becomes small.
 * ``sources/``: model folders; web servers, mirrors and caches that serve a tree.
 * ``trust/``: keys, signed metadata, the commit.
 * ``steps/``: the verbs of a walk, each returning what the next one takes.
@@ -18,9 +18,10 @@ before it (``lint-imports`` holds that):
 * ``sample``, ``planning``, ``publish``, ``verify``, ``show``, ``promote``, ``withdraw``, ``keeping``, ``collect``, ``custody``: the walks, as prose.
 * ``supply`` → ``resolve`` → ``fetch``, ``verify_folder``: where releases come from, what goes with them, and how they arrive.
 * ``mirroring``, ``export``, ``ociexport``, ``doctor``, ``bench``, ``loopback``: walks around sources: copy, hand out, examine, measure.
+* ``spreading``: one tree in several stores.
 * ``cdn_work``, ``cdn_status``: what is done at CDNs on its own, and what stands in the ledger.
 * ``overview``: all there is to know of one release, for a page or a program.
-* ``stores/``, ``cdns/``, ``providers`` → ``setting_schemas``, ``setting_keys`` → ``settings`` → ``state_folders`` → ``connect`` → ``api``, ``cli/``: the world, and who picks from it.
+* ``stores/``, ``cdns/``, ``providers`` → ``setting_schemas``, ``setting_keys``, ``store_lists`` → ``settings`` → ``state_folders`` → ``connect`` → ``api``, ``cli/``: the world, and who picks from it.
 
 To follow one chunk to a user's folder, read ``steps.known_tree``, ``plan.fetching``, ``sources.mirrors``, ``steps.receive``,
 ``steps.landing``, in that order. To follow one part from folder to store, read ``sources.folder``, ``formats``, ``plan.cut``,

@@ -26,7 +26,8 @@ from pipeline.errors import (
 from pipeline.events import Listener, Warned
 from pipeline.place import Heard, Place
 from pipeline.plan.calls import key_of
-from pipeline.plan.ledger import Job, KeyState, Promised
+from pipeline.plan.ledger import Job, KeyState
+from pipeline.plan.records import Promised
 from pipeline.ports import Cdn, Op
 from pipeline.promote import keep_promise
 from pipeline.release import Release

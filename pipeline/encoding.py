@@ -16,12 +16,11 @@ from __future__ import annotations
 import threading
 from dataclasses import dataclass
 
-import numpy as np
-import numpy.typing as npt
 import zstandard
 from typing_extensions import Buffer
 
 from pipeline import planes
+from pipeline.arrays import np, npt
 from pipeline.errors import InvalidDocument, SizeMismatch
 from pipeline.manifest import CHUNK_BYTES, Encoding
 from pipeline.plan.cut import Element

@@ -239,7 +239,7 @@ class DiskError(ModelportError):
 
 
 class LeftInLedger(ModelportError):
-    """The release is committed, but CDN work is left for another run."""
+    """The release is committed, but work at a CDN or in another store is left for another run."""
 
     exit_code = 7
 

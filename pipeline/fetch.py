@@ -18,7 +18,7 @@ from pathlib import Path
 import msgspec
 
 from pipeline.errors import InvalidDocument, UnavailableError, UnknownName, UsageError
-from pipeline.events import Listener, StepFinished, StepStarted, Warned
+from pipeline.events import Listener, StepFinished, StepStarted, Warned, ignore
 from pipeline.manifest import Manifest
 from pipeline.place import Heard
 from pipeline.plan.wants import Want, takes
@@ -140,7 +140,9 @@ def fetch_release(order: FetchOrder, supply: Supply, listen: Listener, *, dry: b
                 f"{total} bytes of {learned.releases[0].target.release} are not on this machine, and --offline asks nobody",
                 hint="Run it without --offline.",
             )
-        heard.listen(StepStarted(STEP, len(coming), total))
+        # Where everything is there already, nothing begins and nothing ends.
+        tell = heard.listen if coming else ignore
+        tell(StepStarted(STEP, len(coming), total))
         begun = time.monotonic()
         for arrival in reversed(coming):
             arrival.carry_out(supply.reach, order.connections, supply.patience)
@@ -149,7 +151,7 @@ def fetch_release(order: FetchOrder, supply: Supply, listen: Listener, *, dry: b
             arrival.take_place(supply.installs, learned.url)
         for arrival in arrivals:
             arrival.remember(supply.cache, supply.installs)
-        heard.listen(StepFinished(STEP, len(coming), sum(one.bytes_fetched for one in coming), time.monotonic() - begun))
+        tell(StepFinished(STEP, len(coming), sum(one.bytes_fetched for one in coming), time.monotonic() - begun))
     return _fetched(learned, arrivals, supply, heard, started)
 
 

@@ -203,6 +203,11 @@ _CONTENT_TYPES = {
 }
 
 
+def known_types() -> dict[str, str]:
+    """Content type by ending, without its dot: for servers that are told a table."""
+    return {ending[1:]: kind for ending, kind in _CONTENT_TYPES.items()}
+
+
 def content_type(path: str) -> str:
     """Content type of a web file by its ending: the same on every machine."""
     return _CONTENT_TYPES.get("." + path.rpartition(".")[2].lower(), BYTES)

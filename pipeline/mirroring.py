@@ -17,18 +17,19 @@ import msgspec
 
 from pipeline.errors import ObjectMissing, UnavailableError, UsageError
 from pipeline.events import Listener, Progress, StepFinished, StepStarted, Warned
+from pipeline.outcome import CopyResult
 from pipeline.place import Heard
 from pipeline.ports import ObjectStore
 from pipeline.release import Release
 from pipeline.resolve import resolve_dependencies
-from pipeline.retry import Retry
+from pipeline.retry import Patience, Retry
 from pipeline.sources.mirrors import SourceUse
 from pipeline.steps.lease import held_lease
 from pipeline.steps.probe import probe_store
-from pipeline.steps.replicate import check_poisoned, copy_objects, find_missing
+from pipeline.steps.replicate import Missing, RangeReader, check_poisoned, check_read_back, copy_objects, find_missing
 from pipeline.steps.sweep import Swept, plan_sweep, sweep_store
 from pipeline.supply import Supply
-from pipeline.trust.copying import announce_copy, check_copy, write_metadata
+from pipeline.trust.copying import announce_copy, check_announced, check_copy, check_documents, write_metadata
 from pipeline.trust.facts import instant_text
 from pipeline.trust.view import View
 from pipeline.trust.whole import Name, SignedTree, chosen_releases, gather_tree
@@ -40,7 +41,8 @@ STEP = "mirror"
 class MirrorOrder:
     """What to copy: ``names`` are models and releases, none of them all; with ``dependencies``, what they need too.
 
-    ``delete`` looks for what the source no longer has; only with ``apply`` is anything removed.
+    ``delete`` looks for what the source no longer has; only with ``apply`` is anything removed. ``read_back``: what was
+    written is read again and compared before the timestamp moves; with ``repair``, so is what stood there before.
     """
 
     names: tuple[Name, ...] = ()
@@ -50,6 +52,7 @@ class MirrorOrder:
     allow_unsafe: bool = False
     connections: int = 8
     dependencies: bool = True
+    read_back: bool = False
 
 
 class Doomed(msgspec.Struct, kw_only=True):
@@ -62,7 +65,10 @@ class Doomed(msgspec.Struct, kw_only=True):
 
 
 class Mirrored(msgspec.Struct, kw_only=True):
-    """What a mirror did. ``announced`` is the snapshot that readers of the copy see; ``moved`` whether this run moved it."""
+    """What a mirror did. ``announced`` is the snapshot that readers of the copy see; ``moved`` whether this run moved it.
+
+    ``copies`` are the further stores that its tree was copied to.
+    """
 
     source: str
     store: str
@@ -82,6 +88,7 @@ class Mirrored(msgspec.Struct, kw_only=True):
     sources: list[SourceUse]
     warnings: list[str]
     seconds: float
+    copies: list[CopyResult] = []
 
 
 def mirror_tree(
@@ -112,8 +119,59 @@ def mirror_tree(
             hint="Fetch from the bundle itself, or serve a site: invoke bundle.install --keep-parts",
         ) from error
     _tell(tree, conflicts, heard.listen)
+    done = copy_tree(order, tree, sources, store, heard.listen, patience=supply.patience, by=by, dry=dry)
+    return Mirrored(
+        source=tree.url,
+        store=store.url,
+        root_fingerprint=tree.root.sha256,
+        snapshot=tree.timestamp.version,
+        announced=done.announced,
+        moved=done.moved,
+        models=[str(model) for model in tree.models],
+        releases=[str(release) for release in tree.releases],
+        objects=len(tree.objects),
+        objects_copied=len(done.missing.objects),
+        bytes=sum(wanted.size for wanted in tree.objects),
+        bytes_copied=done.missing.bytes,
+        metadata_written=done.written,
+        garbage=_doomed(done.garbage),
+        requests=supply.requests,
+        sources=list(sources.uses()),
+        warnings=heard.warnings,
+        seconds=round(time.monotonic() - started, 3),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Copied:
+    """What copying into one store did: which objects were brought, how much metadata, and what readers see now."""
+
+    missing: Missing
+    announced: int
+    moved: bool
+    written: int
+    garbage: Swept
+
+
+def copy_tree(
+    order: MirrorOrder,
+    tree: SignedTree,
+    source: RangeReader,
+    store: ObjectStore,
+    listen: Listener,
+    *,
+    patience: Patience,
+    by: str,
+    dry: bool = False,
+) -> Copied:
+    """Bring what ``store`` lacks of a gathered tree, the timestamp last; objects come from ``source``.
+
+    Raises:
+        As ``mirror_tree``.
+    """
     announced = check_copy(store, tree)
-    missing = find_missing(store, tree.objects)
+    again = order.read_back and order.repair
+    missing = find_missing(store, tree.objects, read=again)
     if not order.repair:
         check_poisoned(missing, store)
     moved, written, garbage = False, 0, Swept((), ())
@@ -121,51 +179,37 @@ def mirror_tree(
         garbage = plan_sweep(store, tree.live)
     if not dry:
         probe_store(store, allow_unsafe=order.allow_unsafe)
-        with held_lease(store, STEP, heard.listen):
+        with held_lease(store, STEP, listen):
             # Asked again under the lease: what a collection took in between is missing by now.
-            missing = find_missing(store, tree.objects)
-            heard.listen(StepStarted(STEP, len(missing.objects), missing.bytes))
+            missing = find_missing(store, tree.objects, read=again)
+            listen(StepStarted(STEP, len(missing.objects), missing.bytes))
             begun = time.monotonic()
-            retry = Retry(supply.patience, listen=heard.listen)
+            retry = Retry(patience, listen=listen)
             for objects, replace in ((missing.absent, False), (missing.wrong, True)):
                 copy_objects(
-                    sources,
+                    source,
                     store,
                     objects,
                     replace=replace,
                     connections=order.connections,
                     retry=retry,
-                    done=lambda came: heard.listen(Progress(STEP, came)),
+                    done=lambda came: listen(Progress(STEP, came)),
                 )
             written = write_metadata(store, tree, repair=order.repair)
+            if order.read_back:
+                check_read_back(store, missing.objects)
+                check_documents(store, tree)
             announced, moved = announce_copy(store, tree)
-            heard.listen(StepFinished(STEP, len(missing.objects), missing.bytes, time.monotonic() - begun))
+            if order.read_back:
+                check_announced(store, tree)
+            listen(StepFinished(STEP, len(missing.objects), missing.bytes, time.monotonic() - begun))
         if announced > tree.timestamp.version:
-            heard.listen(
+            listen(
                 Warned("mirror-newer", f"{store.url} announces snapshot {announced} by now, the source {tree.timestamp.version}")
             )
         elif tree.live is not None:
-            garbage = sweep_store(store, tree.live, heard.listen, by=by) if order.apply else plan_sweep(store, tree.live)
-    return Mirrored(
-        source=tree.url,
-        store=store.url,
-        root_fingerprint=tree.root.sha256,
-        snapshot=tree.timestamp.version,
-        announced=announced,
-        moved=moved,
-        models=[str(model) for model in tree.models],
-        releases=[str(release) for release in tree.releases],
-        objects=len(tree.objects),
-        objects_copied=len(missing.objects),
-        bytes=sum(wanted.size for wanted in tree.objects),
-        bytes_copied=missing.bytes,
-        metadata_written=written,
-        garbage=_doomed(garbage),
-        requests=supply.requests,
-        sources=list(sources.uses()),
-        warnings=heard.warnings,
-        seconds=round(time.monotonic() - started, 3),
-    )
+            garbage = sweep_store(store, tree.live, listen, by=by) if order.apply else plan_sweep(store, tree.live)
+    return Copied(missing, announced, moved, written, garbage)
 
 
 def _gather(order: MirrorOrder, view: View) -> tuple[SignedTree, tuple[str, ...]]:

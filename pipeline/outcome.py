@@ -67,10 +67,25 @@ class ManifestName(msgspec.Struct, frozen=True, kw_only=True):
     sha256: Sha256
 
 
+class CopyResult(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of a copy of the tree in another store. ``announced``: the snapshot that its readers see, 0 where nobody knows.
+
+    ``why`` it is behind, "" where it is ``complete``; sizes in bytes.
+    """
+
+    store: str
+    complete: bool
+    announced: int
+    objects_copied: int
+    bytes_copied: int
+    metadata_written: int
+    why: str
+
+
 class Published(msgspec.Struct, kw_only=True):
     """The result of a publish; sizes in bytes. ``bytes_uploaded`` counts all bodies sent to the store.
 
-    ``complete``: nothing is ``left`` to do at a CDN; ``channel_waits`` is the channel that moves when that is done.
+    ``copies`` are the other stores that were named. ``complete``: nothing is ``left`` to do at a CDN; ``channel_waits`` is the channel that moves when that is done.
     """
 
     release: str
@@ -94,6 +109,7 @@ class Published(msgspec.Struct, kw_only=True):
     channel_waits: str
     edges: list[EdgeResult]
     left: list[LeftResult]
+    copies: list[CopyResult] = []
 
 
 def edge_results(proofs: Iterable[EdgeProof]) -> list[EdgeResult]:

@@ -35,7 +35,7 @@ class Place:
     ``by`` is who is acting, for signed histories. ``bytes_sent`` counts all bodies sent to the store.
     ``step(name)`` is called just before each step that ``publish.STEPS`` and ``commit.STEPS`` name: tests
     stop there. ``delivery`` are the CDNs before the store, ``web_channel`` is what the web view shows. ``media``: the store
-    is a bundle, which is judged as at a place without a network.
+    is a bundle, which is judged as at a place without a network; ``allow_downgrade`` looks into one that is older than was seen.
     """
 
     store: ObjectStore
@@ -48,6 +48,7 @@ class Place:
     step: Callable[[str], None] = no_step
     delivery: Delivery = field(default_factory=Delivery)
     media: bool = False
+    allow_downgrade: bool = False
     web_channel: Channel = Channel("stable")  # noqa: RUF009 (a name, which nothing changes)
 
     def view(self) -> View:
@@ -56,7 +57,7 @@ class Place:
         Raises:
             NotPinned, TrustError, IntegrityError, UnavailableError
         """
-        return read_view(self.store, self.state, now=self.now, offline=self.media)
+        return read_view(self.store, self.state, now=self.now, offline=self.media, allow_downgrade=self.allow_downgrade)
 
     def publisher(self, listen: Listener) -> Publisher:
         """A publisher here, with no keys yet: ``steps.ready`` finds them. What it announces is proved at every edge before."""

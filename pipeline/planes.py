@@ -11,8 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-import numpy.typing as npt
+from pipeline.arrays import np, npt
 
 Bytes = npt.NDArray[np.uint8]
 

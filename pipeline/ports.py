@@ -132,8 +132,9 @@ class PartSource(Protocol):
         ...
 
 
-# What a range is handed to: a block is valid during the call only, for its memory is used again.
-Take = Callable[[memoryview], None]
+# What a range is handed to: a block is valid during the call only, for its memory is used again. What is given back, if
+# anything, is memory where the taker would have the next block; a source may use it or not.
+Take = Callable[[memoryview], memoryview | None]
 
 
 class Fresh(NamedTuple):

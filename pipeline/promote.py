@@ -19,7 +19,7 @@ from pipeline.errors import AnotherPublisher, ChannelMoved, EdgeProofFailed, Una
 from pipeline.events import Listener, Warned
 from pipeline.outcome import EdgeResult, LeftResult, edge_results, left_results
 from pipeline.place import Heard, Place
-from pipeline.plan.ledger import Promised
+from pipeline.plan.records import Promised
 from pipeline.plan.rollback import release_before
 from pipeline.release import Channel, ModelName, Release, check_channel
 from pipeline.steps.commit import channel_of, shown_by

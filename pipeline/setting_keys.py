@@ -26,7 +26,7 @@ from pipeline.setting_schemas import (
     SIZE,
     SIZE_SCHEMA,
     SOURCE_SCHEMA,
-    URL_SCHEMA,
+    STORE_SCHEMA,
     WEB_SCHEMA,
     mapping_schema,
 )
@@ -336,8 +336,8 @@ KEYS: Mapping[str, Key] = {
     "store": Key(
         _place,
         "./.modelport/store",
-        "Where the tree lies: a path, `file:///…`, `s3://bucket/prefix` or `oss://bucket/prefix`.",
-        URL_SCHEMA,
+        "Where the tree lies: a path, `file:///…`, `s3://bucket/prefix` or `oss://bucket/prefix`; or a list, of which the first decides.",
+        STORE_SCHEMA,
     ),
     "endpoint": Key(_url, "", "URL of an S3-compatible or OSS endpoint; empty is the vendor's own.", {"type": "string"}),
     "region": Key(_text, "", "Region of the bucket; empty leaves it to the vendor's own chain.", {"type": "string"}),

@@ -23,6 +23,22 @@ def mapping_schema(**properties: Any) -> dict[str, Any]:
     return {"type": "object", "properties": properties, "additionalProperties": False}
 
 
+STORE_SCHEMA = {
+    "oneOf": [
+        URL_SCHEMA,
+        {
+            "type": "array",
+            "minItems": 1,
+            "items": {
+                "oneOf": [
+                    URL_SCHEMA,
+                    mapping_schema(url=URL_SCHEMA, endpoint={"type": "string"}, region={"type": "string"})
+                    | {"required": ["url"]},
+                ]
+            },
+        },
+    ]
+}
 TEXTS_SCHEMA = {"type": ["array", "string"], "items": {"type": "string"}}
 SWITCH_SCHEMA = {"type": ["boolean", "string"]}
 WEB_SCHEMA = mapping_schema(

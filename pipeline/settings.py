@@ -20,6 +20,7 @@ from pipeline.errors import SettingsError
 from pipeline.meant import ask
 from pipeline.providers import PROVIDERS, Credentials
 from pipeline.setting_keys import KEYS
+from pipeline.store_lists import check_copies, split_stores
 from pipeline.yamlfile import YamlDocument, read_yaml
 
 FILE = "modelport.yaml"
@@ -58,7 +59,7 @@ class OssCredentials:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Every setting, checked. ``origins`` says where each came from; ``folder`` is where relative paths start.
+    """Every setting, checked. ``store`` is the first one, ``copies`` are the others that were named with it. ``origins`` says where each came from; ``folder`` is where relative paths start.
 
     ``keys`` holds the URIs of a slot: root, targets, release, snapshot, timestamp, or a model's name;
     ``cdn_credentials`` stand in the order of ``cdn``; ``key_variables`` holds the variables that ``envvar:`` URIs name,
@@ -85,6 +86,7 @@ class Settings:
     key_variables: Mapping[str, str] = field(repr=False)
     auth_variables: Mapping[str, str] = field(repr=False)
     origins: Mapping[str, str]
+    copies: tuple[Mapping[str, str], ...] = ()
 
     @property
     def prefetch_per_day(self) -> int | None:
@@ -112,6 +114,9 @@ def load_settings(flags: Mapping[str, str], environ: Mapping[str, str], folder: 
 
     def take(key: str, value: Any, where: str, start: Path) -> None:
         _known(key, where)
+        if key == "store":
+            value, copies = split_stores(value, where)
+            values["copies"] = check_copies(copies, where, start, KEYS)
         values[key] = KEYS[key].check(value, where, start)
         origins[key] = where
 

@@ -66,8 +66,8 @@ class _Held:
     data: bytes
     sha256: Sha256
     files: tuple[int, ...]
-    source: str
     beside: Mapping[str, Sha256] = field(default_factory=dict)
+    bits: bool = True
 
 
 def prove_folder(
@@ -127,13 +127,14 @@ def prove_folder(
 
 
 def _held(folder: Path, supply: Supply, listen: Listener, release: Release | None) -> _Held:
-    record = supply.installs.find(folder)
-    if record is not None and (release is None or str(release) == record.release):
-        manifest = supply.installs.manifest(record)
-        if manifest is not None:
-            chosen = set(record.files)
-            files = tuple(index for index, file in enumerate(manifest.files) if not chosen or file.path in chosen)
-            return _Held(manifest, encode_manifest(manifest), record.manifest_sha256, files, record.source, record.beside)
+    known = supply.installs.held(folder, str(release or ""))
+    if known is not None:
+        record, manifest = known
+        chosen = set(record.files)
+        files = tuple(index for index, file in enumerate(manifest.files) if not chosen or file.path in chosen)
+        return _Held(
+            manifest, encode_manifest(manifest), record.manifest_sha256, files, record.beside, bits=record.executable_bits
+        )
     if release is None:
         try:
             release = Release.parse(folder.name)
@@ -147,12 +148,14 @@ def _held(folder: Path, supply: Supply, listen: Listener, release: Release | Non
 
 def _from_tree(release: Release, view: View) -> _Held:
     signed = read_signed(view, view.release(release))
-    return _Held(signed.manifest, signed.data, signed.target.sha256, tuple(range(len(signed.manifest.files))), view.source.url)
+    return _Held(signed.manifest, signed.data, signed.target.sha256, tuple(range(len(signed.manifest.files))))
 
 
 def _look(folder: Path, held: _Held, listen: Listener) -> tuple[Proof, list[str]]:
     with opened_folder(folder) as folder_fd:
-        proof = read_proof(folder_fd, held.manifest, held.files, done=lambda size: listen(Progress("verify", size)))
+        proof = read_proof(
+            folder_fd, held.manifest, held.files, bits=held.bits, done=lambda size: listen(Progress("verify", size))
+        )
         extra = extra_files(folder_fd, set(_names(held.manifest, held.files)))
         return proof, [path for path in extra if not is_file_of(folder_fd, path, held.beside.get(path))]
 

@@ -80,14 +80,13 @@ class Column:
         return Outcome(ran.returncode, {}, said["error"], said["hint"])
 
     def run(self, *words: str, env: dict[str, str] | None = None, before: Sequence[str] = ()) -> subprocess.CompletedProcess:
-        """Start install.pyz on a bare Python: isolated, without site-packages, with nothing in its environment but a PATH."""
+        """Start install.pyz on a bare Python: isolated, without site-packages, in an empty environment."""
         pyz = self.folder / "install.pyz"
         if not pyz.exists():
             pyz.write_bytes(installer_bytes())
-        environment = {"PATH": "/usr/bin:/bin"} if env is None else env
         return subprocess.run(
             [*before, self.python, "-I", "-S", str(pyz), *words],
-            env=environment,
+            env=env or {},
             cwd=self.folder,
             capture_output=True,
             text=True,

@@ -1,6 +1,6 @@
 """A site and its clients in a network of their own: a loopback device and nothing else.
 
-Started within ``unshare --net``; takes the site's folder and a scratch folder, gives one JSON document.
+Started within ``unshare --net``; takes the server's name, the site's folder and a scratch folder, gives one JSON document.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.site_world import ALIAS, BIN, CLEAN, serving
+from tests.site_nginx import SERVERS
+from tests.site_world import ALIAS, BIN, CLEAN
 
 CLIENT = """
 import json, os, sys
@@ -51,10 +52,10 @@ def raise_loopback() -> None:
         fcntl.ioctl(device, 0x8914, struct.pack("16sh14x", b"lo", up_and_running))
 
 
-def main(site: Path, scratch: Path) -> None:
+def main(name: str, site: Path, scratch: Path) -> None:
     raise_loopback()
     devices = sorted(name for _, name in socket.if_nameindex())
-    with serving(site) as server:
+    with SERVERS[name](site) as server:
         environment = {**CLEAN, "HOME": str(scratch), "HF_HOME": str(scratch / "hf"), "HF_ENDPOINT": server.url}
         client = subprocess.run(
             [sys.executable, "-c", CLIENT, ALIAS],
@@ -74,4 +75,4 @@ def main(site: Path, scratch: Path) -> None:
 
 if __name__ == "__main__":
     os.environ["NO_COLOR"] = "1"
-    main(Path(sys.argv[1]), Path(sys.argv[2]))
+    main(sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]))

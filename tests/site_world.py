@@ -116,6 +116,8 @@ class SiteServer:
     url: str
     process: subprocess.Popen[str]
     said: list[str] = field(default_factory=list)
+    # Where nginx keeps its logs; the embedded server has none.
+    folder: Path | None = None
 
     @property
     def address(self) -> tuple[str, int]:

@@ -208,7 +208,8 @@ class Folder:
         with self._told(""):
             found = os.fstatvfs(self.fd)
         free = found.f_bavail * found.f_frsize
-        if free < size:
+        # What tells of no blocks at all, as some file systems over a network do, tells nothing of its room.
+        if found.f_blocks and free < size:
             raise DiskError(
                 f"{self.path}: {size} bytes are needed, {free} are free", "Make room, or keep fewer generations: --keep 1"
             )

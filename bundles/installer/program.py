@@ -12,8 +12,13 @@ import argparse
 import dataclasses
 import hashlib
 import os
+import signal
 import sys
+import traceback
 from collections.abc import Sequence
+from functools import partial
+from types import TracebackType
+from typing import Any, NoReturn
 
 from bundles.installer.faults import DiskError, IntegrityError, ModelportError, UsageError
 from bundles.installer.folders import Folder
@@ -35,27 +40,22 @@ INTERRUPTED = 130
 
 def main(arguments: Sequence[str], *, own_path: str = "") -> int:
     """Run the program; ``own_path`` is the file that it was started from."""
-    wishes = _parser().parse_args(arguments)
+    as_json = "--report=json" in arguments or ("--report", "json") in zip(arguments, arguments[1:])
+    sys.excepthook = partial(_report_bug, as_json=as_json)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
+        wishes = _parser().parse_args(arguments)
         if wishes.inventory:
-            return _inventory(wishes.site, wishes.inventory)
+            return _inventory(wishes)
         if wishes.verify:
-            return _verify(wishes.site)
+            return _verify(wishes)
         if not wishes.source:
             raise UsageError("no medium is named", "Name the folder with the volumes: --from FOLDER")
         return _install(wishes, own_path)
     except ModelportError as error:
-        if wishes.report == "json":
-            _say(
-                write_json({"event": "failed", "code": error.exit_code, "error": str(error), "hint": error.hint}).decode(),
-                sys.stderr,
-            )
-        else:
-            _say(f"error: {error}\n{f'hint: {error.hint}' if error.hint else ''}".rstrip() + "\n", sys.stderr)
-        return error.exit_code
+        return _failed(error.exit_code, str(error), error.hint, as_json=as_json)
     except KeyboardInterrupt:
-        _say("interrupted: run it again to go on\n", sys.stderr)
-        return INTERRUPTED
+        return _failed(INTERRUPTED, "interrupted", "Run it again: it goes on with what is missing.", as_json=as_json)
 
 
 def _install(wishes: argparse.Namespace, own_path: str) -> int:
@@ -76,24 +76,39 @@ def _install(wishes: argparse.Namespace, own_path: str) -> int:
         "python": sys.version.split()[0],
     }
     done = install(order, Tools(), installer=own, facts=facts, dry=wishes.check)
-    _say(write_json(dataclasses.asdict(done)).decode() if wishes.report == "json" else summary(done) + "\n", sys.stdout)
-    return LEFT if done.missing and not done.dry else 0
+    _answer(wishes, dataclasses.asdict(done), summary(done))
+    if not done.missing or done.dry:
+        return 0
+    return _failed(LEFT, *left_undone(done.name, done.missing, done.volumes), as_json=wishes.report == "json")
+
+
+def spell_volumes(numbers: Sequence[int], of: int) -> str:
+    """Say which volumes, up to the verb: ``volume 2 of 3 is``, ``volumes 1, 2 of 3 are``."""
+    return f"volume{'s' * (len(numbers) > 1)} {', '.join(map(str, numbers))} of {of} {'are' if len(numbers) > 1 else 'is'}"
+
+
+def left_undone(name: str, missing: Sequence[int], volumes: int) -> tuple[str, str]:
+    """What is said, and what to do, where an installation waits for the next medium."""
+    return (
+        f"{name} is not installed yet: {spell_volumes(missing, volumes)} missing",
+        "Put in a medium with one of them and run the same command again." if len(missing) > 1
+        else "Put in the medium with it and run the same command again.",
+    )  # fmt: skip
 
 
 def summary(done: Done) -> str:
     """What a person reads after an installation."""
-    missing = ", ".join(map(str, done.missing))
+    missing = spell_volumes(done.missing, done.volumes)
     lines = [f"bundle {done.name} ({done.bundle[:16]}), snapshot {done.snapshot}, root {done.root_fingerprint}"]
     lines += [f"  warning      {warning}" for warning in done.warnings]
     lines += [f"  release      {one['release']} in {os.path.join(done.site, one['folder'])}" for one in done.releases]
     if done.dry:
-        lines.append(f"checked: nothing was written{f'; volumes {missing} of {done.volumes} are not at hand' if missing else ''}")
+        lines.append(f"checked: nothing was written{f'; {missing} not at hand' if done.missing else ''}")
         return "\n".join(lines)
     lines += [f"  put right    {path}" for path in done.repaired]
     lines += [f"  removed      {release}" for release in done.removed]
     if done.missing:
-        lines.append(f"not done: volumes {missing} of {done.volumes} are still missing; what came is safe")
-        lines.append("next: put in a medium with one of them and run the same command again; the others are not needed any more")
+        lines.append(f"not live yet: {missing} missing; what came is safe, its media are not needed any more")
     else:
         lines += [
             f"  live         generation {done.generation} in {os.path.join(done.site, 'current')}",
@@ -102,28 +117,40 @@ def summary(done: Done) -> str:
     return "\n".join(lines)
 
 
-def _inventory(place: str, path: str) -> int:
-    site = _site(place)
-    data = write_json({"signatures": [], "signed": inventory(site, load_state(site))})
+def _inventory(wishes: argparse.Namespace) -> int:
+    site, path = _site(wishes.site), wishes.inventory
+    signed = inventory(site, load_state(site))
+    data = write_json({"signatures": [], "signed": signed})
     try:
         with open(path, "xb") as file:
             file.write(data)
     except OSError as error:
         raise DiskError(f"{path} cannot be written: {error.strerror}", "Name a new file: --inventory FILE") from error
-    _say(f"{path}: carry it to the publisher for: bundle.build --have {os.path.basename(path)}\n", sys.stdout)
+    told = {
+        "path": path,
+        "releases": [one["release"] for one in signed["releases"]],
+        "snapshot": signed["snapshot"],
+        "root_fingerprint": signed["root_fingerprint"],
+        "keyid": "",
+    }
+    _answer(wishes, told, f"{path}: carry it to the publisher for: bundle.build --have {os.path.basename(path)}")
     return 0
 
 
-def _verify(place: str) -> int:
-    site = _site(place)
+def _verify(wishes: argparse.Namespace) -> int:
+    site = _site(wishes.site)
     found = verify_site(site)
+    lines = []
     for release, bad in found.items():
         shown = f": {', '.join(bad[:SHOWN])}{' …' if len(bad) > SHOWN else ''}" if bad else ""
-        _say(f"{release} {'is damaged' if bad else 'is as it was signed'}{shown}\n", sys.stdout)
+        lines.append(f"{release} {'is damaged' if bad else 'is as it was signed'}{shown}")
     damaged = [release for release, bad in found.items() if bad]
+    if wishes.report != "json" or not damaged:
+        _answer(wishes, {"site": site.path, "releases": sorted(found)}, "\n".join(lines) or "nothing is installed")
     if damaged:
+        bad_files = ", ".join(f"{release}/{path}" for release in damaged for path in found[release][:SHOWN])
         raise IntegrityError(
-            f"{', '.join(damaged)} in {site.path} was altered since it was installed",
+            f"{', '.join(damaged)} in {site.path} {'were' if len(damaged) > 1 else 'was'} altered after installation: {bad_files}",
             "Install it again from its medium: that rewrites the bad files only.",
         )
     return 0
@@ -136,8 +163,16 @@ def _site(place: str) -> Folder:
     return site
 
 
+class _Parser(argparse.ArgumentParser):
+    """One that says what is wrong as everything else does."""
+
+    def error(self, message: str) -> NoReturn:
+        """Refuse."""
+        raise UsageError(message, "All that can be asked for: install.pyz --help")
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="install.pyz",
         description="Verify a modelport bundle and install it, with Python alone and without a network.",
         epilog="Compare the root fingerprint, and the sha256 of this file, with what the publisher told you by another way. "
@@ -170,6 +205,29 @@ def _own_bytes(path: str) -> bytes | None:
             return file.read(SELF_BYTES)
     except OSError:
         return None
+
+
+def _answer(wishes: argparse.Namespace, document: dict[str, Any], text: str) -> None:
+    _say(write_json(document).decode() if wishes.report == "json" else text + "\n", sys.stdout)
+
+
+def _failed(code: int, error: str, hint: str, *, as_json: bool) -> int:
+    """Say why it ended so, as the last thing of all; gives the exit code."""
+    if as_json:
+        _say(write_json({"event": "failed", "code": code, "error": error, "hint": hint}).decode(), sys.stderr)
+    else:
+        _say(f"error: {error}\n" + (f"hint: {hint}\n" if hint else ""), sys.stderr)
+    return code
+
+
+def _report_bug(kind: type[BaseException], error: BaseException, trace: TracebackType | None, *, as_json: bool) -> None:
+    _say("".join(traceback.format_exception(kind, error, trace)), sys.stderr)
+    _failed(
+        ModelportError.exit_code,
+        f"{kind.__name__}: {error}",
+        "This is a bug in modelport; please report it with the lines above.",
+        as_json=as_json,
+    )
 
 
 def _say(text: str, stream: object) -> None:

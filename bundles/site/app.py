@@ -23,7 +23,7 @@ from starlette.routing import Mount
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from bundles.installer.faults import ModelportError as InstallerError
-from bundles.site.answers import TEXT, Headers, Made, Moved, Refused, Stored, not_found
+from bundles.site.answers import EXPOSED, TEXT, Headers, Made, Moved, Refused, Stored, not_found
 from bundles.site.catalogue import Catalogue
 from bundles.site.guard import Guard
 from bundles.site.holdings import Holdings
@@ -38,7 +38,6 @@ from pipeline.layout import PRIVATE, REVALIDATE
 BLOCK = 1 << 20
 METHODS = ("GET", "HEAD")
 _SINGLE = frozenset({"range", "if-range", "authorization", "host"})
-EXPOSED = "Accept-Ranges, Content-Length, Content-Range, ETag, Modelport-Upstream, X-Error-Code, X-Error-Message, X-Linked-Etag, X-Linked-Size, X-Repo-Commit"
 
 
 @dataclass

@@ -39,13 +39,22 @@ class Guard:
 
 
 def read_guard(path: Path | None) -> Guard:
+    """The guard that a token file describes; none admits everybody.
+
+    Raises:
+        UsageError: as ``read_tokens``.
+    """
+    return Guard(read_tokens(path))
+
+
+def read_tokens(path: Path | None) -> tuple[str, ...]:
     """Read a token file: one token a line, ``#`` begins a remark.
 
     Raises:
         UsageError: it cannot be read, others may read it, or it holds no token of at least 16 characters.
     """
     if path is None:
-        return Guard()
+        return ()
     try:
         mode = path.stat().st_mode
         text = path.read_bytes()[: TOKEN_FILE_BYTES + 1].decode("ascii")
@@ -59,7 +68,7 @@ def read_guard(path: Path | None) -> Guard:
             f"the token file {path} holds {'a token of fewer than 16 characters' if tokens else 'no token'}",
             hint="Make one: head -c 24 /dev/urandom | base64",
         )
-    return Guard(tokens)
+    return tokens
 
 
 def _token_of(authorization: str) -> bytes:

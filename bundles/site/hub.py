@@ -45,7 +45,7 @@ def find_file(catalogue: Catalogue, names: tuple[str, ...]) -> Found:
     commit = ("X-Repo-Commit", held.commit)
     if file is None:
         return _refused("EntryNotFound", f"{held.release} has no such file", (commit,))
-    return stored_file(held, file, FOREVER if _is_fixed(held, names[at + 1]) else REVALIDATE, (commit, *_linked(file)))
+    return stored_file(held, file, FOREVER if is_fixed(held, names[at + 1]) else REVALIDATE, (commit, *_linked(file)))
 
 
 def find_info(catalogue: Catalogue, names: tuple[str, ...], *, recursive: bool = False) -> Found:
@@ -85,7 +85,8 @@ def _held(catalogue: Catalogue, repo: str, revision: str) -> Held | Refused:
     return held
 
 
-def _is_fixed(held: Held, revision: str) -> bool:
+def is_fixed(held: Held, revision: str) -> bool:
+    """Whether a revision means this release for ever: all but channels and ``main``."""
     return revision in {held.version, f"v{held.version}", held.release, held.commit, held.manifest_sha256}
 
 

@@ -22,7 +22,8 @@ from bundles.installer.names import split_release
 from bundles.installer.ranges import serves
 from bundles.installer.receipts import installed_releases
 from bundles.installer.verifying import verify_site
-from bundles.installing import own_errors
+from bundles.site.nginx_site import refresh_view
+from bundles.translation import own_errors
 from pipeline.digest import sha256_of
 from pipeline.errors import ConflictError, IntegrityError, UnknownName, UsageError
 from pipeline.events import Listener, StepFinished, StepStarted, Warned
@@ -114,6 +115,7 @@ def use_release(place: Path, release: str, *, dry: bool = False) -> SiteSwitched
             if manifest.kind == "web":
                 generations.link_web(site, release)
             generations.switch(site, number)
+            refresh_view(place)
         return SiteSwitched(site=str(place), release=release, before=before.partition("/")[2], generation=number, changed=changed)
 
 
@@ -143,6 +145,7 @@ def remove_release(place: Path, release: str, *, dry: bool = False) -> SiteRemov
             site.remove(installed_record(release))
             site.remove(kept_manifest(manifest.sha256))
             site.remove(folder)
+            refresh_view(place)
         return SiteRemoved(site=str(place), release=release, folder=folder, bytes=manifest.size, dry=dry)
 
 

@@ -19,6 +19,7 @@ from bundles.planning import BundleOrder, Planned
 from bundles.selecting import Selection
 from bundles.wheels import choose_wheels, download_wheels, find_wheels
 from bundles.zipped import installer_bytes
+from pipeline.cli.packing import Packing
 from pipeline.digest import is_hex64
 from pipeline.errors import SettingsError, UsageError
 from pipeline.events import Listener, StepFinished, StepStarted, Warned
@@ -32,45 +33,31 @@ from pipeline.wire import DOCUMENT_BYTES
 DEFAULT_MEDIUM = "usb-fat32"
 
 
-def bundle_order(
-    settings: Settings,
-    listen: Listener,
-    *,
-    model: Iterable[str],
-    name: str,
-    volume_size: str,
-    base: Iterable[str],
-    have: str,
-    site_key: str,
-    parity: str,
-    only: Sequence[str] = (),
-    bundle: str = "",
-    allow_yanked: bool = False,
-) -> BundleOrder:
-    """The order that these flags make.
+def bundle_order(settings: Settings, listen: Listener, asked: Packing, *, bundle: str = "") -> BundleOrder:
+    """The order that these flags make; ``bundle`` are the first digits of one that was built before.
 
     Raises:
         UsageError: naming the flag, and what is expected.
         BadSignature, InvalidDocument: the inventory is not what it must be.
     """
-    wants = tuple(read_want(text) for text in model)
+    wants = tuple(read_want(text) for text in asked.model)
     if not wants:
         raise UsageError("--model is needed", hint="invoke --help bundle.build shows an example.")
-    percent = _parity(parity)
-    size, medium = _volume_size(volume_size, percent)
+    percent = _parity(asked.parity)
+    size, medium = _volume_size(asked.volume_size, percent)
     selection = Selection(
         wants=wants,
-        name=name,
-        bases=tuple(Release.parse(text) for text in base),
-        have=_inventory(have, site_key, listen) if have else None,
-        allow_yanked=allow_yanked,
+        name=asked.name,
+        bases=tuple(Release.parse(text) for text in asked.base),
+        have=_inventory(asked.have, asked.site_key, listen) if asked.have else None,
+        allow_yanked=asked.allow_yanked,
     )
     return BundleOrder(
         selection=selection,
         volume_size=size,
         medium=medium,
         parity=percent,
-        only=tuple(_number(text) for text in only),
+        only=tuple(_number(text) for text in asked.only),
         bundle=bundle,
         connections=settings.connections,
     )

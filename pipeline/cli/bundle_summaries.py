@@ -8,10 +8,11 @@ next: ``bundle_tasks``
 from __future__ import annotations
 
 from bundles.building import Built
+from bundles.installer.program import spell_volumes
 from bundles.planning import BundlePlan
 from bundles.repairing import Repaired
 from bundles.verifying import BundleVerified
-from pipeline.cli.report import spell_size
+from pipeline.cli.report import spell_count, spell_size
 from pipeline.cli.typable import flag_words
 
 SHOWN = 40
@@ -21,7 +22,7 @@ def plan_summary(plan: BundlePlan) -> str:
     """After ``bundle.plan``."""
     lines = [f"{plan.name} from {plan.source}, snapshot {plan.snapshot}", f"  bundle       {plan.bundle}"]
     lines += [
-        f"  holds        {one.release} ({one.kind}, {one.files} files, {spell_size(one.plain)})"
+        f"  holds        {one.release} ({one.kind}, {spell_count(one.files, 'file')}, {spell_size(one.plain)})"
         + ("" if one.chosen else ", needed by another")
         for one in plan.releases
     ]
@@ -31,7 +32,7 @@ def plan_summary(plan: BundlePlan) -> str:
     lines.append(f"  documents    {plan.documents}, {spell_size(plan.documents_bytes)} in each volume")
     shown = plan.volumes[:SHOWN]
     lines += [
-        f"  volume {one.volume:<5} {one.name}  {spell_size(one.size)}, {one.parts} parts"
+        f"  volume {one.volume:<5} {one.name}  {spell_size(one.size)}, {spell_count(one.parts, 'part')}"
         + (f", parity about {spell_size(one.parity)}" if one.parity else "")
         for one in shown
     ]
@@ -46,7 +47,7 @@ def build_summary(done: Built) -> str:
     """After ``bundle.build``."""
     kept = sum(volume.kept for volume in done.volumes)
     lines = [
-        f"built {done.name} in {done.folder}: {len(done.volumes)} of {done.of_volumes} volumes, {spell_size(done.bytes)}",
+        f"built {done.name} in {done.folder}: {_of(len(done.volumes), done.of_volumes)}, {spell_size(done.bytes)}",
         f"  holds        {', '.join(done.releases)}",
     ]
     if done.bases:
@@ -67,9 +68,10 @@ def build_summary(done: Built) -> str:
 def verify_summary(done: BundleVerified) -> str:
     """After ``bundle.verify``."""
     trust = "signed under the root that you named" if done.trusted else f"whole, signed under root {done.root_fingerprint}"
-    missing = f"; volumes {', '.join(map(str, done.missing))} are not here" if done.missing else ""
+    volumes = len(done.volumes)
+    missing = f"; {spell_volumes(done.missing, volumes + len(done.missing))} not here" if done.missing else ""
     return (
-        f"{done.name} is {trust}: {len(done.volumes)} volumes{missing}, {done.members} members, {spell_size(done.bytes)}, "
+        f"{done.name} is {trust}: {spell_count(volumes, 'volume')}{missing}, {spell_count(done.members, 'member')}, {spell_size(done.bytes)}, "
         f"in {done.seconds:.1f} s"
     )
 
@@ -81,4 +83,8 @@ def repair_summary(done: Repaired) -> str:
     else:
         names = ", ".join(f"{one.name}{' by parity' if one.parity else ''}" for one in done.repaired)
         first = f"{done.name}: made whole: {names}"
-    return first + (f"; volumes {', '.join(map(str, done.missing))} are nowhere" if done.missing else "")
+    return first + (f"; {spell_volumes(done.missing, done.volumes)} nowhere" if done.missing else "")
+
+
+def _of(count: int, whole: int) -> str:
+    return spell_count(whole, "volume") if count == whole else f"{count} of {spell_count(whole, 'volume')}"

@@ -12,34 +12,11 @@ from pathlib import Path
 from pipeline.cli.answer import Answer
 from pipeline.cli.commands import Run, command
 from pipeline.cli.fetch_tasks import SOURCES
-
-_WHAT = {
-    "model": "What to pack: bert-v2.1.0, bert@stable, bert@^2.1; repeat it for more. Its dependencies go with it.",
-    "name": "Name of the bundle and its files. Default: that of the first release.",
-    "volume_size": "Largest volume: a size such as 4GB, dvd, bd25, usb-fat32 or none. Default usb-fat32, 64 KiB less than 4 GiB.",
-    "base": "A release that the site has: only what it lacks is packed; repeat it for more. Default: all is packed.",
-    "have": "File that the site exported with bundle.inventory, in place of --base. Default: none.",
-    "site_key": "The site's Ed25519 key, 64 hex digits, that must have signed --have. Default: its signature is not judged.",
-    "parity": "Percent of a volume that may be damaged and still be repaired, such as 10%. Default 0: none.",
-    "only": "Number of a volume to write; repeat it for more. Default: all.",
-    "allow_yanked": "Pack a release that was yanked, named exactly. Default: refused.",
-}
+from pipeline.cli.packing import PACKING, Packing
 
 
-@command(settings=(*SOURCES, "connections"), help=_WHAT, group="bundle")
-def plan(
-    run: Run,
-    *,
-    model: tuple[str, ...] = (),
-    name: str = "",
-    volume_size: str = "",
-    base: tuple[str, ...] = (),
-    have: str = "",
-    site_key: str = "",
-    parity: str = "",
-    only: tuple[str, ...] = (),
-    allow_yanked: bool = False,
-) -> Answer:
+@command(settings=(*SOURCES, "connections"), help=PACKING, group="bundle", shared=Packing)
+def plan(run: Run, packing: Packing) -> Answer:
     """Show what a bundle would hold: volumes, their sizes, and how many media it takes. Nothing is written.
 
     Example: invoke bundle.plan --model bert-v2.1.0 --volume-size dvd
@@ -50,19 +27,7 @@ def plan(
     from pipeline.cli.bundle_orders import bundle_order
     from pipeline.cli.bundle_summaries import plan_summary
 
-    order = bundle_order(
-        run.settings,
-        run.listen,
-        model=model,
-        name=name,
-        volume_size=volume_size,
-        base=base,
-        have=have,
-        site_key=site_key,
-        parity=parity,
-        only=only,
-        allow_yanked=allow_yanked,
-    )
+    order = bundle_order(run.settings, run.listen, packing)
     shelf = RecipeShelf(run.settings.places.state / "bundles")
     planned = plan_bundle(order, run.supply(), run.listen, shelf=shelf)
     return Answer(planned.document, plan_summary(planned.document))
@@ -71,7 +36,7 @@ def plan(
 @command(
     settings=(*SOURCES, "connections"),
     help={
-        **_WHAT,
+        **PACKING,
         "to": "Folder to write to, on the medium or to be copied there. Made if it is missing.",
         "bundle": "First digits of the id of a bundle built here before, to write the same one again. Default: as the tree is now.",
         "keep_for": "Pin what the bundle needs in the store, such as 90d or 1y; takes the signing keys. Default: nothing is pinned.",
@@ -80,25 +45,18 @@ def plan(
         "platform": "Machine of the site: x86_64 or aarch64; repeat it for more. Default: both.",
     },
     group="bundle",
+    shared=Packing,
 )
 def build(
     run: Run,
+    packing: Packing,
     *,
     to: str,
-    model: tuple[str, ...] = (),
-    name: str = "",
-    volume_size: str = "",
-    base: tuple[str, ...] = (),
-    have: str = "",
-    site_key: str = "",
-    parity: str = "",
-    only: tuple[str, ...] = (),
     bundle: str = "",
     keep_for: str = "",
     wheels: str = "",
     python: tuple[str, ...] = (),
     platform: tuple[str, ...] = (),
-    allow_yanked: bool = False,
 ) -> Answer:
     """Pack releases into volumes for a site without a network, with installer, README.txt and SHA256SUMS.
 
@@ -117,20 +75,7 @@ def build(
     from pipeline.cli.bundle_summaries import build_summary, plan_summary
     from pipeline.cli.times import span_of
 
-    order = bundle_order(
-        run.settings,
-        run.listen,
-        model=model,
-        name=name,
-        volume_size=volume_size,
-        base=base,
-        have=have,
-        site_key=site_key,
-        parity=parity,
-        only=only,
-        bundle=bundle,
-        allow_yanked=allow_yanked,
-    )
+    order = bundle_order(run.settings, run.listen, packing, bundle=bundle)
     span = span_of(keep_for, "--keep-for") if keep_for else None
     settings = run.settings
     shelf = RecipeShelf(settings.places.state / "bundles")

@@ -11,13 +11,14 @@ from collections.abc import Iterator
 
 from pipeline.cdn_status import CallsPlanned, CdnStatus, LaneShown
 from pipeline.cdn_work import JobWorked, Worked
+from pipeline.cli.report import spell_count
 
 SHOWN = 10
 
 
 def work_summary(worked: Worked) -> str:
     """After ``cdn.prefetch``, ``cdn.refresh`` and ``cdn.resume``."""
-    lines = [f"{worked.store}: {'nothing is left in the ledger' if not worked.jobs else _jobs(len(worked.jobs))}"]
+    lines = [f"{worked.store}: {'nothing is left in the ledger' if not worked.jobs else spell_count(len(worked.jobs), 'job')}"]
     for job in worked.jobs:
         lines += _job(job)
     if not worked.complete:
@@ -25,19 +26,15 @@ def work_summary(worked: Worked) -> str:
     return "\n".join(lines)
 
 
-def _jobs(count: int) -> str:
-    return "1 job" if count == 1 else f"{count} jobs"
-
-
 def _job(job: JobWorked) -> Iterator[str]:
     yield f"  {job.op} {job.job}: {'done' if job.complete else 'not done'}{f' ({job.note})' if job.note else ''}"
     for share in job.cdns:
         how = (
-            f"{share.urls} objects read, which warms one location"
+            f"{spell_count(share.urls, 'object')} read, which warms one location"
             if share.one_location
             else f"{share.calls} call{'' if share.calls == 1 else 's'}"
         )
-        yield f"    {share.provider} {share.url}  {share.done} URLs done, {how}{f'; {share.why}' if share.why else ''}"
+        yield f"    {share.provider} {share.url}  {spell_count(share.done, 'URL')} done, {how}{f'; {share.why}' if share.why else ''}"
         yield from _failed(share.failed)
         if share.until:
             yield f"      the rest from {share.until} on"
@@ -47,7 +44,7 @@ def _job(job: JobWorked) -> Iterator[str]:
 
 def status_summary(shown: CdnStatus) -> str:
     """After ``cdn.status``."""
-    lines = [f"{shown.store}: {_jobs(len(shown.jobs))} in the ledger"]
+    lines = [f"{shown.store}: {spell_count(len(shown.jobs), 'job')} in the ledger"]
     for job in shown.jobs:
         waits = f", {job.channel} waits for it" if job.channel else ""
         lines.append(f"  {job.op} {job.job}, by {job.by} at {job.ordered_at}{' (finished)' if job.finished else ''}{waits}")
@@ -59,7 +56,7 @@ def status_summary(shown: CdnStatus) -> str:
         else:
             where = "" if quota.told_by == "api" else ", by the settings and the ledger"
             lines.append(
-                f"  quota {quota.provider} {quota.op}: {quota.remaining} of {quota.limit} URLs left until {quota.resets_at}{where}"
+                f"  quota {quota.provider} {quota.op}: {quota.remaining} of {spell_count(quota.limit, 'URL')} left until {quota.resets_at}{where}"
             )
     lines += [f"  {warning}" for warning in shown.warnings]
     if any(not job.finished for job in shown.jobs):
@@ -73,7 +70,7 @@ def _lane(lane: LaneShown) -> Iterator[str]:
     yield f"    {lane.provider} {lane.url}  {lane.percent} %: {states}{waits}"
     for task in lane.tasks[:SHOWN]:
         percent = f" {task.percent} %" if task.percent is not None else ""
-        yield f"      task {task.id or '-'}: {task.state}{percent}, {task.urls} URLs, since {task.since}"
+        yield f"      task {task.id or '-'}: {task.state}{percent}, {spell_count(task.urls, 'URL')}, since {task.since}"
     if len(lane.tasks) > SHOWN:
         yield f"      … and {len(lane.tasks) - SHOWN} more tasks"
     yield from _failed(lane.failed)
@@ -91,11 +88,13 @@ def plan_summary(planned: CallsPlanned) -> str:
     lines = [f"{planned.store}: nothing was sent"]
     for one in planned.cdns:
         if one.by_reads:
-            lines.append(f"  {one.provider} {one.url}  {one.urls} objects would be read through the edge: it has no prefetch")
+            lines.append(
+                f"  {one.provider} {one.url}  {spell_count(one.urls, 'object')} would be read through the edge: it has no prefetch"
+            )
             continue
         rest = f", {one.urls - one.today} more until {one.last_day}" if one.today < one.urls else ""
         quota = f" ({one.remaining} left by the settings)" if one.remaining is not None else ""
         lines.append(
-            f"  {one.provider} {one.url}  {one.op}: {one.urls} URLs in {one.calls} calls; {one.today} today{quota}{rest}"
+            f"  {one.provider} {one.url}  {one.op}: {spell_count(one.urls, 'URL')} in {spell_count(one.calls, 'call')}; {one.today} today{quota}{rest}"
         )
     return "\n".join(lines)

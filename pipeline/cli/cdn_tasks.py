@@ -98,7 +98,7 @@ def status(run: Run, *, all: bool = False) -> Answer:  # noqa: A002 (the flag's 
     from pipeline.cli.cdn_summaries import status_summary
     from pipeline.connect import open_cdns
     from pipeline.errors import InvalidDocument
-    from pipeline.plan.ledger import DAMAGED
+    from pipeline.plan.records import DAMAGED
 
     shown = read_status(run.store, open_cdns(run.settings), all_jobs=all, ask=not run.dry)
     left = InvalidDocument("; ".join(shown.damaged), hint=DAMAGED) if shown.damaged else None

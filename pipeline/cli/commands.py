@@ -16,7 +16,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
-from functools import cached_property, partial
+from functools import cached_property, partial, update_wrapper
 from inspect import Parameter, Signature, signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -57,6 +57,8 @@ SETTING_HELP = {
 }
 # The settings whose flags are repeated.
 REPEATED = ("source",)
+# What stands between several values, where it is no space: paths of stores may hold one.
+LISTED = {"store": "\n"}
 UNSAFE_HELP = "Sign in a store without conditional writes: only if nobody else does. Default: refused."
 _REPORT_HELP = "How to report: auto (bars on a terminal, else plain), plain, json (one document on stdout). Default auto."
 
@@ -139,16 +141,21 @@ def command(
     help: Mapping[str, str],  # noqa: A002 (invoke's own word)
     settings: Sequence[str] = (),
     group: str = "",
+    shared: type | None = None,
+    repeated: Sequence[str] = REPEATED,
 ) -> Callable[[Body], Task[Any]]:
     """Make an invoke task of a function ``(run, *, flags) -> Answer``.
 
     A flag is text (default ``""``, or without default: required), a switch (default ``False``) or a list
     (default ``()``: the flag is repeated). Numbers arrive as text, because invoke answers a malformed
-    one with a traceback. ``settings`` names the settings that are flags of this task, ``group`` the
-    namespace that it stands in.
+    one with a traceback. ``settings`` names the settings that are flags of this task, ``repeated`` those of them that may
+    be given more than once, ``group`` the namespace that it stands in. ``shared`` is a dataclass whose fields are flags, too,
+    for tasks that have many in common: the function is ``(run, shared, *, flags)``.
     """
 
     def decorate(body: Body) -> Task[Any]:
+        if shared is not None:
+            body = _with_shared(body, shared)
         flags = list(signature(body).parameters.values())[1:]
         if {flag.name for flag in flags} != set(help):
             raise TypeError(f"{body.__name__}: help and flags differ: {sorted({flag.name for flag in flags} ^ set(help))}")
@@ -168,14 +175,14 @@ def command(
             [
                 Parameter("context", Parameter.POSITIONAL_OR_KEYWORD),
                 *(_keyword(flag.name, None if flag.default in (Parameter.empty, ()) else flag.default) for flag in flags),
-                *(_keyword(key, None if key in REPEATED else "") for key in settings),
+                *(_keyword(key, None if key in repeated else "") for key in settings),
                 _keyword("report", "auto"),
             ]
         )
         made: Task[Any] = task(
             name=body.__name__,
             positional=[],
-            iterable=[*(flag.name for flag in flags if flag.default == ()), *(key for key in settings if key in REPEATED)],
+            iterable=[*(flag.name for flag in flags if flag.default == ()), *(key for key in settings if key in repeated)],
             # Short flags are dealt out in order of the signature and would move when it grows.
             auto_shortflags=False,
             help={**help, **{key: SETTING_HELP[key] for key in settings}, "report": _REPORT_HELP},
@@ -183,6 +190,18 @@ def command(
         return made
 
     return decorate
+
+
+def _with_shared(body: Body, shared: type) -> Body:
+    fields = [one.replace(kind=Parameter.KEYWORD_ONLY) for one in signature(shared).parameters.values()]
+    run, _, *own = signature(body).parameters.values()
+
+    def whole(run: Run, **given: Any) -> Answer:
+        return body(run, shared(**{one.name: given.pop(one.name) for one in fields}), **given)
+
+    update_wrapper(whole, body)
+    whole.__signature__ = Signature([run, *fields, *own])  # type: ignore[attr-defined]  # ``command`` reads the flags from here
+    return whole
 
 
 def _keyword(name: str, default: Any) -> Parameter:
@@ -203,6 +222,9 @@ def run_command(
     mask_logs(mask)
     reporter = open_report("plain", mask)
     places = {key: given[key] for key in settings if given[key]}
+    if isinstance(stores := places.get("store"), list):
+        # What is typed next is about the first one, which decides.
+        places["store"] = stores[0]
     typed = dict(given)
     spell = partial(make_typable, program=program_name(), takes=TAKES, given=places)
     code = 0
@@ -213,7 +235,7 @@ def run_command(
         missing = [flag for flag in required if not given[flag]]
         if missing:
             raise UsageError(f"{flag_name(missing[0])} is needed", hint=f"invoke --help {name} shows an example.")
-        setting_flags = {key: _one_text(given.pop(key)) for key in settings}
+        setting_flags = {key: _one_text(given.pop(key), apart=LISTED.get(key, " ")) for key in settings}
         run = Run(reporter, {key: text for key, text in setting_flags.items() if text}, dry=dry, mask=mask)
         with stop_on_sigterm(), closing(run):
             answer = body(run, **given)
@@ -236,9 +258,9 @@ def run_command(
         raise Exit(code=code)
 
 
-def _one_text(value: str | Sequence[str]) -> str:
-    """A setting flag as its variable would be written: values of a repeated one with spaces between."""
-    return value if isinstance(value, str) else " ".join(value)
+def _one_text(value: str | Sequence[str], *, apart: str) -> str:
+    """A setting flag as its variable would be written: values of a repeated one with ``apart`` between."""
+    return value if isinstance(value, str) else apart.join(value)
 
 
 def program_name() -> str:

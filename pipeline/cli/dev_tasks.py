@@ -64,16 +64,17 @@ def docs(run: Run, *, check: bool = False) -> Answer:
 
 @dev_command(help={"only": "Name of one benchmark, such as startup; repeat it for more. Default: all of benchmarks/."})
 def bench(run: Run, *, only: tuple[str, ...] = ()) -> Answer:
-    """Measure beside the peers, one benchmark after the other; each prints its rows, ratios and targets.
+    """Measure beside the peers, one benchmark after the other, and write benchmarks/RESULTS.md with its plots anew.
 
-    It takes some minutes, 20 GB of disk for its inputs, and a machine that does nothing else.
+    Peers are found here or installed by pip and npm into benchmarks/.peers; those that are not there are named as not measured.
+    It takes an hour, 50 GB of disk for its inputs, and a machine that does nothing else.
 
     Example: invoke dev.bench --only startup
     Exit codes: 0 every target was reached, 2 no such benchmark, 3 one was missed or failed (named).
     """
-    from pipeline.cli.checkout import benchmarks, root, run_checks
+    from pipeline.cli.checkout import RESULTS, benchmarks, root, run_checks
 
-    scripts = benchmarks(root(), only)
+    scripts = benchmarks(root(), only) | {"results": str(RESULTS)}
     seconds = run_checks(root(), [(name, ("python", script)) for name, script in scripts.items()], run.listen, dry=run.dry)
     return Answer({"seconds": seconds}, "\n".join(f"{name}: {spent:.0f} s" for name, spent in seconds.items()))
 

@@ -16,17 +16,15 @@ from pipeline.verify_folder import FolderVerified
 
 def fetch_summary(done: Fetched, *, dry: bool = False) -> str:
     """After ``fetch``; ``dry`` when it only said what would come."""
-    to_come = dry and not done.already_there
-    verb = "already there" if done.already_there else "would fetch" if dry else "fetched"
+    if done.already_there:
+        return _there_summary(done)
     came = spell_size(done.bytes_fetched)
-    network = f"{came} to come" if to_come else f"{came} in {spell_count(done.requests, 'request')}"
-    # What is already there was not reused: it was left alone.
-    reused = "" if done.already_there else f"; {spell_size(done.bytes_reused)} were here"
+    network = f"{came} to come" if dry else f"{came} in {spell_count(done.requests, 'request')}"
     lines = [
-        f"{verb}: {done.release}",
+        f"{'would fetch' if dry else 'fetched'}: {done.release}",
         f"  folder     {done.folder}",
-        f"  files      {done.files}, {spell_size(done.bytes)}" + ("" if to_come else ", every byte verified"),
-        f"  network    {network}{reused}",
+        f"  files      {done.files}, {spell_size(done.bytes)}" + ("" if dry else ", every byte verified"),
+        f"  network    {network}; {spell_size(done.bytes_reused)} were here",
     ]
     lines += [f"  needs      {one.release} in {one.folder}" for one in done.dependencies]
     lines += [
@@ -34,9 +32,19 @@ def fetch_summary(done: Fetched, *, dry: bool = False) -> str:
         + (f"; dropped: {one.dropped}" if one.dropped else "")
         for one in done.sources
     ]
-    verify = f"invoke verify{flag_words(folder=done.folder)}"
-    lines.append(f"  took       {done.seconds:.1f} s\nnext: {'the same without --dry' if to_come else verify}")
+    lines.append(f"  took       {done.seconds:.1f} s\nnext: {'the same without --dry' if dry else _verify(done)}")
     return "\n".join(lines)
+
+
+def _there_summary(done: Fetched) -> str:
+    needs = f" and {spell_count(len(done.dependencies), 'release')} that it needs" if done.dependencies else ""
+    what = f"{spell_count(done.files, 'file')}, {spell_size(done.bytes)}"
+    how = f"every byte verified against its signed manifest, in {done.seconds:.1f} s"
+    return f"already installed: {done.release}{needs} in {done.folder}: {what}, {how}\nnext: {_verify(done)}"
+
+
+def _verify(done: Fetched) -> str:
+    return f"invoke verify{flag_words(folder=done.folder)}"
 
 
 def folder_summary(done: FolderVerified) -> str:

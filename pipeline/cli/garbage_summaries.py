@@ -7,7 +7,7 @@ next: ``garbage_tasks``
 
 from __future__ import annotations
 
-from pipeline.cli.report import spell_size
+from pipeline.cli.report import spell_count, spell_size
 from pipeline.collect import Collected, CollectedObject
 from pipeline.keeping import Kept
 from pipeline.release import Release
@@ -36,15 +36,15 @@ def gc_summary(done: Collected) -> str:
     lines += _more(len(done.kept))
     left = [one for one in done.garbage if not one.deleted]
     if done.applied:
-        lines.append(f"  deleted      {done.deleted} objects, {spell_size(done.deleted_bytes)}")
-    lines.append(f"  not needed   {len(left)} objects, {spell_size(sum(one.size for one in left))}")
+        lines.append(f"  deleted      {spell_count(done.deleted, 'object')}, {spell_size(done.deleted_bytes)}")
+    lines.append(f"  not needed   {spell_count(len(left), 'object')}, {spell_size(sum(one.size for one in left))}")
     lines += [f"    {one.key}  {spell_size(one.size)}, {_when(one)}" for one in left[:SHOWN]]
     lines += _more(len(left))
     if done.stopped_by:
         lines.append(f"  stopped by   {done.stopped_by}: what is left was recorded, not deleted")
         lines.append("next: invoke gc --apply, when that is done")
     elif not done.applied and done.due:
-        lines.append(f"next: invoke gc --apply removes {done.due} objects, {spell_size(done.due_bytes)}")
+        lines.append(f"next: invoke gc --apply removes {spell_count(done.due, 'object')}, {spell_size(done.due_bytes)}")
     elif not done.applied and any(not one.recorded_at for one in left):
         lines.append("next: invoke gc --apply records them; a later run removes them")
     elif left:

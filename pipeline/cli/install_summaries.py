@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from bundles.installer.program import spell_volumes
 from bundles.installing import BundleInstalled
 from bundles.site_inventory import InventoryExported
-from pipeline.cli.report import spell_size
+from pipeline.cli.report import spell_count, spell_size
 
 SHOWN = 20
 
@@ -27,15 +28,13 @@ def install_summary(done: BundleInstalled) -> str:
     lines += [f"  put right    {path}" for path in done.repaired[:SHOWN]]
     if len(done.repaired) > SHOWN:
         lines.append(f"    … and {len(done.repaired) - SHOWN} more")
-    numbers = ", ".join(map(str, done.missing))
+    missing = spell_volumes(done.missing, done.volumes)
     if done.dry:
-        lines.append(f"  not at hand  volumes {numbers} of {done.volumes}" if done.missing else "  all volumes are at hand")
+        lines.append(f"  media        {missing} not at hand" if done.missing else "  media        all volumes are at hand")
         return "\n".join([*lines, "nothing was written"])
     lines.append(f"  written      {spell_size(done.bytes_written)}")
     if done.missing:
-        return "\n".join(
-            [*lines, f"  missing      volumes {numbers} of {done.volumes}; nothing is live yet, and what came is safe"]
-        )
+        return "\n".join([*lines, f"not live yet: {missing} missing; what came is safe, its media are not needed any more"])
     lines += [f"  removed      {release}" for release in done.removed]
     lines += [f"  live         generation {done.generation}: {Path(done.site, 'current')}", f"  receipt      {done.receipt}"]
     return "\n".join(lines)
@@ -43,7 +42,7 @@ def install_summary(done: BundleInstalled) -> str:
 
 def inventory_summary(done: InventoryExported) -> str:
     """After ``bundle.inventory``."""
-    lines = [f"{done.path}: {len(done.releases)} releases, snapshot {done.snapshot}, root {done.root_fingerprint}"]
+    lines = [f"{done.path}: {spell_count(len(done.releases), 'release')}, snapshot {done.snapshot}, root {done.root_fingerprint}"]
     lines += [f"  has          {release}" for release in done.releases[:SHOWN]]
     if len(done.releases) > SHOWN:
         lines.append(f"    … and {len(done.releases) - SHOWN} more")

@@ -48,7 +48,9 @@ def install(
     Exit codes: 0 done, 2 wrong base, open dependency or a place in use, 3 damaged volumes, 4 trust, 6 disk or medium,
     7 volumes are still missing, 130 interrupted.
     """
+    from bundles.installer.program import left_undone
     from bundles.installing import install_bundle
+    from bundles.site.nginx_site import refresh_view
     from pipeline.cli.install_orders import install_order
     from pipeline.cli.install_summaries import install_summary
     from pipeline.errors import LeftInLedger
@@ -65,13 +67,13 @@ def install(
         keep=keep,
     )
     done = install_bundle(order, run.listen, installs=Installs(run.settings.places.state / "installed"), dry=run.dry)
+    if not done.dry and done.generation:
+        # An nginx that serves this site looks names up in a folder of links.
+        refresh_view(Path(done.site))
     left = None
     if done.missing and not done.dry:
-        numbers = ", ".join(map(str, done.missing))
-        left = LeftInLedger(
-            f"{done.name} is not installed yet: volumes {numbers} of {done.volumes} are missing",
-            hint="Put in a medium with one of them and run the same command again.",
-        )
+        error, hint = left_undone(done.name, done.missing, done.volumes)
+        left = LeftInLedger(error, hint=hint)
     return Answer(done, install_summary(done), left=left)
 
 

@@ -7,11 +7,14 @@ next: ``channel_tasks``
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from pipeline.cli.answer import Answer
 from pipeline.cli.commands import STORE, UNSAFE_HELP, Run, command
 from pipeline.errors import UsageError
+
+OLDER_HELP = "From media: look at models of which newer metadata was read here (recorded). Default: refused."
 
 
 @command(settings=("models_dir",), help={})
@@ -24,12 +27,13 @@ def sample(run: Run) -> Answer:
     Example: invoke sample
     Exit codes: 0 done, 2 the package is not installed (the message says how to), 6 no space.
     """
+    from pipeline.cli.report import spell_count
     from pipeline.sample import lay_out_sample
 
     laid = lay_out_sample(run.settings.models_dir, dry=run.dry)
     return Answer(
         laid,
-        f"{laid.release}: {laid.files} files, {laid.bytes} bytes in {laid.folder}\nnext: invoke publish --model {laid.release}",
+        f"{laid.release}: {spell_count(laid.files, 'file')}, {laid.bytes} bytes in {laid.folder}\nnext: invoke publish --model {laid.release}",
     )
 
 
@@ -97,7 +101,9 @@ def plan(
         "promote_cold": "Move the channel though edges lack objects of the release; the history says so. Default: it waits.",
         "sample": "Percent of the objects to read back through every edge, as in 5%. Default 1%, at least one; 0% reads none.",
         "allow_unsafe_store": UNSAFE_HELP,
+        "quorum": "How many of several --store must hold the release in the end, the first counted. Default: all.",
     },
+    repeated=("store",),
 )
 def publish(
     run: Run,
@@ -116,23 +122,28 @@ def publish(
     promote_cold: bool = False,
     sample: str = "",
     allow_unsafe_store: bool = False,
+    quorum: str = "",
 ) -> Answer:
     """Publish a model folder as a signed release. Run again after any interruption: only what is missing is sent.
 
     In one's own directory (the default store) the first publish makes the signing keys and pins their root.
     With a CDN the edge is warmed and proved before the commit. Under --dry it only plans.
+    With several --store the first decides, and its tree is copied to the others, read back and compared.
 
     Example: invoke publish --model bert-v2.1.0 --channel stable
     Exit codes: 0 done, 2 unusable source, flag or store, 3 source changed, poisoned object, failed edge proof or plan
-    differs, 4 keys or trust, 5 store or CDN unreachable, 6 disk, 7 done but CDN work is left, 8 same version with other
+    differs, 4 keys or trust, 5 store or CDN unreachable, 6 disk, 7 done but CDN work is left or too few stores hold it, 8 same version with other
     content, moved channel, 130 interrupted.
     """
+    from pipeline.cli.copy_orders import first_of, open_copies
     from pipeline.cli.orders import order_of, read_plan, sample_of
     from pipeline.cli.summaries import plan_summary, publish_summary
     from pipeline.cli.typable import flag_words
+    from pipeline.mirroring import MirrorOrder
     from pipeline.outcome import left_error
     from pipeline.planning import plan_release
     from pipeline.publish import publish_release
+    from pipeline.spreading import Spreading, behind_error, check_targets, spread_tree
 
     followed = read_plan(plan) if plan else None
     if followed and not model:
@@ -160,9 +171,15 @@ def publish(
             model=model, source=source, kind=kind, channel=channel, base=base, profile=profile, encoding=encoding
         )
         return Answer(planned, plan_summary(planned, following))
+    first, targets = first_of(run.settings, run.place.store), open_copies(run.settings, run.listen)
+    enough = check_targets(first, targets, quorum)
     published = publish_release(order, run.place, run.listen, plan=followed)
-    left = left_error(f"{published.release} is committed", published.left, channel=published.channel_waits)
-    return Answer(published, publish_summary(published), left=None if quota_ok else left)
+    left = None if quota_ok else left_error(f"{published.release} is committed", published.left, channel=published.channel_waits)
+    if targets:
+        copying = MirrorOrder(connections=run.settings.connections, allow_unsafe=allow_unsafe_store)
+        published.copies = spread_tree(Spreading(first, run.place.view, copying, run.place.by), targets, run.listen)
+    behind = behind_error(f"{published.release} is committed", published.copies, enough)
+    return Answer(published, publish_summary(published), left=left or behind)
 
 
 @command(
@@ -174,6 +191,7 @@ def publish(
         "offline": "With --folder: make no request at all. Default: off.",
         "sample": "Percent of the parts to read and hash, as in 5%. Default 0: sizes and the store's own digests.",
         "all": "Read, hash and decode every part. Default: off.",
+        "allow_downgrade": OLDER_HELP,
     },
 )
 def verify(
@@ -185,6 +203,7 @@ def verify(
     offline: bool = False,
     sample: str = "",
     all: bool = False,  # noqa: A002 (the flag's name)
+    allow_downgrade: bool = False,
 ) -> Answer:
     """Prove a release's objects in the store against its signed manifest; names each missing, short or wrong one.
 
@@ -195,7 +214,7 @@ def verify(
     Exit codes: 0 all is right, 2 unknown release, 3 a finding (each is named), 4 trust, 5 store.
     """
     if folder:
-        return _verify_folder(run, model, folder, repair=repair, offline=offline)
+        return _verify_folder(run, model, folder, repair=repair, offline=offline, allow_downgrade=allow_downgrade)
     if not model or repair or offline:
         raise UsageError(
             "--repair and --offline go with --folder" if repair or offline else "--model or --folder is needed",
@@ -207,19 +226,22 @@ def verify(
     from pipeline.verify import verify_release
 
     percent = percent_of(sample, all_of_it=all)
-    verified = verify_release(Release.parse(model), run.shown_place, run.listen, sample_percent=percent)
+    place = replace(run.shown_place, allow_downgrade=allow_downgrade)
+    verified = verify_release(Release.parse(model), place, run.listen, sample_percent=percent)
     return Answer(verified, verify_summary(verified))
 
 
-def _verify_folder(run: Run, model: str, folder: str, *, repair: bool, offline: bool) -> Answer:
+def _verify_folder(run: Run, model: str, folder: str, *, repair: bool, offline: bool, allow_downgrade: bool) -> Answer:
+    from bundles.site_folders import installed_at_site, settled_folder
     from pipeline.cli.fetch_orders import absolute, fixed_connections
     from pipeline.cli.fetch_summaries import folder_summary
     from pipeline.release import Release
     from pipeline.verify_folder import prove_folder
 
+    supply = run.supply(offline=offline)
     verified = prove_folder(
-        absolute(Path(folder)),
-        run.supply(offline=offline),
+        settled_folder(absolute(Path(folder))),
+        replace(supply, installs=replace(supply.installs, elsewhere=installed_at_site), allow_downgrade=allow_downgrade),
         run.listen,
         release=Release.parse(model) if model else None,
         repair=repair and not run.dry,
@@ -228,8 +250,14 @@ def _verify_folder(run: Run, model: str, folder: str, *, repair: bool, offline: 
     return Answer(verified, folder_summary(verified))
 
 
-@command(settings=("source", *STORE), help={"model": "A release as in bert-v2.1.0, or a model as in bert. Default: everything."})
-def show(run: Run, *, model: str = "") -> Answer:
+@command(
+    settings=("source", *STORE),
+    help={
+        "model": "A release as in bert-v2.1.0, or a model as in bert. Default: everything.",
+        "allow_downgrade": OLDER_HELP,
+    },
+)
+def show(run: Run, *, model: str = "", allow_downgrade: bool = False) -> Answer:
     """Show models, releases and channels; of one release its files, sizes and what it shares with its bases.
 
     --source names a store, a directory or a folder of bundle volumes to look into instead of the store.
@@ -243,11 +271,11 @@ def show(run: Run, *, model: str = "") -> Answer:
     from pipeline.release import Release
     from pipeline.show import show_tree
 
-    name = name_of(model)
+    name, place = name_of(model), replace(run.shown_place, allow_downgrade=allow_downgrade)
     if isinstance(name, Release):
-        shown = describe_release(run.shown_place, name)
+        shown = describe_release(place, name)
         return Answer(shown, release_summary(shown))
-    tree = show_tree(run.shown_place, name)
+    tree = show_tree(place, name)
     return Answer(tree, tree_summary(tree))
 
 

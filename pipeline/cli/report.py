@@ -173,7 +173,7 @@ def plain_line(event: Event) -> str:
             return f"serving {what} at {url}; Ctrl-C stops it"
         case CdnAsked(cdn, done, running, left, failed):
             more = ", ".join(f"{count} {word}" for count, word in ((left, "for later"), (failed, "failed")) if count)
-            return f"{cdn}: {done} URLs done, {running} under way{f', {more}' if more else ''}"
+            return f"{cdn}: {spell_count(done, 'URL')} done, {running} under way{f', {more}' if more else ''}"
         case PartDone(_, name, size, "replaced"):
             return f"replaced part {name} ({spell_size(size)})"
         case _:

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from bundles.site.nginx_site import NginxWritten
 from bundles.site.setups import SiteSetup
 from bundles.site.tending import SiteListed, SiteRemoved, SiteSwitched, SiteVerified
-from pipeline.cli.report import spell_size
+from pipeline.cli.report import spell_count, spell_size
 
 if TYPE_CHECKING:
     # Its module needs the extra ``site``; the other tasks do not.
@@ -24,15 +25,23 @@ def served_summary(done: SiteServed) -> str:
     """After ``site.serve``."""
     return (
         f"{done.site} was served at {done.url} for {done.seconds:.0f} s:"
-        f" {done.requests} requests, {spell_size(done.bytes)}, {len(done.releases)} releases"
+        f" {spell_count(done.requests, 'request')}, {spell_size(done.bytes)}, {spell_count(len(done.releases), 'release')}"
     )
+
+
+def nginx_summary(done: NginxWritten) -> str:
+    """After ``site.nginx``."""
+    lines = [f"{done.configuration} serves {len(done.releases)} releases of {done.site} at {done.url}"]
+    if done.upstream:
+        lines.append(f"what is not here comes from {done.upstream}, which nginx does not verify")
+    return "\n".join([*lines, *(f"next: {line}" for line in done.commands)])
 
 
 def listed_summary(done: SiteListed) -> str:
     """After ``site.list``."""
-    lines = [f"{done.site}: generation {done.generation}, {len(done.releases)} releases"]
+    lines = [f"{done.site}: generation {done.generation}, {spell_count(len(done.releases), 'release')}"]
     lines += [
-        f"  {'live' if row.live else '    '}  {row.release} ({row.kind}): {row.files} files, {spell_size(row.bytes)}, {row.folder}"
+        f"  {'live' if row.live else '    '}  {row.release} ({row.kind}): {spell_count(row.files, 'file')}, {spell_size(row.bytes)}, {row.folder}"
         for row in done.releases
     ]
     return "\n".join(lines)
@@ -53,7 +62,9 @@ def removed_summary(done: SiteRemoved) -> str:
 
 def verified_summary(done: SiteVerified) -> str:
     """After ``site.verify``."""
-    lines = [f"{done.site}: {len(done.releases) - len(done.damaged)} of {len(done.releases)} releases are as they were signed"]
+    lines = [
+        f"{done.site}: {len(done.releases) - len(done.damaged)} of {spell_count(len(done.releases), 'release')} are as they were signed"
+    ]
     for release, paths in done.damaged.items():
         lines += [f"  damaged      {release}: {path}" for path in paths[:SHOWN]]
         if len(paths) > SHOWN:

@@ -85,6 +85,57 @@ def serve(
 @command(
     help={
         "site": SITE_HELP,
+        "listen": "Address and port of nginx, such as 0.0.0.0:80. Default 127.0.0.1:8080.",
+        "token_file": "File of tokens, one a line, of which clients bring one. Default: everybody may read.",
+        "tls_cert": "PEM file of a certificate with its chain, to serve https. Default: plain http.",
+        "tls_key": "PEM file of the certificate's key.",
+        "allow_origin": "Web origin whose pages may read, such as https://app.example, or *; repeat it. Default: none but the site's own.",
+        "upstream": "Tree or site to take from what is not here, kept in slices. Default: none.",
+        "upstream_limit": "Most bytes that are kept of the upstream, such as 200GiB. Default 20GiB.",
+    },
+    group="site",
+)
+def nginx(
+    run: Run,
+    *,
+    site: str,
+    listen: str = "",
+    token_file: str = "",
+    tls_cert: str = "",
+    tls_key: str = "",
+    allow_origin: tuple[str, ...] = (),
+    upstream: str = "",
+    upstream_limit: str = "",
+) -> Answer:
+    """Write a configuration with which nginx serves the same as site.serve, and the folder of links that it looks names up in.
+
+    site.use, site.remove and bundle.install keep that folder true; after an installation by install.pyz run this once more.
+    nginx needs no reload for either. It does not verify what it takes from an upstream: clients must.
+
+    Example: invoke site.nginx --site /srv/models --listen 0.0.0.0:8080
+    Exit codes: 0 done, 2 no site there, or a flag that cannot be, 6 disk.
+    """
+    from bundles.site.nginx_site import NginxOrder, write_nginx
+    from pipeline.cli.site_summaries import nginx_summary
+    from pipeline.setting_keys import parse_size
+
+    order = NginxOrder(
+        site=Path(site),
+        listen=listen or "127.0.0.1:8080",
+        token_file=_path(token_file),
+        tls_cert=_path(tls_cert),
+        tls_key=_path(tls_key),
+        origins=allow_origin,
+        upstream=upstream,
+        cache_limit=parse_size(upstream_limit, "--upstream-limit") if upstream_limit else 20 << 30,
+    )
+    done = write_nginx(order, dry=run.dry)
+    return Answer(done, nginx_summary(done))
+
+
+@command(
+    help={
+        "site": SITE_HELP,
         "url": "Address by which others reach the site, such as http://models.site:8080.",
         "listen": "Address and port for the server of the unit. Default 0.0.0.0 with the port of --url.",
         "upstream": "Upstream of a caching mirror, for the unit. Default: none.",
@@ -231,5 +282,5 @@ def _path(text: str) -> Path | None:
     return Path(text) if text else None
 
 
-WALK = (serve, setup, list, use, remove, verify)
+WALK = (serve, nginx, setup, list, use, remove, verify)
 """Every task of a site."""

@@ -73,7 +73,7 @@ def export_order(settings: Settings, *, model: str, form: str, to: str, urls: Se
     """
     known = (*get_args(ListFormat), "oci")
     if form not in known:
-        raise UsageError(f"--format {form} is unknown", hint=suggest(form, known))
+        raise UsageError(f"--format {form} is unknown, expected {', '.join(known)}", hint=suggest(form, known))
     named = tuple(urls) or tuple(source["url"] for source in settings.source) or (settings.store,)
     return ExportOrder(read_want(model), Path(to), form, named, allow_yanked)  # type: ignore[arg-type]  # it is one of the known forms
 

@@ -11,11 +11,13 @@ from collections.abc import Sequence
 
 from pipeline.bench import Benched
 from pipeline.cli.report import spell_count, spell_size
+from pipeline.cli.summaries import copy_line
 from pipeline.doctor import Diagnosis
 from pipeline.export import Exported
 from pipeline.mirroring import Mirrored
 from pipeline.ociexport import OciExported
 from pipeline.plan.partlists import LIST_NAMES, SCRIPT
+from pipeline.spreading import Repaired
 from pipeline.steps.examine import SourceHealth
 
 SHOWN = 20
@@ -31,6 +33,7 @@ def mirror_summary(done: Mirrored, *, applied: bool, dry: bool = False) -> str:
         f"  objects      {done.objects}, {spell_size(done.bytes)}; {copied} {done.objects_copied}, {spell_size(done.bytes_copied)}",
         f"  fingerprint  {done.root_fingerprint}",
         f"  took         {done.seconds:.1f} s",
+        *(f"  copy         {copy_line(copy)}" for copy in done.copies),
     ]
     deleted = [one for one in done.garbage if one.deleted]
     left = [one for one in done.garbage if not one.deleted]
@@ -45,6 +48,13 @@ def mirror_summary(done: Mirrored, *, applied: bool, dry: bool = False) -> str:
                 "next: add --apply to record them now, and to remove them once they were recorded for 7 days (metadata 30)"
             )
     return "\n".join(lines)
+
+
+def repaired_summary(done: Repaired) -> str:
+    """After ``mirror --repair`` for the copies of a store."""
+    if not done.copies:
+        return f"{done.store}: no copy fell behind"
+    return "\n".join([f"{done.store}: its copies", *(f"  copy         {copy_line(copy)}" for copy in done.copies)])
 
 
 def doctor_summary(found: Diagnosis) -> str:

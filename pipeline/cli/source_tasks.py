@@ -17,7 +17,7 @@ OCI = "oci"
 @command(
     settings=(*SOURCES, "connections"),
     help={
-        "to": "Store that becomes the copy: a path, file:///…, s3://bucket/prefix or oss://bucket/prefix.",
+        "to": "Store that becomes the copy: a path, file:///…, s3://bucket/prefix or oss://bucket/prefix; repeat it: the first decides.",
         "to_endpoint": "URL of the endpoint of --to. Default: --endpoint.",
         "to_region": "Region of the bucket of --to. Default: --region.",
         "model": "A model as in bert, or a release as in bert-v2.1.0; repeat it for more. Default: all.",
@@ -25,14 +25,15 @@ OCI = "oci"
         "no_deps": "With --model: leave out the releases that the chosen ones need. Default: they are copied too.",
         "delete": "Show what the copy holds that the source no longer has. Default: off.",
         "apply": "With --delete: remove it, once it was recorded 7 days ago (metadata 30) by an earlier run. Default: off.",
-        "repair": "Replace objects of the copy that are not what their names say. Default: they are an error.",
+        "repair": "Replace objects of the copy that are not what their names say. Without --to: in the copies of the store that fell behind. Default: they are an error.",
+        "quorum": "How many of several --to must hold the tree, the first counted. Default: all.",
         "allow_unsafe_store": "Copy to a store without conditional writes: only if nobody else writes there. Default: refused.",
     },
 )
 def mirror(
     run: Run,
     *,
-    to: str,
+    to: tuple[str, ...] = (),
     to_endpoint: str = "",
     to_region: str = "",
     model: tuple[str, ...] = (),
@@ -42,32 +43,79 @@ def mirror(
     apply: bool = False,
     repair: bool = False,
     allow_unsafe_store: bool = False,
+    quorum: str = "",
 ) -> Answer:
     """Copy the signed tree unchanged from the source into a store: what is missing, verified, the timestamp last.
 
     A copy that is newer than the source is left alone. Run again after any interruption: it goes on.
     With --model, what it needs comes too. Metadata is always copied whole.
-    No key is needed, and the copy is trusted by the same root.
+    No key is needed, and the copy is trusted by the same root. Of several --to the first decides, and its tree is copied
+    to the others; --repair without --to brings level what fell behind the store (publish with several --store).
 
     Example: invoke mirror --to /srv/mirror --source https://cdn.example/tree
     Exit codes: 0 done, 2 unknown name or unsafe store, 3 altered objects, 4 trust or a copy newer than the source,
-    5 source or store unreachable, 6 disk, 8 another tree stands there, 130 interrupted.
+    5 source or store unreachable, 6 disk, 7 too few stores hold it, 8 another tree stands there, 130 interrupted.
     """
+    from pipeline.cli.copy_orders import first_of, open_copy
     from pipeline.cli.orders import name_of
     from pipeline.cli.source_summaries import mirror_summary
     from pipeline.connect import open_target, whoami
     from pipeline.errors import UsageError
     from pipeline.mirroring import MirrorOrder, mirror_tree
+    from pipeline.release import Release
+    from pipeline.spreading import Spreading, behind_error, check_targets, spread_tree
+    from pipeline.trust.reading import read_view
 
     if model and all:
         raise UsageError("--model and --all contradict each other", hint="Copy everything: --all; one model: --model bert")
     if apply and not delete:
         raise UsageError("--apply goes with --delete", hint="Without --delete nothing is ever removed.")
+    if not to and repair:
+        return _repair(run, quorum=quorum, allow_unsafe=allow_unsafe_store)
+    if not to:
+        raise UsageError("--to is needed", hint="invoke --help mirror shows an example.")
     names = tuple(name for text in model if (name := name_of(text)) is not None)
-    order = MirrorOrder(names, delete, apply, repair, allow_unsafe_store, run.settings.connections, not no_deps)
-    store = open_target(run.settings, to, endpoint=to_endpoint, region=to_region, dry=run.dry, listen=run.listen)
-    done = mirror_tree(order, run.supply(), store, run.listen, by=whoami(), dry=run.dry)
-    return Answer(done, mirror_summary(done, applied=apply, dry=run.dry))
+    several = len(to) > 1
+    order = MirrorOrder(
+        names, delete, apply, repair, allow_unsafe_store, run.settings.connections, not no_deps, read_back=several or repair
+    )
+    store = open_target(run.settings, to[0], endpoint=to_endpoint, region=to_region, dry=run.dry, listen=run.listen)
+    first = first_of(run.settings, store, endpoint=to_endpoint, region=to_region)
+    others = [open_copy(run.settings, url, run.listen, endpoint=to_endpoint, region=to_region) for url in to[1:]]
+    enough = check_targets(first, others, quorum)
+    supply = run.supply()
+    done = mirror_tree(order, supply, store, run.listen, by=whoami(), dry=run.dry)
+    if others and not run.dry:
+        copying = MirrorOrder(
+            tuple(Release.parse(text) for text in done.releases) if names else (),
+            repair=repair,
+            allow_unsafe=allow_unsafe_store,
+            connections=run.settings.connections,
+        )
+        spreading = Spreading(first, lambda: read_view(store, supply.state, now=supply.now), copying, whoami())
+        done.copies = spread_tree(spreading, others, run.listen)
+    left = behind_error(f"{store.url} holds snapshot {done.announced}", done.copies, enough)
+    return Answer(done, mirror_summary(done, applied=apply, dry=run.dry), left=left if others and not run.dry else None)
+
+
+def _repair(run: Run, *, quorum: str, allow_unsafe: bool) -> Answer:
+    """Bring the copies of the settings' store level."""
+    from pipeline.cli.copy_orders import first_of, repair_copies
+    from pipeline.cli.source_summaries import repaired_summary
+    from pipeline.errors import UsageError
+    from pipeline.mirroring import MirrorOrder
+    from pipeline.spreading import Repaired, behind_error
+
+    if quorum:
+        raise UsageError("--quorum goes with several --to", hint="A repair is done when every copy is level.")
+    if run.dry:
+        raise UsageError("a repair has no dry run", hint="invoke mirror --to … --repair with --dry looks at one copy.")
+    place = run.place
+    order = MirrorOrder(connections=run.settings.connections, allow_unsafe=allow_unsafe)
+    copies = repair_copies(run.settings, first_of(run.settings, place.store), place.view, order, run.listen, by=place.by)
+    done = Repaired(store=place.store.url, copies=copies)
+    left = behind_error(f"{done.store} was looked after", copies, len(copies) + 1)
+    return Answer(done, repaired_summary(done), left=left)
 
 
 @command(settings=(*SOURCES, "connections", "cache_limit"), help={})

@@ -8,7 +8,7 @@ next: ``release_tasks``
 from __future__ import annotations
 
 from pipeline.cli.report import spell_count, spell_size
-from pipeline.outcome import EdgeResult, LeftResult, Published
+from pipeline.outcome import CopyResult, EdgeResult, LeftResult, Published
 from pipeline.overview import Overview
 from pipeline.plan.cost import ReleasePlan
 from pipeline.promote import Moved
@@ -41,10 +41,18 @@ def publish_summary(done: Published) -> str:
         lines.append(f"  left out     {', '.join(done.left_out)}")
     lines += [f"  edge         {edge_line(edge)}" for edge in done.edges]
     lines += [f"  left         {left_line(left)}" for left in done.left]
+    lines += [f"  copy         {copy_line(copy)}" for copy in done.copies]
     if done.channel_waits:
         lines.append(f"  channel      {done.channel_waits} moves when that is done")
     lines.append("next: invoke cdn.resume" if done.left else f"next: invoke verify --model {done.release} --all")
     return "\n".join(lines)
+
+
+def copy_line(copy: CopyResult) -> str:
+    """What became of one copy."""
+    if not copy.complete:
+        return f"{copy.store} fell behind: {copy.why}"
+    return f"{copy.store} shows snapshot {copy.announced}: {copy.objects_copied} objects, {spell_size(copy.bytes_copied)} copied"
 
 
 def edge_line(edge: EdgeResult) -> str:
@@ -86,8 +94,8 @@ def plan_summary(plan: ReleasePlan, following: str) -> str:
         f"  files     {plan.files}, {spell_size(plan.plain)}; stored {spell_size(plan.stored)}",
         f"  parts     {len(plan.parts)}: {len(plan.new_parts)} to send, {len(plan.parts) - len(plan.new_parts)} in the store",
         f"  chunks    {plan.chunks}: {plan.chunks_reused} from {sources}",
-        f"  send      {totals.objects} objects, {spell_size(totals.bytes)}",
-        f"  requests  about {totals.writes} writes and {totals.reads} reads",
+        f"  send      {spell_count(totals.objects, 'object')}, {spell_size(totals.bytes)}",
+        f"  requests  about {spell_count(totals.writes, 'write')} and {spell_count(totals.reads, 'read')}",
         f"  estimate  {estimate.requests / 1e6:.4f} USD for requests, {estimate.storage_month / 1e6:.4f} USD a month for storage",
     ]
     lines.append(f"next: invoke publish{following}")
@@ -102,7 +110,7 @@ def verify_summary(done: Verified) -> str:
         else "by size and the store's digest"
     )
     more = "" if done.read == done.objects else f"\nnext: invoke verify --model {done.release} --all"
-    return f"{done.release} is whole: {done.objects} objects, {how}, in {done.seconds:.1f} s{more}"
+    return f"{done.release} is whole: {spell_count(done.objects, 'object')}, {how}, in {done.seconds:.1f} s{more}"
 
 
 def tree_summary(shown: Shown) -> str:
@@ -146,11 +154,11 @@ def release_summary(shown: Overview) -> str:
         f"{shown.release} {' '.join(marks)}".rstrip(),
         f"  created   {shown.facts.created_at}, kind {shown.facts.kind}, profile {shown.profile}, {shown.encoder}",
         f"  files     {len(shown.files)}, {spell_size(shown.plain)}",
-        f"  stored    {spell_size(shown.stored)} in {shown.parts} parts up to {spell_size(shown.part_size)}, {shown.chunks} chunks",
+        f"  stored    {spell_size(shown.stored)} in {spell_count(shown.parts, 'part')} up to {spell_size(shown.part_size)}, {spell_count(shown.chunks, 'chunk')}",
         f"  ranges    {shown.ranges_per_gib:g} per GiB",
     ]
     lines += [
-        f"  shares    {spell_size(base.bytes)} ({base.chunks} chunks, {base.parts} parts) with {base.base}"
+        f"  shares    {spell_size(base.bytes)} ({spell_count(base.chunks, 'chunk')}, {spell_count(base.parts, 'part')}) with {base.base}"
         for base in shown.bases
     ]
     lines += [f"  needs     {dependency.model} {dependency.version}" for dependency in shown.dependencies]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pipeline.cli.report import spell_size
+from pipeline.cli.report import spell_count, spell_size
 from pipeline.cli.summaries import left_line
 from pipeline.cli.typable import flag_words
 
@@ -30,7 +30,7 @@ def built_summary(done: Built) -> str:
         f"  manifest  {done.manifest}",
     ]
     if done.removed:
-        lines.append(f"  removed   {done.removed} files of releases that are no longer kept")
+        lines.append(f"  removed   {spell_count(done.removed, 'file')} of releases that are no longer kept")
     if done.warnings:
         lines.append(f"  warnings  {len(done.warnings)} references lead to no file; --strict refuses them")
     return "\n".join([*lines, f"next: invoke web.check{flag_words(to=done.to)}"])
@@ -60,7 +60,7 @@ def checked_summary(done: Checked) -> str:
 def synced_summary(done: Synced) -> str:
     """After ``web.sync``."""
     shows = done.shows or f"nothing: {done.model} has no channel {done.channel}"
-    wrote = f"{done.files_written} files written ({spell_size(done.bytes_written)}), {done.files_removed} removed"
+    wrote = f"{spell_count(done.files_written, 'file')} written ({spell_size(done.bytes_written)}), {done.files_removed} removed"
     lines = [f"{done.prefix} in {done.store} shows {shows}", f"  {wrote}"]
     lines += [f"  left  {left_line(left)}" for left in done.left]
     return "\n".join([*lines, f"next: invoke show --model {done.model}"])

@@ -19,6 +19,10 @@ WORTH = 1.15
 LIMITED = 1.7
 # A sample at the best number that falls below this share means that the line has changed: seek anew.
 FALLEN = 0.5
+# So many connections that each bring so much are limited by nobody: more of them would only share what the line, or this
+# machine, has, and a lucky sample of a busy machine looks like a gain.
+ENOUGH = 4
+FREE_PER_S = 64 << 20
 # Samples to stay before more connections are tried again.
 REST_SAMPLES = 20
 
@@ -48,7 +52,7 @@ class Lanes:
         if rate > self._best_rate * (WORTH if self._best else 0):
             step = 4 if self._best and rate > self._best_rate * LIMITED else 2
             self._best, self._best_rate = self.count, rate
-            if self.count < self.most:
+            if self.count < self.most and not self._free(rate):
                 self.count = min(self.most, self.count * step)
                 return
         self.count = max(LEAST, self._best)
@@ -58,7 +62,11 @@ class Lanes:
     def _rest(self, rate: float) -> None:
         self._resting -= 1
         if rate < self._best_rate * FALLEN or self._resting <= 0:
-            self._best, self._best_rate, self._climbing = self.count, rate, self.count < self.most
+            self._best, self._best_rate = self.count, rate
+            self._climbing = self.count < self.most and not self._free(rate)
             self._resting = REST_SAMPLES
             if self._climbing:
                 self.count = min(self.most, self.count * 2)
+
+    def _free(self, rate: float) -> bool:
+        return self.count >= ENOUGH and rate >= self.count * FREE_PER_S

@@ -16,7 +16,7 @@ from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import cast
+from typing import TypeAlias, cast
 from urllib.parse import quote, urlsplit
 
 from pipeline.errors import InvalidDocument, ModelportError, RedirectRefused, SettingsError, SourceLied, StoreUnavailable
@@ -38,6 +38,8 @@ BLOCK = 512 << 10
 # Left over of a body: less is read to keep the connection, more is cheaper to cut off.
 DRAIN_BYTES = 64 << 10
 KEY_BYTES = 1000
+# Blocks out, memory for the next one in.
+_Body: TypeAlias = Generator[memoryview, memoryview | None, None]
 
 
 @dataclass(slots=True)
@@ -146,9 +148,11 @@ class HttpReader:
         came = 0
         try:
             with closing(self._body(exchange, accepted, self._block(), told)) as blocks:
-                for block in blocks:
-                    take(block)
+                block = next(blocks, None)
+                while block is not None:
+                    room = take(block)
                     came += len(block)
+                    block = _after(blocks, room)
         except StoreUnavailable as error:
             error.delivered = came
             raise
@@ -294,8 +298,8 @@ class HttpReader:
             self._pool.drop(exchange.line)
             raise
 
-    def _body(self, exchange: _Exchange, accepted: Accepted, memory: bytearray, told: str) -> Generator[memoryview, None, None]:
-        """Yield the accepted part of a body, each block in ``memory``; what ends too early is left to the caller's count."""
+    def _body(self, exchange: _Exchange, accepted: Accepted, memory: bytearray, told: str) -> _Body:
+        """Yield the accepted part of a body, each block in ``memory`` or in what was sent for it; the caller counts."""
         view = memoryview(memory)
         skip, left = accepted.skip, accepted.size
         with self._ending(exchange, told):
@@ -311,7 +315,7 @@ class HttpReader:
                     break
                 left = None if left is None else left - size
                 came += size
-                yield view[:size]
+                view = (yield view[:size]) or view
             if left:
                 raise StoreUnavailable(
                     f"{told}: the answer ended {left} bytes early", hint="The source broke off: run it again.", delivered=came
@@ -344,6 +348,14 @@ class HttpReader:
             self._pool.drop(exchange.line)
             return
         self._pool.give_back(exchange.line, exchange.origin, public_only=exchange.public_only)
+
+
+def _after(blocks: _Body, room: memoryview | None) -> memoryview | None:
+    """The next block, in ``room`` if there is any; None behind the last."""
+    try:
+        return blocks.send(room)
+    except StopIteration:
+        return None
 
 
 def _broken(error: OSError | http.client.HTTPException, told: str) -> ModelportError:

@@ -15,7 +15,7 @@ from __future__ import annotations
 import os
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,6 +37,7 @@ class InstallRecord(msgspec.Struct, frozen=True, kw_only=True):
     """A folder and what belongs in it: the ``files`` of the release that were chosen, none meaning all of them.
 
     ``beside`` are files that the installation made of the release, such as an index for pip: path to sha256.
+    ``executable_bits`` is False where the file system was seen not to keep which files are executable.
     """
 
     format: str = FORMAT
@@ -47,13 +48,38 @@ class InstallRecord(msgspec.Struct, frozen=True, kw_only=True):
     source: str
     files: tuple[str, ...] = ()
     beside: dict[str, Sha256] = {}
+    executable_bits: bool = True
+
+
+def _nowhere(folder: Path) -> tuple[InstallRecord, bytes] | None:
+    del folder
+    return None
 
 
 @dataclass(frozen=True, slots=True)
 class Installs:
-    """The records below ``place``."""
+    """The records below ``place``; ``elsewhere`` knows folders that other programs installed, and by which manifest."""
 
     place: Path
+    elsewhere: Callable[[Path], tuple[InstallRecord, bytes] | None] = _nowhere
+
+    def held(self, folder: Path, release: str = "") -> tuple[InstallRecord, Manifest] | None:
+        """By what a folder was installed: the record of this machine, else one of elsewhere; None where nobody knows.
+
+        ``release``: only as this one.
+
+        Raises:
+            IntegrityError: what is kept elsewhere was altered.
+        """
+        record = self.find(folder)
+        if record is not None and release in {"", record.release}:
+            manifest = self.manifest(record)
+            if manifest is not None:
+                return record, manifest
+        other = self.elsewhere(folder)
+        if other is None or release not in {"", other[0].release}:
+            return None
+        return other[0], decode_manifest(other[1])
 
     def find(self, folder: Path) -> InstallRecord | None:
         """The record of a folder, or None."""

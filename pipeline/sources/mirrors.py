@@ -216,16 +216,17 @@ class Mirrors:
         with self._lock:
             one.begin(begun)
 
-        def counted(block: memoryview) -> None:
+        def counted(block: memoryview) -> memoryview | None:
             reading.brought.add(place)
             try:
-                reading.take(block)
+                room = reading.take(block)
             except BaseException as error:
                 # Kept to tell it from what the source raises: it is the taker's own, and goes on up as it is.
                 reading.taker = error
                 raise
             reading.done += len(block)
             self._check_speed(place, reading.done - before, self._clock() - begun)
+            return room
 
         left = reading.size - before
         try:

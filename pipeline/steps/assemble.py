@@ -25,6 +25,7 @@ from pipeline.retry import Patience, Retry
 from pipeline.steps.blocks import Blocks
 from pipeline.steps.landing import Landing
 from pipeline.steps.receive import Decoders, Receiver
+from pipeline.steps.window import Writers
 
 # How long a number of connections is left to get going, and then watched, before it is judged: at least this, and so
 # many times what a first byte takes, for new connections on a long line find their speed over several round trips.
@@ -76,6 +77,7 @@ class Assembly:
         self._workers: list[threading.Thread] = []
         self._blocks = Blocks()
         self._decoders = Decoders(landing, self._blocks, self._piece_done, self._fail)
+        self._writers = Writers(landing, self._blocks, self._fail)
         self._count = threading.Lock()
         self._arrived_bytes = 0
         self._first_byte_s = 0.0
@@ -104,6 +106,7 @@ class Assembly:
         self._end()
         self._source.close()
         self._decoders.end()
+        self._writers.end()
         deadline = time.monotonic() + STOP_S
         for worker in self._workers:
             worker.join(max(0.0, deadline - time.monotonic()))
@@ -131,6 +134,7 @@ class Assembly:
         if self._error is None:
             self._end_workers()
             self._decoders.finish()
+            self._writers.finish()
         if self._error is not None:
             raise self._error
 
@@ -166,7 +170,13 @@ class Assembly:
         left: Range | None = one
         while left is not None:
             receiver = Receiver(
-                left, self._landing, self._blocks, self._decoders, arrived=self._arrived, finished=self._piece_done
+                left,
+                self._landing,
+                self._blocks,
+                self._decoders,
+                self._writers,
+                arrived=self._arrived,
+                finished=self._piece_done,
             )
             key = part_key(left.part)
             receiver.asked_at = time.monotonic()
@@ -181,11 +191,11 @@ class Assembly:
             except ModelportError as error:
                 if self._stop.is_set():
                     return
-                failed = 1 if receiver.done else failed + 1
+                failed = 1 if receiver.done and not receiver.crawled(time.monotonic()) else failed + 1
                 self._take_back(receiver, left)
                 self._retry.pause(error, failed=failed, what=key)
             finally:
-                receiver.abandon()
+                receiver.end()
             self._note_first_byte(receiver)
             left = rest_of(left, receiver.done)
 

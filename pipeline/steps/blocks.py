@@ -40,6 +40,14 @@ class Budget:
                 raise Interrupted("the fetch was stopped")
             self._left -= size
 
+    def try_take(self, size: int) -> bool:
+        """Take ``size`` bytes if they are free now."""
+        with self._changed:
+            free = self._left >= size and not self._stopped
+            if free:
+                self._left -= size
+            return free
+
     def give(self, size: int) -> None:
         """Give ``size`` bytes back."""
         with self._changed:
@@ -84,6 +92,14 @@ class Blocks:
         """
         room = -(-size // GRAIN_BYTES) * GRAIN_BYTES
         self._budget.take(room)
+        return self._block(room, size)
+
+    def try_take(self, size: int) -> Block | None:
+        """Give a block if there is room now."""
+        room = -(-size // GRAIN_BYTES) * GRAIN_BYTES
+        return self._block(room, size) if self._budget.try_take(room) else None
+
+    def _block(self, room: int, size: int) -> Block:
         with self._lock:
             memory = next((one for one in self._kept if len(one) == room), None)
             if memory is not None:

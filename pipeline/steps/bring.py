@@ -26,7 +26,8 @@ from pipeline.steps.assemble import Assembly, RangeSource
 from pipeline.steps.destination import Found
 from pipeline.steps.folders import disk_error, open_folder, opened_folder
 from pipeline.steps.holdings import Holder, Holdings, copy_held
-from pipeline.steps.landing import Landing, landing_at, remove_leftovers
+from pipeline.steps.landing import Landing, landing_at
+from pipeline.steps.leftovers import remove_leftovers
 from pipeline.steps.neighbours import Neighbours
 from pipeline.steps.proofread import read_proof
 
@@ -164,6 +165,7 @@ class Arrival:
             manifest_sha256=self.sha256,
             source=source,
             files=() if len(chosen) == len(self.manifest.files) else tuple(chosen),
+            executable_bits=self._landing.keeps_bits,
         )
         installs.intend(record, self.manifest_data)
         self._landing.take_place()
@@ -265,7 +267,8 @@ def check_space(arrivals: Sequence[Arrival]) -> None:
         finally:
             os.close(fd)
         free = room.f_bavail * room.f_frsize
-        if needed[device][0] > free:
+        # No blocks at all: a file system that tells nothing of its room.
+        if room.f_blocks and needed[device][0] > free:
             raise DiskError(
                 f"{arrival.destination.parent}: {needed[device][0]} bytes are needed, {free} are free",
                 hint="Free space there, or choose another folder with --to.",

@@ -78,7 +78,7 @@ def look_at(
         if record is not None and record.manifest_sha256 == sha256:
             # What an earlier fetch of another selection brought stays.
             files = tuple(sorted({*files, *_selected(manifest, record)}))
-        proof = read_proof(folder_fd, manifest, files, done=done)
+        proof = read_proof(folder_fd, manifest, files, bits=record is None or record.executable_bits, done=done)
         extra = tuple(extra_files(folder_fd, {manifest.files[index].path for index in files}))
         if proof.whole:
             return Found(files, True, True, proof, record, tuple(path for path in extra if path not in _paths(manifest)))

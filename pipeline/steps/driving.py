@@ -21,19 +21,8 @@ from typing import TypeVar
 from pipeline.errors import CallRefused, CallUnanswered, CdnUnavailable, ModelportError, QuotaUsedUp
 from pipeline.events import Listener, Retrying, Warned, ignore
 from pipeline.plan.calls import chunk_key, chunk_urls, day_of, fault_of, halves, is_hopeless, next_day_at, url_of
-from pipeline.plan.ledger import (
-    Accepted,
-    Again,
-    KeyState,
-    Lane,
-    OpenTask,
-    Polled,
-    Refused,
-    Sending,
-    TaskRecord,
-    Unsent,
-    Waits,
-)
+from pipeline.plan.ledger import KeyState, Lane, OpenTask
+from pipeline.plan.records import Accepted, Again, Polled, Refused, Sending, TaskRecord, Unsent, Waits
 from pipeline.ports import CallLimits, Cdn, CdnTask, Op, TaskState, TaskStatus
 from pipeline.retry import Patience, Retry
 from pipeline.steps.ledger import Ledger, Log, make

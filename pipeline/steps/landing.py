@@ -23,7 +23,9 @@ from typing_extensions import Buffer
 
 from pipeline.errors import UsageError
 from pipeline.manifest import Manifest
+from pipeline.steps.direct_files import O_DIRECT, DirectFiles
 from pipeline.steps.folders import disk_error, open_file, open_folder, open_parent, walk_files
+from pipeline.steps.modes import set_mode
 from pipeline.steps.open_files import OpenFiles
 
 RENAME_EXCHANGE = 2
@@ -45,7 +47,10 @@ class Landing:
         self._manifest = manifest
         self._parent_fd = parent_fd
         self._name = name
+        # What is written on FAT and its like does not keep its executable bits.
+        self.keeps_bits = True
         self._files = OpenFiles(self._open)
+        self._direct = DirectFiles(lambda file: open_file(fd, manifest.files[file].path, os.O_RDWR | O_DIRECT))
         self._umask = os.umask(0o022)
         os.umask(self._umask)
 
@@ -96,6 +101,33 @@ class Landing:
         except OSError as error:
             raise disk_error(error, self.folder / self._manifest.files[file].path, needed=len(view)) from error
 
+    @property
+    def past_cache(self) -> bool:
+        """Whether the file system takes writes past the page cache, as far as is known."""
+        return self._direct.possible
+
+    def write_past_cache(self, file: int, at: int, view: memoryview) -> None:
+        """Write bytes of a file at their place, the whole blocks among them past the page cache where that can be.
+
+        Raises:
+            DiskError
+        """
+        try:
+            left = self._direct.write(file, at, view)
+        except OSError as error:
+            raise disk_error(error, self.folder / self._manifest.files[file].path, needed=len(view)) from error
+        for place, piece in left:
+            self.write(file, place, piece)
+
+    def write_rest(self) -> None:
+        """Write what ``write_past_cache`` still held back for whole blocks.
+
+        Raises:
+            DiskError
+        """
+        for file, place, piece in self._direct.left():
+            self.write(file, place, piece)
+
     def begin_writeback(self, file: int, at: int, size: int) -> None:
         """Let the disk begin with these bytes, so that ``settle`` has little left to wait for."""
         if _SYNC_RANGE is not None:
@@ -144,8 +176,9 @@ class Landing:
                 for index in files:
                     self._finish(index, flush=True)
             self._files.close()
+            self._direct.close()
             _sync_folders(self.fd)
-            os.fchmod(self.fd, 0o777 & ~self._umask)
+            set_mode(self.fd, 0o777 & ~self._umask)
             os.fsync(self.fd)
         except OSError as error:
             raise disk_error(error, self.folder) from error
@@ -207,6 +240,7 @@ class Landing:
     def close(self) -> None:
         """Let go of its files; what is in it stays for the next run."""
         self._files.close(for_good=True)
+        self._direct.close(for_good=True)
 
     def _open(self, file: int) -> int:
         return open_file(self.fd, self._manifest.files[file].path, os.O_RDWR)
@@ -253,8 +287,8 @@ class Landing:
         with self._files.using(index) as fd:
             found = os.fstat(fd)
             # An adopted file has its mode and its owner's wishes already.
-            if found.st_nlink == 1 and stat.S_IMODE(found.st_mode) != mode:
-                os.fchmod(fd, mode)
+            if found.st_nlink == 1 and stat.S_IMODE(found.st_mode) != mode and not set_mode(fd, mode):
+                self.keeps_bits = False
             if flush:
                 os.fsync(fd)
 
@@ -310,31 +344,6 @@ def landing_at(destination: Path, manifest: Manifest, key: str, *, waiting: Call
         landing = Landing(destination, manifest, parent_fd, name, fd)
         stack.callback(landing.close)
         yield landing
-
-
-def remove_leftovers(destination: Path) -> None:
-    """Remove landing folders of other manifests beside ``destination`` that no process holds."""
-    with suppress(OSError):
-        parent_fd = open_folder(destination.parent)
-        try:
-            with os.scandir(parent_fd) as entries:
-                names = [entry.name for entry in entries if entry.name.startswith(f".{destination.name}.partial-")]
-            for name in names:
-                _remove_unless_held(parent_fd, name)
-        finally:
-            os.close(parent_fd)
-
-
-def _remove_unless_held(parent_fd: int, name: str) -> None:
-    fd = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent_fd)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        shutil.rmtree(name, dir_fd=parent_fd)
-    except BlockingIOError:
-        # It is being filled just now.
-        return
-    finally:
-        os.close(fd)
 
 
 def _locked_folder(parent_fd: int, name: str, destination: Path, waiting: Callable[[], None]) -> int:

@@ -19,13 +19,28 @@ from pipeline.digest import sha256_of
 from pipeline.errors import AnotherPublisher, InvalidDocument, ObjectExists, ObjectMissing
 from pipeline.layout import LEDGER, ledger_key, ledger_record
 from pipeline.plan import ledger
-from pipeline.plan.ledger import RECORD_BYTES, Accepted, Claimed, Finished, Job, Ordered, Record, Sending, decode_record
+from pipeline.plan.ledger import Job
+from pipeline.plan.records import (
+    FORMAT,
+    RECORD_BYTES,
+    VERSION,
+    Accepted,
+    Behind,
+    Claimed,
+    Finished,
+    LedgerRecord,
+    Level,
+    Ordered,
+    Record,
+    Sending,
+    decode_record,
+)
 from pipeline.ports import ObjectInfo, ObjectStore, Op, read_object
 from pipeline.steps.lease import list_leases
 from pipeline.wire import encode_document
 from pipeline.workers import in_order, threads
 
-R = TypeVar("R", bound=ledger._Record)  # noqa: SLF001 (the fields that all records share)
+R = TypeVar("R", bound=LedgerRecord)
 # Longer than any vendor can be asked about a task, and than anybody asks who warmed what.
 KEPT = timedelta(days=30)
 READS_AT_ONCE = 8
@@ -94,11 +109,11 @@ class Log:
 def make(kind: type[R], at: datetime, **fields: Any) -> R:
     """Make a record of the present format."""
     # Whole seconds, as every time of the format.
-    return kind(format=ledger.FORMAT, version=ledger.VERSION, at=at.replace(microsecond=0), **fields)
+    return kind(format=FORMAT, version=VERSION, at=at.replace(microsecond=0), **fields)
 
 
 def _ends(record: Record | None) -> bool:
-    return isinstance(record, Finished)
+    return isinstance(record, Finished | Level)
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,7 +221,9 @@ class Ledger:
             if now - max(info.modified_at for info in infos) < KEPT:
                 continue
             begun = self._whole(infos[:1])
-            headless = not isinstance(begun, InvalidDocument) and not (begun and isinstance(begun[0][1], Ordered))
+            headless = not isinstance(begun, InvalidDocument) and not (
+                begun and isinstance(begun[0][1], Ordered | Behind | Level)
+            )
             if _ends(self._last(infos)) or headless:
                 for info in infos:
                     self.store.delete(info.key)

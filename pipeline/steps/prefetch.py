@@ -16,7 +16,8 @@ from datetime import datetime
 
 from pipeline.errors import ModelportError
 from pipeline.events import CdnAsked, Listener, StepFinished, StepStarted, Warned, ignore
-from pipeline.plan.ledger import CdnName, Finished, Job, KeyState, Lane, Ordered, Promised
+from pipeline.plan.ledger import Job, KeyState, Lane
+from pipeline.plan.records import CdnName, Finished, Ordered, Promised
 from pipeline.ports import Cdn, Op
 from pipeline.steps.driving import Driver, Tempo
 from pipeline.steps.edge_proof import Front

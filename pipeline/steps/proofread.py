@@ -22,6 +22,7 @@ from pipeline.digest import Blake3, Sha256
 from pipeline.manifest import Chunk, Manifest
 from pipeline.plan.fetching import Target, places_of
 from pipeline.steps.folders import open_file, walk_files
+from pipeline.steps.modes import has_modes
 from pipeline.workers import in_order, threads
 
 BLOCK = 1 << 20
@@ -59,14 +60,16 @@ def read_proof(
     files: Sequence[int],
     *,
     sparse: bool = False,
+    bits: bool = True,
     done: Callable[[int], None] = lambda _: None,
 ) -> Proof:
     """Hash these files of the folder.
 
-    ``sparse``: stretches that were never written are passed over. ``done`` is told the bytes of
-    each batch.
+    ``sparse``: stretches that were never written are passed over. ``bits``: whether a file is executable
+    counts, unless its file system cannot hold that. ``done`` is told the bytes of each batch.
     """
     proof = Proof()
+    bits = bits and has_modes(folder_fd)
 
     def hash_batch(batch: _Batch) -> tuple[_Batch, list[bool]]:
         try:
@@ -78,14 +81,14 @@ def read_proof(
     cores = len(os.sched_getaffinity(0))
     with threads(cores, "proofread") as pool:
         for batch, results in in_order(
-            pool, hash_batch, _batches(folder_fd, manifest, files, proof, sparse=sparse), ahead=2 * cores
+            pool, hash_batch, _batches(folder_fd, manifest, files, proof, sparse=sparse, bits=bits), ahead=2 * cores
         ):
             proof.right.update(target for (target, _), right in zip(batch.places, results, strict=True) if right)
             if not all(results):
                 wrong[batch.file] = wrong.get(batch.file, 0) + results.count(False)
             done(sum(chunk.plain for _, chunk in batch.places))
     for index, count in wrong.items():
-        proof.altered.setdefault(index, f"{count} of its {len(manifest.files[index].chunks)} chunks have other bytes")
+        proof.altered.setdefault(index, _differs(count, len(manifest.files[index].chunks)))
     return proof
 
 
@@ -98,9 +101,11 @@ class _Batch:
     places: list[tuple[Target, Chunk]]
 
 
-def _batches(folder_fd: int, manifest: Manifest, files: Sequence[int], proof: Proof, *, sparse: bool) -> Iterator[_Batch]:
+def _batches(
+    folder_fd: int, manifest: Manifest, files: Sequence[int], proof: Proof, *, sparse: bool, bits: bool
+) -> Iterator[_Batch]:
     for index in files:
-        fd = _open(folder_fd, manifest, index, proof)
+        fd = _open(folder_fd, manifest, index, proof, bits=bits)
         if fd is None:
             continue
         try:
@@ -180,7 +185,7 @@ def _touched(places: list[tuple[Target, Chunk]], written: list[tuple[int, int]])
     return found
 
 
-def _open(folder_fd: int, manifest: Manifest, index: int, proof: Proof) -> int | None:
+def _open(folder_fd: int, manifest: Manifest, index: int, proof: Proof, *, bits: bool) -> int | None:
     file = manifest.files[index]
     try:
         fd = open_file(folder_fd, file.path)
@@ -195,6 +200,12 @@ def _open(folder_fd: int, manifest: Manifest, index: int, proof: Proof) -> int |
     found = os.fstat(fd)
     if found.st_size != file.size:
         proof.altered[index] = f"it has {found.st_size} bytes, expected {file.size}"
-    elif bool(found.st_mode & stat.S_IXUSR) != file.executable:
+    elif bits and bool(found.st_mode & stat.S_IXUSR) != file.executable:
         proof.altered[index] = "it is not executable" if file.executable else "it is executable"
     return fd
+
+
+def _differs(count: int, chunks: int) -> str:
+    return (
+        "it has other bytes" if chunks == 1 else f"{count} of its {chunks} chunks {'has' if count == 1 else 'have'} other bytes"
+    )

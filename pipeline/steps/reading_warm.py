@@ -14,7 +14,8 @@ from itertools import islice
 
 from pipeline.errors import ModelportError
 from pipeline.events import Listener, Progress, Warned, ignore
-from pipeline.plan.ledger import Again, KeyState, Lane, Read
+from pipeline.plan.ledger import KeyState, Lane
+from pipeline.plan.records import Again, Read
 from pipeline.retry import Retry
 from pipeline.steps.driving import Tempo
 from pipeline.steps.edge_proof import Front

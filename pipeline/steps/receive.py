@@ -13,7 +13,7 @@ import os
 import queue
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import blake3
@@ -21,9 +21,11 @@ import blake3
 from pipeline.digest import blake3_of
 from pipeline.errors import DigestMismatch
 from pipeline.manifest import CHUNK_BYTES
-from pipeline.plan.fetching import Piece, Range
+from pipeline.plan.fetching import Piece, Range, Target
+from pipeline.sources.mirrors import CRAWL_PER_S
 from pipeline.steps.blocks import Block, Blocks
 from pipeline.steps.landing import Landing
+from pipeline.steps.window import WINDOW_BYTES, Window, Writers
 
 
 class Decoders:
@@ -97,6 +99,7 @@ class Receiver:
         landing: Landing,
         blocks: Blocks,
         decoders: Decoders,
+        writers: Writers,
         *,
         arrived: Callable[[int], None],
         finished: Callable[[Piece], None],
@@ -110,14 +113,16 @@ class Receiver:
         self._landing = landing
         self._blocks = blocks
         self._decoders = decoders
+        self._writers = writers
         self._arrived = arrived
         self._finished = finished
         self._at = 0
         self._hasher: Any = None
         self._stored: Block | None = None
+        self._window: Window | None = None
 
-    def take(self, block: memoryview) -> None:
-        """Take the next block.
+    def take(self, block: memoryview) -> memoryview | None:
+        """Take the next block; gives memory where the one after it would need no copy.
 
         Raises:
             DigestMismatch: a chunk is not what the manifest says.
@@ -141,9 +146,15 @@ class Receiver:
             else:
                 self._take_stored(piece, here)
             at += len(here)
+        return self._window.room() if self._window else None
 
-    def abandon(self) -> None:
-        """Give back what a half-received chunk holds."""
+    def crawled(self, now: float) -> bool:
+        """Tell whether what came since the range was asked for came slower than any line: that is no progress."""
+        return self.bytes < CRAWL_PER_S * (now - self.asked_at)
+
+    def end(self) -> None:
+        """Pass on what was gathered, and give back what a half-received chunk holds."""
+        self._close_window()
         if self._stored is not None:
             self._blocks.give(self._stored)
             self._stored = None
@@ -152,15 +163,38 @@ class Receiver:
         if self._at == 0:
             self._hasher = blake3.blake3()
         self._hasher.update(here)
-        for target in piece.targets:
-            self._landing.write(target.file, target.at + self._at, here)
+        if not self._gather(piece.targets, here):
+            for target in piece.targets:
+                self._landing.write(target.file, target.at + self._at, here)
         self._at += len(here)
         if self._at == piece.chunk.stored:
             self._check(piece, self._hasher.hexdigest(), piece.chunk.blake3)
             self._next()
             self._finished(piece)
 
+    def _gather(self, targets: Sequence[Target], here: memoryview) -> bool:
+        """Take bytes into the window; False where each write goes its own way."""
+        first = targets[0]
+        window = self._window
+        if window is not None and len(targets) == 1 and (window.file, window.next_at) == (first.file, first.at + self._at):
+            window.put(here)
+            return True
+        self._close_window()
+        if len(targets) > 1 or self._range.size < WINDOW_BYTES:
+            return False
+        self._window = self._writers.begin(first.file, first.at + self._at)
+        if self._window is None:
+            return False
+        self._window.put(here)
+        return True
+
+    def _close_window(self) -> None:
+        window, self._window = self._window, None
+        if window is not None:
+            window.close()
+
     def _take_stored(self, piece: Piece, here: memoryview) -> None:
+        self._close_window()
         if self._stored is None:
             self._stored = self._blocks.take(piece.chunk.stored)
         self._stored.view[self._at : self._at + len(here)] = here

@@ -8,11 +8,12 @@ next: ``steps.sweep``
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from pipeline.digest import sha256_of
+from pipeline.digest import Sha256, sha256_of
 from pipeline.errors import DigestMismatch, ModelportError, ObjectExists, ObjectMissing, PoisonedObject
 from pipeline.manifest import PART_BYTES
 from pipeline.ports import ObjectStore, Take
@@ -58,12 +59,12 @@ class Missing:
         return sum(wanted.size for wanted in self.objects)
 
 
-def find_missing(store: ObjectStore, objects: Sequence[Named]) -> Missing:
-    """Ask the store for every object: its size, and its digest where the store vouches for one."""
+def find_missing(store: ObjectStore, objects: Sequence[Named], *, read: bool = False) -> Missing:
+    """Ask the store for every object: its size, and its digest where the store vouches for one; with ``read``, read it whole."""
     absent: list[Named] = []
     poisoned: list[tuple[Named, str]] = []
     with threads(LOOKS_AT_ONCE, "look") as pool:
-        looks = in_order(pool, lambda wanted: _fault(store, wanted), objects, ahead=2 * LOOKS_AT_ONCE)
+        looks = in_order(pool, lambda wanted: _fault(store, wanted, read=read), objects, ahead=2 * LOOKS_AT_ONCE)
         for wanted, fault in zip(objects, looks, strict=True):
             if fault is None:
                 absent.append(wanted)
@@ -72,7 +73,17 @@ def find_missing(store: ObjectStore, objects: Sequence[Named]) -> Missing:
     return Missing(tuple(absent), tuple(poisoned))
 
 
-def _fault(store: ObjectStore, wanted: Named) -> str | None:
+def check_read_back(store: ObjectStore, objects: Sequence[Named]) -> None:
+    """Read again what was written, and compare: a store that took bytes need not give the same ones.
+
+    Raises:
+        PoisonedObject: the first that is not what was written, or is gone.
+    """
+    found = find_missing(store, objects, read=True)
+    check_poisoned(Missing((), (*found.poisoned, *((wanted, "it is gone again") for wanted in found.absent))), store)
+
+
+def _fault(store: ObjectStore, wanted: Named, *, read: bool = False) -> str | None:
     """None: it is not there. "": it is there and as it must be."""
     try:
         info = store.head(wanted.key)
@@ -80,8 +91,14 @@ def _fault(store: ObjectStore, wanted: Named) -> str | None:
         return None
     if info.size != wanted.size:
         return f"it has {info.size} bytes, expected {wanted.size}"
-    if info.sha256 is not None and info.sha256 != wanted.sha256:
-        return f"it has sha256 {info.sha256}, expected {wanted.sha256}"
+    found = info.sha256
+    if read:
+        state = hashlib.sha256()
+        for block in store.get(wanted.key):
+            state.update(block)
+        found = Sha256(state.hexdigest())
+    if found is not None and found != wanted.sha256:
+        return f"it has sha256 {found}, expected {wanted.sha256}"
     return ""
 
 

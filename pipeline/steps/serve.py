@@ -15,7 +15,8 @@ from datetime import datetime, timedelta
 from functools import partial
 
 from pipeline.errors import AnotherPublisher, LeftInLedger
-from pipeline.plan.ledger import Job, Promised
+from pipeline.plan.ledger import Job
+from pipeline.plan.records import Promised
 from pipeline.ports import Cdn
 from pipeline.release import Channel
 from pipeline.steps.driving import Tempo

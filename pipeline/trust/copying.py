@@ -15,6 +15,7 @@ from pipeline.errors import (
     ObjectExists,
     ObjectMissing,
     OtherContent,
+    PoisonedObject,
     RollbackRefused,
 )
 from pipeline.layout import TIMESTAMP, role_key
@@ -23,6 +24,8 @@ from pipeline.trust.chain import read_capped
 from pipeline.trust.reading import open_timestamp
 from pipeline.trust.sealed import ROOT_BYTES, TARGETS_BYTES, TIMESTAMP_BYTES, is_signed
 from pipeline.trust.whole import SignedTree
+
+_DOUBT = "Do not trust this store before you know why; then: invoke mirror --repair"
 
 
 def check_copy(store: ObjectStore, tree: SignedTree) -> int:
@@ -82,6 +85,27 @@ def write_metadata(store: ObjectStore, tree: SignedTree, *, repair: bool) -> int
             if _there(store, key, TARGETS_BYTES) != data:
                 raise
     return written
+
+
+def check_documents(store: ObjectStore, tree: SignedTree) -> None:
+    """Read the metadata of a copy again and compare, before the timestamp that leads to it.
+
+    Raises:
+        PoisonedObject: a document that was written does not come back as it was.
+    """
+    for key, data in (*tree.metadata, *((role_key("root", root.version), root.data) for root in tree.roots)):
+        if _there(store, key, TARGETS_BYTES) != data:
+            raise PoisonedObject(f"{key} in {store.url} does not come back as it was written", hint=_DOUBT)
+
+
+def check_announced(store: ObjectStore, tree: SignedTree) -> None:
+    """Read the timestamp of a copy again: it must be the tree's, or a newer one.
+
+    Raises:
+        PoisonedObject: readers of the copy see something else.
+    """
+    if _announced(store, tree) < tree.timestamp.version:
+        raise PoisonedObject(f"{TIMESTAMP} in {store.url} does not come back as it was written", hint=_DOUBT)
 
 
 def announce_copy(store: ObjectStore, tree: SignedTree) -> tuple[int, bool]:

@@ -195,7 +195,7 @@ class View:
                 raise
             if not self.allow_downgrade:
                 raise RollbackRefused(
-                    str(error), hint="A newer medium was read here. To go back on purpose: invoke fetch --allow-downgrade"
+                    str(error), hint="A newer medium was read here. To use the older one on purpose: --allow-downgrade"
                 ) from None
             self.judge.warn(f"{key} is older than what was seen here: allowed by --allow-downgrade")
         self.judge.check_fresh(role.signed, key)

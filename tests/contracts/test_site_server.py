@@ -2,11 +2,16 @@
 
 import email
 import hashlib
+from contextlib import closing
+from urllib.parse import parse_qsl
 
 import pytest
 
+from bundles.site.holdings import Holdings
+from bundles.site.routes import Request, find
 from pipeline.layout import FOREVER, REVALIDATE
-from tests.site_world import APP_SCRIPT, install_all, publish_all, serving
+from tests.site_nginx import SERVERS
+from tests.site_world import APP_SCRIPT, install_all, publish_all
 
 WEIGHTS = "/models/bert-v1.1.0/weights.bin"
 
@@ -17,9 +22,9 @@ def place(tmp_path_factory):
     return install_all(publish_all(folder), folder / "site", keep_parts=True)
 
 
-@pytest.fixture(scope="module")
-def server(place):
-    with serving(place.folder) as server:
+@pytest.fixture(scope="module", params=list(SERVERS))
+def server(request, place):
+    with SERVERS[request.param](place.folder) as server:
         yield server
 
 
@@ -150,3 +155,165 @@ def test_connection_is_kept_between_requests(server):
         assert connection.sock is socket
     finally:
         connection.close()
+
+
+# --- conditions and ranges ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("form", ["{tag}", 'W/{tag}, "other"', '"other" , {tag}', "*"])
+def test_what_a_client_has_is_not_sent_again(server, weights, form):
+    got = server.ask(WEIGHTS, If_None_Match=form.format(tag=tag_of(weights)))
+    assert (got.status, got.body) == (304, b"")
+    assert got.headers["etag"] == tag_of(weights)
+    assert got.headers["cache-control"] == FOREVER
+
+
+@pytest.mark.parametrize("form", ['"other"', "", '"{hex}x"', "{hex}"])
+def test_what_a_client_has_otherwise_is_sent(server, weights, form):
+    got = server.ask(WEIGHTS, If_None_Match=form.format(hex=hashlib.sha256(weights).hexdigest()))
+    assert (got.status, len(got.body)) == (200, len(weights))
+
+
+@pytest.mark.parametrize("form", ["{tag}", '"other", {tag}', "*"])
+def test_condition_that_holds_is_answered(server, weights, form):
+    got = server.ask(WEIGHTS, If_Match=form.format(tag=tag_of(weights)), Range="bytes=5-9")
+    assert (got.status, got.body) == (206, weights[5:10])
+    assert got.headers["etag"] == tag_of(weights)
+
+
+@pytest.mark.parametrize("form", ['"other"', "W/{tag}"])
+def test_condition_that_does_not_hold_is_refused(server, weights, form):
+    assert server.ask(WEIGHTS, If_Match=form.format(tag=tag_of(weights))).status == 412
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        "bytes=0-0,0-0,0-0", "bytes=0-100,50-200", "bytes=5-2", "bytes=-0", "bytes=", "bytes=a-b", "items=0-1", "bytes=0-1,,2-3", "bytes=--1",
+        "bytes=0-99999999999999999999999", "bytes=99999999999999999999999-", "bytes=-99999999999999999", "bytes=0-,1-,2-", "bytes=1-0,5-6",
+        "bytes=" + ",".join(f"{at}-{at}" for at in range(0, 2000, 2)), "bytes=" + "0-," * 900,
+    ],
+)  # fmt: skip
+def test_absurd_ranges_give_what_is_there_or_nothing(server, weights, asked):
+    got = server.ask(WEIGHTS, Range=asked)
+    size = len(weights)
+    if got.status == 200:
+        assert got.body == weights
+    elif got.status == 416:
+        assert got.headers["content-range"] == f"bytes */{size}"
+    else:
+        assert got.status == 206
+        whole = f"Content-Type: {got.headers['content-type']}\r\n".encode()
+        if "content-range" in got.headers:
+            whole += f"Content-Range: {got.headers['content-range']}\r\n".encode()
+        message = email.message_from_bytes(whole + b"\r\n" + got.body)
+        for part in message.get_payload() if message.is_multipart() else [message]:
+            start, end = (int(text) for text in part["Content-Range"].split()[1].partition("/")[0].split("-"))
+            assert part.get_payload(decode=True) == weights[start : end + 1]
+        assert len(got.body) <= 2 * size
+
+
+# --- documents ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "accept, kind",
+    [
+        ("", "text/html; charset=utf-8"),
+        ("*/*", "text/html; charset=utf-8"),
+        ("text/html,application/xhtml+xml,*/*;q=0.8", "text/html; charset=utf-8"),
+        ("application/vnd.pypi.simple.v1+json", "application/vnd.pypi.simple.v1+json"),
+        (
+            "application/vnd.pypi.simple.v1+json, application/vnd.pypi.simple.v1+html; q=0.1, text/html; q=0.01",
+            "application/vnd.pypi.simple.v1+json",
+        ),
+        ("application/vnd.pypi.simple.v1+html, text/html;q=0.5", "application/vnd.pypi.simple.v1+html"),
+        ("text/html, application/vnd.pypi.simple.v1+json;q=0.5", "text/html; charset=utf-8"),
+    ],
+)
+@pytest.mark.parametrize("target", ["/simple/", "/simple/tiny-thing/"])
+def test_index_is_a_page_or_json_as_it_is_asked_for(server, target, accept, kind):
+    got = server.ask(target, Accept=accept)
+    assert (got.status, got.headers["content-type"]) == (200, kind)
+    assert got.headers["vary"] == "Accept"
+    assert b"tiny-thing" in got.body.lower().replace(b"_", b"-")
+    assert server.ask(target, Accept=accept, If_None_Match=got.headers["etag"]).status == 304
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "/", "/models/bert-v1.1.0/", "/wheels/house-v1.0.0/", "/api/models/bert", "/api/models/acme/bert-base/revision/stable",
+        "/api/models/bert/revision/v1.0.0", "/api/models/bert/tree/main", "/api/models/bert/tree/main?recursive=true",
+        "/api/models/bert/tree/1.1.0/onnx", "/api/models/bert/refs", "/v2/_catalog", "/v2/bert/tags/list", "/v2/acme/bert-base/tags/list",
+        "/v2/bert/manifests/latest", "/v2/bert/manifests/stable", "/v2/bert/manifests/1.0.0",
+    ],
+)  # fmt: skip
+def test_documents_are_the_same_wherever_they_come_from(server, place, target):
+    got = server.ask(target)
+    assert got.status == 200
+    assert got.headers["etag"] == tag_of(got.body)
+    assert got.headers["cache-control"] == REVALIDATE
+    path, _, query = target.partition("?")
+    with closing(Holdings(place.folder)) as holdings:
+        made = find(holdings.look(), Request(path.encode(), dict(parse_qsl(query))), tree=True)
+    assert (got.body, got.headers["content-type"]) == (made.body, made.content_type)
+    for name, value in made.headers:
+        assert got.headers[name.lower()] == value
+
+
+@pytest.mark.parametrize(
+    "target, to",
+    [
+        ("/models/bert-v1.1.0", "/models/bert-v1.1.0/"), ("/web/app", "/web/app/"), ("/web/app/docs", "/web/app/docs/"),
+        ("/simple", "/simple/"), ("/simple/tiny-thing", "/simple/tiny-thing/"),
+    ],
+)  # fmt: skip
+def test_folder_is_asked_for_with_its_slash(server, target, to):
+    got = server.ask(target)
+    assert (got.status, got.headers["location"]) == (308, to)
+
+
+@pytest.mark.parametrize(
+    "target, code",
+    [
+        ("/none/resolve/main/config.json", "RepoNotFound"), ("/bert/resolve/9.9.9/config.json", "RevisionNotFound"),
+        ("/bert/resolve/refs%2Fpr%2F1/config.json", "RevisionNotFound"), ("/bert/resolve/main/none.json", "EntryNotFound"),
+        ("/api/models/none", "RepoNotFound"), ("/api/models/bert/revision/none", "RevisionNotFound"),
+        ("/api/models/bert/tree/main/none", "EntryNotFound"),
+    ],
+)  # fmt: skip
+def test_hub_clients_hear_what_is_missing(server, target, code):
+    got = server.ask(target)
+    assert (got.status, got.headers["x-error-code"]) == (404, code)
+    assert got.headers["x-error-message"]
+    assert "immutable" not in got.headers.get("cache-control", "")
+
+
+def test_hub_clients_read_the_file_from_its_headers(server, place):
+    data = place.source("bert-v1.0.0", "weights.bin")
+    got = server.ask("/acme/bert-base/resolve/stable/weights.bin", "HEAD")
+    assert got.headers["x-repo-commit"] == server.ask("/api/models/bert/revision/1.0.0").json["sha"]
+    assert got.headers["x-linked-etag"] == tag_of(data)
+    assert got.headers["x-linked-size"] == str(len(data)) == got.headers["content-length"]
+
+
+def test_blob_is_a_file_of_the_release(server, place):
+    data = place.source("bert-v1.1.0", "config.json")
+    digest = f"sha256:{hashlib.sha256(data).hexdigest()}"
+    got = server.ask(f"/v2/acme/bert-base/blobs/{digest}")
+    assert (got.body, got.headers["content-type"], got.headers["cache-control"]) == (data, "application/octet-stream", FOREVER)
+    assert got.headers["docker-content-digest"] == digest
+    manifest = server.ask("/v2/bert/manifests/1.1.0")
+    again = server.ask(f"/v2/bert/manifests/{manifest.headers['docker-content-digest']}")
+    assert (again.body, again.headers["cache-control"]) == (manifest.body, FOREVER)
+    config = server.ask(f"/v2/bert/blobs/{manifest.json['config']['digest']}")
+    assert hashlib.sha256(config.body).hexdigest() == manifest.json["config"]["digest"].partition(":")[2]
+
+
+@pytest.mark.parametrize(
+    "head", ["state", "control", "nginx", "nginx/view", "nginx/site.conf", "generations", ".send/state", ".body", ".git"]
+)
+@pytest.mark.parametrize("tail", ["/lock", "%2Flock", "/../lock", "/", ""])
+def test_inner_folders_have_no_address(server, head, tail):
+    assert server.ask(f"/{head}{tail}").status in {400, 404}

@@ -1,5 +1,6 @@
 """A whole fetch against a server that lies about parts: beside an honest mirror it ends identical, alone it installs nothing false."""
 
+import random
 import signal
 import threading
 import time
@@ -9,7 +10,7 @@ import pytest
 from pipeline.errors import ModelportError
 from pipeline.sources.http import HttpReader
 from pipeline.sources.pace import Limits
-from tests.fetch_world import Fetcher, contents, make_tree
+from tests.fetch_world import QUICK, Fetcher, contents, make_tree
 from tests.servers import hostile
 
 LIES = [
@@ -115,4 +116,24 @@ def test_a_stop_in_the_middle_of_a_silent_answer_takes_less_than_two_seconds(tre
         took = time.monotonic() - stopped_at[0]
         stopper.join()
     assert took < 2
+    assert not (fetcher.models / RELEASE).exists()
+
+
+def test_a_source_that_only_trickles_ends_the_fetch_with_its_name_and_its_speed(tmp_path):
+    """Every chunk that came whole would count as progress, however long it took."""
+    tree = make_tree(tmp_path / "small")
+    source = tmp_path / "files"
+    source.mkdir()
+    for number in range(100):
+        (source / f"{number}.bin").write_bytes(random.Random(number).randbytes(16))
+    tree.publish(RELEASE, source)
+    objects = {path.relative_to(tree.store).as_posix(): path.read_bytes() for path in tree.store.rglob("*") if path.is_file()}
+    limits = Limits(connect_s=5, idle_s=5, window_s=0.3, least_per_s=2000)
+    with hostile.run_hostile(objects) as server:
+        server.drip_s = 0.002
+        server.behave(hostile.slow_body, key="parts/")
+        fetcher = Fetcher(tmp_path / "machine", (HttpReader(server.url, limits=limits),), tree.site.fingerprint)
+        with pytest.raises(ModelportError, match=f"{server.url}: .*expected at least 2000 bytes a second"):
+            fetcher.fetch(RELEASE, connections=1)
+        assert sum("parts/" in one.target for one in server.requests) <= QUICK.attempts
     assert not (fetcher.models / RELEASE).exists()

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import shutil
 import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -61,6 +65,25 @@ def test_what_was_written_passes_coreutils(desk, built):
     readme = (folder / "README.txt").read_text()
     assert built["installer_sha256"] in readme
     assert readme.count(built["root_fingerprint"]) == 2
+
+
+def test_steps_of_the_readme_do_what_they_say(desk, built, tmp_path):
+    """By a person who types them as they stand, in the medium's folder."""
+    usb = shutil.copytree(desk.folder / "usb", tmp_path / "usb")
+    readme = (usb / "README.txt").read_text()
+    steps = [line.strip() for line in readme.splitlines() if line.strip().startswith(("sha256sum ", "python3 "))]
+    assert [step.split()[0] for step in steps] == ["sha256sum", "python3"]
+    environment = {"PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin"}
+    for step in steps:
+        words = step.replace("SITE", str(tmp_path / "site"))
+        ran = subprocess.run(["sh", "-c", words], cwd=usb, env=environment, capture_output=True, text=True, check=False)
+        assert ran.returncode == 0, ran.stderr
+    installed = tmp_path / "site" / "current" / "bert" / "model.safetensors"
+    assert installed.read_bytes() == (desk.folder / "models/bert-v2.0.0/model.safetensors").read_bytes()
+    (one,) = [line for line in readme.splitlines() if built["installer_sha256"] in line]
+    assert one.strip() == hashlib.sha256((usb / "install.pyz").read_bytes()).hexdigest()
+    assert "an empty folder" in readme
+    assert not [line for line in readme.splitlines() if len(line) > 130 and built["root_fingerprint"] not in line]
 
 
 def test_summary_tells_what_to_compare_and_that_it_is_safe(desk, built):

@@ -2,15 +2,17 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from bundles.installer import program
 from bundles.zipped import installer_bytes
 from pipeline.trust.keyfolder import make_keys
-from tests.fetch_world import contents
+from tests.fetch_world import contents, copy_of
 from tests.install_world import COLUMNS, Column, make_bundle_tree
 from tests.media_world import pack
 from tests.trust_world import quick_folder
@@ -81,7 +83,7 @@ def test_missing_volumes_end_with_7_and_the_next_medium_finishes(tree, modelport
     words = ["--site", "site", "--root-fingerprint", tree.site.fingerprint]
     ran = modelport("bundle.install", "--from", packed.write(tmp_path / "one", only=[2]), *words, ok=False)
     assert ran.returncode == 7
-    assert "volumes 1 of 2" in ran.stderr
+    assert "volume 1 of 2 is missing" in ran.stderr
     dry = modelport("--dry", "bundle.install", "--from", packed.write(tmp_path / "two", only=[1]), "--site", "site")
     assert "nothing was written" in dry.stdout
     ran = modelport("bundle.install", "--from", tmp_path / "two", "--site", "site")
@@ -172,3 +174,137 @@ def test_installed_folders_are_verified_offline_and_put_right_from_a_medium(tree
     assert 0 < told["bytes_fetched"] < 4 << 20
     assert contents(folder) == contents(tree.sources["bert-v1.0.0"])
     assert Column("install.pyz", tmp_path).run("--site", str(tmp_path / "site"), "--verify").returncode == 0
+
+
+@pytest.mark.parametrize("installer", COLUMNS)
+def test_what_any_installer_put_there_is_verified_without_a_source(tree, modelport, tmp_path, installer):
+    """On a machine that never fetched: nothing is known here but what the site itself keeps."""
+    media = pack(tree, "bert-v1.0.0").write(tmp_path / "usb")
+    assert Column(installer, tmp_path).install(media, tmp_path / "site", tree.site.fingerprint).code == 0
+    live, folder = tmp_path / "site" / "current" / "bert", tmp_path / "site" / "models" / "bert-v1.0.0"
+    for way in (live, folder, tmp_path / "site" / "generations" / "1" / "bert"):
+        told = json.loads(modelport("verify", "--folder", way, "--offline", "--report", "json").stdout)
+        assert (told["folder"], told["release"], told["requests"]) == (str(folder), "bert-v1.0.0", 0)
+    name = modelport("verify", "--folder", folder, "--model", "gpt-v1.0.0", "--offline", ok=False)
+    assert name.returncode != 0
+    (folder / "config.json").write_bytes(b"{}")
+    (folder / "mine.txt").write_bytes(b"mine")
+    found = modelport("verify", "--folder", live, "--offline", ok=False)
+    assert (found.returncode, "config.json" in found.stderr, "mine.txt" in found.stderr) == (3, True, True)
+    for manifest in (tmp_path / "site" / "state" / "installed" / "manifests").iterdir():
+        manifest.write_bytes(manifest.read_bytes() + b" ")
+    altered = modelport("verify", "--folder", live, "--offline", ok=False)
+    assert (altered.returncode, "was altered or is gone" in altered.stderr) == (3, True)
+
+
+def test_a_folder_that_only_looks_like_a_site_is_asked_for_as_any_other(modelport, tmp_path):
+    (tmp_path / "site" / "models" / "bert-v1.0.0").mkdir(parents=True)
+    (tmp_path / "site" / "state").mkdir()
+    (tmp_path / "site" / "state" / "lock").touch()
+    for way in ("models/bert-v1.0.0", "current/bert"):
+        ran = modelport("verify", "--folder", tmp_path / "site" / way, "--offline", ok=False)
+        assert (ran.returncode in {2, 5}, "Traceback" in ran.stderr) == (True, False), ran.stderr
+
+
+CASES = {
+    "done": (0, ["--from", "{media}", "--site", "{site}", "--root-fingerprint", "{fingerprint}"]),
+    "checked": (0, ["{dry}", "--from", "{media}", "--site", "{site}", "--root-fingerprint", "{fingerprint}"]),
+    "no medium named": (2, ["--site", "{site}"]),
+    "no number": (2, ["--from", "{media}", "--site", "{site}", "--keep", "none"]),
+    "no volume there": (2, ["--from", "{nothing}", "--site", "{site}"]),
+    "damaged": (3, ["--from", "{damaged}", "--site", "{site}", "--root-fingerprint", "{fingerprint}"]),
+    "no root": (4, ["--from", "{media}", "--site", "{site}"]),
+    "wrong root": (4, ["--from", "{media}", "--site", "{site}", "--root-fingerprint", "0" * 64]),
+    "no disk": (6, ["--from", "{media}", "--site", "/proc/site", "--root-fingerprint", "{fingerprint}"]),
+    "volumes missing": (7, ["--from", "{first}", "--site", "{site}", "--root-fingerprint", "{fingerprint}"]),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_both_programs_report_the_same_as_json_on_every_exit(tree, modelport, tmp_path, case):
+    code, words = CASES[case]
+    packed = pack(tree, "raw-v1.0.0", volumes=2)
+    damaged = packed.write(tmp_path / "damaged")
+    volume = sorted(damaged.glob("*.tar"))[1]
+    data = bytearray(volume.read_bytes())
+    data[-2000] ^= 1
+    volume.write_bytes(data)
+    (tmp_path / "nothing").mkdir()
+    places = {"media": packed.write(tmp_path / "usb"), "first": packed.write(tmp_path / "first", only=[1]), "damaged": damaged}
+    places |= {"nothing": tmp_path / "nothing", "fingerprint": tree.site.fingerprint}
+    spelled = {}
+    for name in COLUMNS:
+        given = [word.format(**places, site=tmp_path / f"site of {name}", dry="--check") for word in words] + ["--report", "json"]
+        if name == "install.pyz":
+            ran = Column(name, tmp_path).run(*given)
+        else:
+            dry = ["--dry"] if "--check" in given else []
+            ran = modelport(*dry, "bundle.install", *(word for word in given if word != "--check"), ok=False)
+        assert ran.returncode == code, ran.stderr
+        document = json.loads(ran.stdout) if ran.stdout else {}
+        last = json.loads(ran.stderr.splitlines()[-1]) if code else {}
+        spelled[name] = (document, last)
+    (alone, failed), (ours, our_failed) = spelled.values()
+    assert alone.keys() == ours.keys()
+    assert bool(alone) == (code in {0, 7})
+    own = {"site", "decoder", "receipt"}
+    assert {key: value for key, value in alone.items() if key not in own} == {
+        key: value for key, value in ours.items() if key not in own
+    }
+    assert (failed.get("event"), failed.get("code")) == (our_failed.get("event"), our_failed.get("code"))
+    assert failed.keys() == our_failed.keys()
+    if code in {3, 4, 7}:
+        told = [one["error"].replace("site of install.pyz", "site of bundle.install") for one in (failed, our_failed)]
+        assert told[0] == told[1]
+
+
+def test_what_else_install_pyz_does_is_json_too(tree, tmp_path):
+    alone, site = Column("install.pyz", tmp_path), tmp_path / "site"
+    assert alone.install(pack(tree, "raw-v1.0.0").write(tmp_path / "usb"), site, tree.site.fingerprint).code == 0
+    proven = alone.run("--site", str(site), "--verify", "--report", "json")
+    assert json.loads(proven.stdout)["releases"] == ["raw-v1.0.0"]
+    told = json.loads(alone.run("--site", str(site), "--inventory", "have.json", "--report", "json").stdout)
+    assert (told["releases"], told["root_fingerprint"], told["keyid"]) == (["raw-v1.0.0"], tree.site.fingerprint, "")
+    (site / "models" / "raw-v1.0.0" / "config.json").write_bytes(b"")
+    damaged = alone.run("--site", str(site), "--verify", "--report=json")
+    failed = json.loads(damaged.stderr)
+    assert (damaged.returncode, damaged.stdout, failed["code"]) == (3, "", 3)
+    assert "raw-v1.0.0/config.json" in failed["error"]
+    wrong = alone.run("--report", "json", "--nonsense")
+    assert (wrong.returncode, wrong.stdout, json.loads(wrong.stderr)["code"]) == (2, "", 2)
+
+
+def test_one_looks_into_an_older_medium_on_purpose(tree, modelport, tmp_path):
+    tree = copy_of(tree, tmp_path / "tree")
+    old = pack(tree, "bert-v1.1.0").write(tmp_path / "old")
+    tree.lay_out("bert-v1.2.0", seed=3, tensor_bytes=8 << 10)
+    new = pack(tree, "bert-v1.2.0").write(tmp_path / "new")
+    modelport("trust.pin", "--source", new, "--fingerprint", tree.site.fingerprint)
+    modelport("show", "--source", new)
+    looks = (["show"], ["show", "--model", "bert-v1.1.0"], ["verify", "--model", "bert-v1.1.0", "--all"])
+    for words in looks:
+        refused = modelport(*words, "--source", old, ok=False)
+        assert (refused.returncode, "--allow-downgrade" in refused.stderr) == (4, True), refused.stderr
+        told = json.loads(modelport(*words, "--source", old, "--allow-downgrade", "--report", "json").stdout)
+        assert words == looks[1] or any("allowed by --allow-downgrade" in warning for warning in told["warnings"])
+    assert "bert-v1.2.0" in modelport("show", "--source", new).stdout
+
+
+def test_interrupt_and_bug_of_install_pyz_are_told_as_modelport_tells_them(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "excepthook", sys.excepthook)
+    before = signal.getsignal(signal.SIGTERM)
+    words = ["--from", "x", "--site", "y", "--report", "json"]
+    try:
+        monkeypatch.setattr(program, "install", lambda *_, **__: signal.raise_signal(signal.SIGTERM))
+        assert program.main(words) == 130
+        told = json.loads(capsys.readouterr().err)
+        assert (told["event"], told["code"], told["error"]) == ("failed", 130, "interrupted")
+        monkeypatch.setattr(program, "install", lambda *_, **__: {}["bug"])
+        with pytest.raises(KeyError) as bug:
+            program.main(words)
+        sys.excepthook(bug.type, bug.value, bug.tb)
+        *trace, last = capsys.readouterr().err.splitlines()
+        assert "Traceback" in trace[0]
+        assert json.loads(last)["code"] == 1
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -1,9 +1,12 @@
 """Web applications and wheelhouses travel as models do, and are laid out for those who use them."""
 
+import errno
 import os
+import stat
 import subprocess
 import sys
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,8 +17,12 @@ from bundles.installer.tools import Tools
 from bundles.installer.verifying import verify_site
 from bundles.installer.walk import install
 from bundles.installing import install_bundle
+from bundles.site_folders import installed_at_site
 from pipeline.errors import VerifyFailed
 from pipeline.events import ignore
+from pipeline.release import Release
+from pipeline.steps import modes
+from pipeline.verify_folder import prove_folder
 from tests.fetch_world import copy_of, make_tree
 from tests.install_world import COLUMNS, Column
 from tests.makers.releases import lay_files
@@ -151,6 +158,54 @@ def test_file_system_without_executable_bits_is_told_once_and_nothing_is_taken_f
     for repaired in (["tool-v1.0.0: notes.txt"], []):
         assert install(order, Tools()).repaired == repaired
     assert verify_site(Folder(str(site), make=False)) == {"tool-v1.0.0": []}
+    fetcher = tree.fetcher()
+    folder = (site / "models" / "tool-v1.0.0").resolve()
+    installs = replace(fetcher.supply().installs, elsewhere=installed_at_site)
+    prove_folder(folder, replace(fetcher.supply(), installs=installs), ignore)
+    install_bundle(order, ignore, installs=fetcher.supply().installs)
+    assert fetcher.verify(folder, offline=True).extra == []
+
+
+@pytest.mark.parametrize("fixed", [0o644, 0o755, errno.ENOSYS])
+def test_a_fetch_onto_a_file_system_without_executable_bits_is_whole(tree, tmp_path, monkeypatch, fixed):
+    """Some take a mode without a word, some refuse it."""
+    tool = lay_files(tmp_path / "tool", {"run.sh": b"#!/bin/sh\n", "notes.txt": b"n"})
+    (tool / "run.sh").chmod(0o755)
+    tree = copy_of(tree, tmp_path / "other")
+    tree.publish("tool-v1.0.0", tool)
+    chmod = os.fchmod
+
+    def bare(fd, mode):
+        if fixed == errno.ENOSYS:
+            raise OSError(fixed, os.strerror(fixed))
+        chmod(fd, fixed | (mode & 0o111 if stat.S_ISDIR(os.fstat(fd).st_mode) else 0))
+
+    monkeypatch.setattr(os, "fchmod", bare)
+    fetcher = tree.fetcher()
+    fetcher.fetch("tool-v1.0.0")
+    folder = fetcher.home / "models" / "tool-v1.0.0"
+    assert fetcher.verify(folder, offline=True).altered == []
+    assert fetcher.fetch("tool-v1.0.0").bytes_fetched == 0
+    (folder / "notes.txt").write_bytes(b"x")
+    with pytest.raises(VerifyFailed, match=r"notes\.txt"):
+        fetcher.verify(folder, offline=True)
+
+
+def test_a_folder_on_fat_that_no_record_tells_of_is_not_held_to_bits(tree, tmp_path, monkeypatch):
+    """As after ``cp -r`` onto a stick: all files look alike there."""
+    tree = copy_of(tree, tmp_path / "other")
+    source = lay_files(tmp_path / "tool", {"run.sh": b"#!/bin/sh\n", "notes.txt": b"n"})
+    tree.publish("tool-v1.0.0", source)
+    for path in source.iterdir():
+        path.chmod(0o755)
+    fetcher = tree.fetcher()
+    with pytest.raises(VerifyFailed, match="it is executable"):
+        fetcher.verify(source, release=Release.parse("tool-v1.0.0"))
+    device = source.stat().st_dev
+    table = tmp_path / "mountinfo"
+    table.write_text(f"42 27 {os.major(device)}:{os.minor(device)} / /media/a\\040b rw,relatime shared:5 - vfat /dev/sdb1 rw\n")
+    monkeypatch.setattr(modes, "MOUNTS", table)
+    assert fetcher.verify(source, release=Release.parse("tool-v1.0.0")).altered == []
 
 
 def test_a_bit_that_was_kept_and_is_gone_is_put_right(tree, tmp_path):

@@ -7,7 +7,8 @@ import subprocess
 import pytest
 
 from tests.desk import CLEAN, Desk
-from tests.site_world import ALIAS, install_all, publish_all, serving
+from tests.site_nginx import SERVERS
+from tests.site_world import ALIAS, install_all, publish_all
 
 
 @pytest.fixture(scope="module")
@@ -16,9 +17,9 @@ def place(tmp_path_factory):
     return install_all(publish_all(folder), folder / "site")
 
 
-@pytest.fixture(scope="module")
-def server(place):
-    with serving(place.folder) as server:
+@pytest.fixture(scope="module", params=list(SERVERS))
+def server(request, place):
+    with SERVERS[request.param](place.folder) as server:
         yield server
 
 

@@ -10,7 +10,8 @@ import pytest
 
 from tests.desk import CLEAN, Desk
 from tests.fetch_world import contents
-from tests.site_world import install_all, publish_all, serving
+from tests.site_nginx import SERVERS
+from tests.site_world import install_all, publish_all
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 
@@ -21,17 +22,27 @@ def place(tmp_path_factory):
     return install_all(publish_all(folder), folder / "site", keep_parts=True)
 
 
-@pytest.fixture(scope="module")
-def server(place):
-    with serving(place.folder) as server:
+@pytest.fixture(scope="module", params=list(SERVERS))
+def server(request, place):
+    with SERVERS[request.param](place.folder) as server:
         yield server
 
 
-@pytest.fixture(scope="module")
-def alone(place, tmp_path_factory):
+@pytest.fixture(scope="module", params=list(SERVERS))
+def alone(request, place, tmp_path_factory):
     """What clients of the hub found in a network that holds the site and nothing else."""
     scratch = tmp_path_factory.mktemp("alone")
-    words = ["unshare", "--map-root-user", "--net", sys.executable, "-m", "tests.site_alone", str(place.folder), str(scratch)]
+    words = [
+        "unshare",
+        "--map-root-user",
+        "--net",
+        sys.executable,
+        "-m",
+        "tests.site_alone",
+        request.param,
+        str(place.folder),
+        str(scratch),
+    ]
     ran = subprocess.run(words, cwd=CHECKOUT, env=CLEAN, capture_output=True, text=True, timeout=240, check=False)
     assert ran.returncode == 0, ran.stderr
     document = json.loads(ran.stdout)

@@ -73,7 +73,7 @@ class WebHost:
         self.most_at_once = 0
 
     def paths(self, *, but: tuple[str, ...] = BROWSERS_OWN) -> list[str]:
-        return [one.path for one in self.asked if one.path not in but]
+        return [one.path for one in self.asked if one.path.rpartition("/")[2] not in but]
 
     @property
     def sent(self) -> int:
@@ -82,7 +82,7 @@ class WebHost:
     @property
     def cost(self) -> int:
         """What was sent, but for what the browser asks for by itself."""
-        return sum(one.sent for one in self.asked if one.path not in BROWSERS_OWN)
+        return sum(one.sent for one in self.asked if one.path.rpartition("/")[2] not in BROWSERS_OWN)
 
     def wait_until(self, holds: Callable[[], bool], timeout_s: float = 60) -> None:
         """Wait until what was asked for is as it should be."""

@@ -181,3 +181,14 @@ def test_silence_is_no_sample():
     lanes = Lanes()
     lanes.sample(0)
     assert lanes.count == FIRST
+
+
+def test_connections_that_nobody_limits_are_not_multiplied():
+    lanes = Lanes()
+    for rate in (600e6, 900e6, 1300e6, 2000e6, 3000e6):
+        lanes.sample(rate)
+    assert lanes.count == 4
+    # The line became slow for each of them: then more are worth a look.
+    for rate in (40e6, 80e6):
+        lanes.sample(rate)
+    assert lanes.count > 4

@@ -291,7 +291,7 @@ def test_space_is_checked_before_the_first_byte(published, monkeypatch):
     real = os.fstatvfs
 
     class Full:
-        f_bavail, f_frsize = 1, 4096
+        f_blocks, f_bavail, f_frsize = 9, 1, 4096
 
     monkeypatch.setattr(bring.os, "fstatvfs", lambda fd: (real(fd), Full())[1])
     with pytest.raises(DiskError, match=r"\d+ bytes are needed, 4096 are free"):

@@ -8,7 +8,8 @@ import pytest
 from pipeline.digest import sha256_of
 from pipeline.errors import InvalidDocument
 from pipeline.layout import LEDGER, ledger_key, ledger_record
-from pipeline.plan.ledger import CdnName, Finished, KeyState, Ordered, Promised, decode_record, fold
+from pipeline.plan.ledger import KeyState, fold
+from pipeline.plan.records import CdnName, Finished, Ordered, Promised, decode_record
 from pipeline.ports import Op
 from pipeline.steps.ledger import Ledger, make
 from pipeline.steps.prefetch import finish_job, promise_move, warm_release

@@ -6,11 +6,12 @@ import errno
 import fcntl
 import hashlib
 import os
+import threading
 from contextlib import contextmanager
 
 import pytest
 
-from bundles.tape import WRITE_BYTES, written_in_order
+from bundles.tape import BLOCKS, WRITE_BYTES, written_in_order
 from pipeline.past_cache import ALIGN_BYTES, aligned_memory, opened_direct, read_past_cache, write_past_cache
 from tests.bundle_world import begin_tree, builder_of
 
@@ -122,6 +123,27 @@ def test_a_tape_that_went_back_holds_the_second_writing_and_vouches_for_no_diges
         tape.write(b"x" * 900)
     assert os.pread(opened, 2 * WRITE_BYTES, 0) == bytes(WRITE_BYTES - 100) + b"x" * 900
     assert tape.sha256 == ""
+
+
+def test_a_disk_that_pauses_does_not_stop_what_can_go_on(opened, monkeypatch):
+    held, sent = threading.Event(), []
+
+    def pause(fd, view, at):
+        sent.append(at)
+        assert held.wait(10)
+        return write_past_cache(fd, view, at)
+
+    monkeypatch.setattr("bundles.tape.write_past_cache", pause)
+    whole = os.urandom(1 << 20) * (WRITE_BYTES >> 20) * (BLOCKS + 1)
+    with written_in_order(opened, 0) as tape:
+        tape.write(whole[: (BLOCKS - 1) * WRITE_BYTES - 1])
+        # Not one byte is written yet: all of it waits in memory.
+        assert sent in ([], [0])
+        held.set()
+        tape.write(whole[(BLOCKS - 1) * WRITE_BYTES - 1 :])
+    assert os.pread(opened, len(whole) + 1, 0) == whole
+    assert sent == sorted(sent)
+    assert tape.sha256 == hashlib.sha256(whole).hexdigest()
 
 
 def test_what_a_tape_was_given_is_in_the_file_when_the_source_fails(opened):

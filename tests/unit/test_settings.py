@@ -192,3 +192,22 @@ def test_ca_bundle_stands_in_for_the_variable(written, tmp_path):
     assert load(written(""), environ=environ).network.ca_file == "/etc/all.pem"
     found = load(written("ca_bundle: own.pem\n"), environ=environ)
     assert (found.ca_bundle, found.network.ca_file) == (found.folder / "own.pem", str(found.folder / "own.pem"))
+
+
+def test_store_may_be_a_list_of_which_the_first_decides(written, tmp_path):
+    folder = written("store: [here, {url: 's3://b/p', endpoint: 'http://x', region: r}, 's3://c/p']\n")
+    settings = load(folder)
+    assert settings.store == str(folder / "here")
+    assert settings.copies == ({"url": "s3://b/p", "endpoint": "http://x", "region": "r"}, {"url": "s3://c/p"})
+    flags = load(folder, flags={"store": "s3://one/p"})
+    assert (flags.store, flags.copies) == ("s3://one/p", ())
+    lines = load(folder, environ={"MODELPORT_STORE": "a b\ns3://two/p"})
+    assert (lines.store, lines.copies) == (str(folder / "a b"), ({"url": "s3://two/p"},))
+
+
+@pytest.mark.parametrize(
+    "text", ["[]", "[{url: a, endpoint: b}]", "[a, {urk: b}]", "[a, {}]", "[a, 3]", "[a, '']", "[a, 's3://u:p@b/c']"]
+)
+def test_list_of_stores_that_cannot_be_is_refused(written, text):
+    with pytest.raises(SettingsError):
+        load(written(f"store: {text}\n"))

@@ -60,7 +60,7 @@ def test_export_takes_addresses_from_flags_sources_or_the_store(tmp_path):
     assert exported(tmp_path, store="file:///srv/tree").urls == ("file:///srv/tree",)
 
 
-@pytest.mark.parametrize("form, hint", [("aria", "aria2"), ("zip", "Choose one"), ("", "Choose one")])
+@pytest.mark.parametrize("form, hint", [("aria", "aria2"), ("zip", "There is: metalink"), ("", "There is: metalink")])
 def test_export_refuses_an_unknown_format(tmp_path, form, hint):
     with pytest.raises(UsageError, match="metalink, aria2, curl") as caught:
         exported(tmp_path, form)

@@ -1,0 +1,171 @@
+"""A site behind nginx: its configuration, and the view that this looks names up in.
+
+Takes the folder of a site and where nginx shall listen, writes ``SITE/nginx/``; afterwards ``refresh_view`` keeps the view true
+whenever modelport itself changes the site.
+
+next: ``tending``
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import msgspec
+
+from bundles.site.guard import read_tokens
+from bundles.site.holdings import Holdings
+from bundles.site.nginx_conf import describe_server, token_lines
+from bundles.site.nginx_routes import Server
+from bundles.site.nginx_view import PLACE, VIEW, write_view
+from pipeline.errors import DiskError, UsageError
+
+CONFIGURATION = "nginx/site.conf"
+TOKENS = "nginx/tokens.conf"
+CACHE = "nginx/cache"
+_LAST_PORT = 65535
+# What would end a word of the configuration, or begin a variable.
+_UNSPELLABLE = frozenset(" \t\n\r\"'\\;{}$#")
+
+
+@dataclass(frozen=True)
+class NginxOrder:
+    """What a person asks for. ``listen`` is host:port."""
+
+    site: Path
+    listen: str = "127.0.0.1:8080"
+    token_file: Path | None = None
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+    origins: tuple[str, ...] = ()
+    upstream: str = ""
+    cache_limit: int = 20 << 30
+
+
+class NginxWritten(msgspec.Struct, frozen=True, kw_only=True):
+    """What ``site.nginx`` wrote. ``commands`` make nginx use it."""
+
+    site: str
+    configuration: str
+    view: str
+    releases: list[str]
+    url: str
+    upstream: str
+    commands: list[str]
+
+
+def write_nginx(order: NginxOrder, *, dry: bool = False) -> NginxWritten:
+    """Write the configuration and the view.
+
+    Raises:
+        UsageError: no site, or an address, a path, an origin or a token that cannot stand in a configuration.
+        DiskError
+    """
+    host, port = _address(order.listen)
+    place = order.site.resolve()
+    if (order.tls_cert is None) != (order.tls_key is None):
+        raise UsageError("--tls-cert and --tls-key go together", hint="Name both, or neither to serve plain http.")
+    paths = {"--tls-cert": order.tls_cert, "--tls-key": order.tls_key}
+    spelled = {flag: str(path.resolve()) if path else "" for flag, path in paths.items()}
+    for flag, text in {"--site": str(place), **spelled}.items():
+        _check_word(flag, text)
+    for origin in order.origins:
+        _check_word("--allow-origin", origin)
+    tokens = read_tokens(order.token_file)
+    server = Server(
+        site=str(place),
+        host=host,
+        port=port,
+        tokens_file=str(place / TOKENS) if tokens else "",
+        tls_cert=spelled["--tls-cert"],
+        tls_key=spelled["--tls-key"],
+        origins=order.origins,
+        upstream=_upstream(order.upstream),
+        cache=str(place / CACHE),
+        cache_limit=order.cache_limit,
+    )
+    with closing(Holdings(place)) as holdings:
+        catalogue = holdings.look()
+        view = place / VIEW
+        if not dry:
+            view = write_view(place, catalogue, tree=holdings.keeps_tree)
+            try:
+                _put(place / CONFIGURATION, describe_server(server), 0o644)
+                if tokens:
+                    _put(place / TOKENS, token_lines(tokens), 0o600)
+                else:
+                    (place / TOKENS).unlink(missing_ok=True)
+            except OSError as error:
+                raise DiskError(
+                    f"{place / CONFIGURATION} cannot be written: {error}", hint="Free the disk, run it again."
+                ) from error
+        shown = f"[{host}]" if ":" in host else host
+        return NginxWritten(
+            site=str(place),
+            configuration=str(place / CONFIGURATION),
+            view=str(view),
+            releases=sorted(catalogue.releases),
+            url=f"{'https' if order.tls_cert else 'http'}://{shown}:{port}",
+            upstream=server.upstream,
+            commands=[
+                f"ln -sf {place / CONFIGURATION} /etc/nginx/conf.d/modelport.conf",
+                "nginx -t && systemctl reload nginx",
+            ],
+        )
+
+
+def refresh_view(place: Path) -> bool:
+    """Make the view anew after a change of the site; False where nginx was never set up.
+
+    Raises:
+        DiskError: the view is the one before.
+    """
+    if not (place / PLACE).is_dir():
+        return False
+    with closing(Holdings(place)) as holdings:
+        write_view(place, holdings.look(), tree=holdings.keeps_tree)
+    return True
+
+
+def _put(path: Path, text: str, mode: int) -> None:
+    growing = path.with_name(f".{path.name}-{os.getpid()}")
+    with suppress(FileNotFoundError):
+        growing.unlink()
+    # Never readable to others, not even for a moment, where it must not be.
+    descriptor = os.open(growing, os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        os.fchmod(file.fileno(), mode)
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    growing.rename(path)
+
+
+def _address(where: str) -> tuple[str, int]:
+    host, _, port = where.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    if not host or not port.isascii() or not port.isdigit() or not 1 <= int(port) <= _LAST_PORT or set(host) & _UNSPELLABLE:
+        raise UsageError(f"--listen {where} is not host:port", hint="Write it as --listen 127.0.0.1:8080 or --listen [::1]:8080")
+    return host, int(port)
+
+
+def _upstream(url: str) -> str:
+    if not url:
+        return ""
+    parts = urlsplit(url)
+    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment or "@" in parts.netloc:
+        raise UsageError(f"--upstream {url} is no address of a tree", hint="Write it as --upstream https://cdn.example/tree")
+    _check_word("--upstream", url)
+    return url.rstrip("/")
+
+
+def _check_word(flag: str, text: str) -> None:
+    found = sorted(set(text) & _UNSPELLABLE)
+    if found or not text.isprintable():
+        raise UsageError(
+            f"{flag} {text!r} cannot stand in a configuration of nginx: it holds {found[0]!r}" if found else f"{flag} {text!r}",
+            hint="Name it without spaces, quotes, backslashes and any of ; { } $ #.",
+        )

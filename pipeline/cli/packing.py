@@ -1,0 +1,36 @@
+"""The flags that ``bundle.plan`` and ``bundle.build`` share: whatever was planned is then built.
+
+next: ``bundle_orders``
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Packing:
+    """What goes into a bundle, as these flags say it: all of it still text."""
+
+    model: tuple[str, ...] = ()
+    name: str = ""
+    volume_size: str = ""
+    base: tuple[str, ...] = ()
+    have: str = ""
+    site_key: str = ""
+    parity: str = ""
+    only: tuple[str, ...] = ()
+    allow_yanked: bool = False
+
+
+PACKING = {
+    "model": "What to pack: bert-v2.1.0, bert@stable, bert@^2.1; repeat it for more. Its dependencies go with it.",
+    "name": "Name of the bundle and its files. Default: that of the first release.",
+    "volume_size": "Largest volume: a size such as 4GB, dvd, bd25, usb-fat32 or none. Default usb-fat32, 64 KiB less than 4 GiB.",
+    "base": "A release that the site has: only what it lacks is packed; repeat it for more. Default: all is packed.",
+    "have": "File that the site exported with bundle.inventory, in place of --base. Default: none.",
+    "site_key": "The site's Ed25519 key, 64 hex digits, that must have signed --have. Default: its signature is not judged.",
+    "parity": "Percent of a volume that may be damaged and still be repaired, such as 10%. Default 0: none.",
+    "only": "Number of a volume to write; repeat it for more. Default: all.",
+    "allow_yanked": "Pack a release that was yanked, named exactly. Default: refused.",
+}
