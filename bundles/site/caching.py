@@ -29,7 +29,9 @@ from bundles.site.app import Sending, SiteApp, asked_for, plain_answer
 from bundles.site.assembling import Assembler
 from bundles.site.catalogue import Catalogue
 from bundles.site.decoding import Chunks
+from bundles.site.guard import Guard
 from bundles.site.hauling import Hauler, Source
+from bundles.site.holdings import Holdings
 from bundles.site.manifests import Manifests
 from bundles.site.mirrored import Library, MirrorCatalogue, NotLoaded, mirror_catalogue
 from bundles.site.ranges import Span
@@ -80,6 +82,10 @@ class Mirror:
         self.assembler = Assembler(self.hauler, self.shelf, self.listen)
         self.library = Library(self.manifests, self.documents, self.assembler, self.channel)
         self._catalogue: tuple[object, object, MirrorCatalogue] | None = None
+
+    def app(self, holdings: Holdings, guard: Guard, origins: tuple[str, ...]) -> SiteApp:
+        """The site whose upstream this is."""
+        return MirrorApp(holdings, guard, origins, mirror=self)
 
     def catalogue(self, installed: Catalogue) -> Catalogue:
         """What is installed, and what the upstream has; the former alone while nothing of the latter was verified."""

@@ -20,21 +20,22 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from time import monotonic
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import uvicorn
 
 from bundles.site.app import SiteApp, make_app
-from bundles.site.caching import Mirror, MirrorApp
 from bundles.site.guard import read_guard
 from bundles.site.holdings import Holdings
 from bundles.site.sending import SendingProtocol
-from bundles.site.upstream import MAX_AGE_S
 from pipeline.errors import ModelportError, UnavailableError, UsageError
 from pipeline.events import Listener, Serving, StepFinished, StepStarted, Warned, one_at_a_time
 from pipeline.ports import TreeReader
-from pipeline.trust.state import TrustState
+
+if TYPE_CHECKING:
+    # Whoever serves what is installed needs neither TUF nor decoders, nor their memory.
+    from bundles.site.caching import Mirror
 
 STEP = "serve"
 BACKLOG = 1024
@@ -57,7 +58,7 @@ class UpstreamOrder:
     pin: str = ""
     also_trusts: tuple[str, ...] = ()
     channel: str = "stable"
-    max_age_s: float = MAX_AGE_S
+    max_age_s: float = 10.0
     timeout_s: float = 60.0
 
 
@@ -106,7 +107,7 @@ def serve_site(order: ServeOrder, listen: Listener) -> SiteServed:
         mirror = _mirror(order, listen)
         if mirror is not None:
             stack.callback(mirror.close)
-        site = MirrorApp(holdings, guard, order.origins, mirror=mirror) if mirror else SiteApp(holdings, guard, order.origins)
+        site = mirror.app(holdings, guard, order.origins) if mirror else SiteApp(holdings, guard, order.origins)
         beside = f" and what {mirror.reader.url} has" if mirror else ""
         with closing(bind(order.listen)) as bound:
             url = _url(bound, tls=context is not None)
@@ -145,6 +146,9 @@ def _mirror(order: ServeOrder, listen: Listener) -> Mirror | None:
     wanted = order.upstream
     if wanted is None:
         return None
+    from bundles.site.caching import Mirror
+    from pipeline.trust.state import TrustState
+
     state = TrustState(order.site / "state" / "upstream")
     for pin in (wanted.pin,) if wanted.pin else () if state.pins else wanted.also_trusts:
         state.pin(pin)
