@@ -208,7 +208,7 @@ def test_client_that_goes_away_ends_no_transfer(tree, place, part):
             reader.sendall(f"GET {part[0]} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
             assert reader.recv(1000).startswith(b"HTTP/1.1 200")
         assert mirror.ask(part[0]).body == part[1]
-        assert [row for row in upstream.sent(part[0]) if row[1] == 200] == [(part[0], 200, len(part[1]))]
+        assert len(part[1]) <= sum(size for _, _, size in upstream.sent(part[0])) < len(part[1]) + (64 << 10)
 
 
 def test_slow_readers_of_a_cold_part_cost_little_memory(tree, place, part):
