@@ -97,7 +97,6 @@ def main() -> int:
         "cdn",
         "Prefetching against a quota",
         f"a release of {parts} parts and its manifest, {PER_DAY} URLs a day, tasks of {TASK_S:.0f} s, at the control planes of the tests.",
-        "benchmarks/cdn.py",
     )
     job.show(
         "| vendor | day | calls | URLs | questions | s, manual clock | s, this machine | URLs left | records in the ledger |",

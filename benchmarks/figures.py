@@ -9,7 +9,9 @@ from __future__ import annotations
 import json
 import os
 import platform
+import shlex
 import statistics
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -71,12 +73,12 @@ class Amount:
 
 @dataclass
 class Job:
-    """One benchmark's findings. ``setting`` says what was measured on what; ``command`` repeats it."""
+    """One benchmark's findings. ``setting`` says what was measured on what; ``command``, this process's own, repeats it."""
 
     name: str
     title: str
     setting: str
-    command: str
+    command: str = field(default_factory=lambda: shlex.join([f"benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]]))
     rows: list[Ratio | Amount] = field(default_factory=list)
     not_measured: list[tuple[str, str]] = field(default_factory=list)
     more: list[str] = field(default_factory=list)
@@ -165,7 +167,7 @@ def spell(value: float) -> str:
 
 
 def machine() -> str:
-    """The processor, cores, memory and Python that the figures belong to."""
+    """The processor, cores, memory and Python that the figures belong to, and how busy they were, this job among the rest."""
     cpu = next(
         (
             line.split(":", 1)[1].strip()
@@ -175,4 +177,4 @@ def machine() -> str:
         "",
     )
     gib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    return f"{os.cpu_count()} cores of {cpu or platform.machine()}, {gib:.0f} GiB, Python {platform.python_version()}"
+    return f"{os.cpu_count()} cores of {cpu or platform.machine()}, {gib:.0f} GiB, Python {platform.python_version()}, load {os.getloadavg()[0]:.1f}"

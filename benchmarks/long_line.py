@@ -118,7 +118,6 @@ def main() -> int:
             "long_line",
             "Fetching over a long line",
             f"{arguments.mib} MiB, {2 * arguments.delay_ms:g} ms there and back, {arguments.mbit:g} Mbit/s, two network namespaces.",
-            "benchmarks/long_line.py --mib 128",
         )
         job.compare("modelport fetch", "a bare TCP stream through the same line", fetch, stream, least=TARGET)
         return job.finish()

@@ -61,7 +61,7 @@ def main() -> int:
     parser.add_argument("--gib", type=float, nargs="*", default=[1.0, 4.0, 16.0])
     parser.add_argument("--folder", type=Path, default=None, help="where models and stores go")
     arguments = parser.parse_args()
-    job = Job("sizes", "Cost by size", "whole commands on a directory store, bf16 weights.", "benchmarks/sizes.py")
+    job = Job("sizes", "Cost by size", "whole commands on a directory store, bf16 weights.")
     lines = []
     with tempfile.TemporaryDirectory(prefix="sizes-", dir=arguments.folder) as place:
         for gib in (WARMING_GIB, *arguments.gib):

@@ -32,9 +32,7 @@ def main() -> int:
         for flag, found in taken.items():
             found.append(seconds(flag))
     version, listing = taken.values()
-    job = Job(
-        "startup", "Starting up", f"`invoke --list` beside `invoke --version`, {RUNS} alternating runs.", "benchmarks/startup.py"
-    )
+    job = Job("startup", "Starting up", f"`invoke --list` beside `invoke --version`, {RUNS} alternating runs.")
     for flag, found in taken.items():
         job.amount(f"`invoke {flag}`", 1000 * statistics.median(found), "ms")
     times = statistics.median(listed / bare for listed, bare in zip(listing, version, strict=True))
