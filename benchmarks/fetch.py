@@ -185,10 +185,11 @@ def rows_of(world: World, whole: str, limited: str, job: Job) -> list[Row]:
     peer = shlex.quote(str(world.folder / "peer"))
     curl, aria2c = (look_for(name, job) for name in ("curl", "aria2c"))
     plain: dict[str, Callable[[], float]] = {}
-    read, at_limit = plain.copy(), plain.copy()
+    beside, read, at_limit = plain.copy(), plain.copy(), plain.copy()
     if curl:
         load = f"{curl} -s -o {peer} {whole}/model/model.safetensors"
-        plain |= {"curl": run(load), "curl, sync": run(f"{load} && sync {peer}")}
+        beside |= {"curl": run(load)}
+        plain |= {**beside, "curl, sync": run(f"{load} && sync {peer}")}
         read["curl, then read"] = run(f"{load} && cat {peer} > /dev/null")
     if aria2c:
         load = f"{aria2c} -q --file-allocation=falloc -d {shlex.quote(str(world.folder))} -o peer"
@@ -196,8 +197,8 @@ def rows_of(world: World, whole: str, limited: str, job: Job) -> list[Row]:
         at_limit["aria2c -x16"] = run(f"{load} -x16 -s16 -k1M {limited}/model/model.safetensors")
     return [
         ("raw", ours(whole, "raw-v1.0.0"), plain),
-        ("encoded", ours(whole, "coded-v1.0.0"), plain),
-        ("raw, a whole command", lambda: world.process(whole, "raw-v1.0.0"), plain),
+        ("encoded", ours(whole, "coded-v1.0.0"), beside),
+        ("raw, a whole command", lambda: world.process(whole, "raw-v1.0.0"), beside),
         ("raw, then read", then_read, read),
         ("raw, 20 MB/s a connection", ours(limited, "raw-v1.0.0"), at_limit),
         ("encoded, 20 MB/s a connection", ours(limited, "coded-v1.0.0"), at_limit),

@@ -34,7 +34,7 @@ class Target:
         return found >= self.value if self.sign == "≥" else found <= self.value
 
     def __str__(self) -> str:
-        return f"{self.sign} {self.value:g}"
+        return f"{self.sign} {spell(self.value)}"
 
 
 @dataclass
@@ -105,7 +105,7 @@ class Job:
 
     def missed(self) -> list[str]:
         """What was not reached."""
-        return [row.what for row in self.rows if row.target is not None and not row.target.reached(row.found)]
+        return [row.what for row in self.rows if verdict(row) == "missed"]
 
     def finish(self) -> int:
         """Print the table and keep the figures; gives the exit code: 1 if a target was missed."""
@@ -140,9 +140,9 @@ def table(job: Job) -> list[str]:
         ]
         lines += [_ratio_line(row) for row in ratios]
     if amounts:
-        lines += ["", *(["| what | found | target | |", "| --- | --- | --- | --- |"])]
-        lines += [f"| {row.what} | {spell(row.found)} {row.unit} | {_target(row)} |" for row in amounts]
-    lines += job.more
+        lines += [*([""] if lines else []), "| what | found | target | |", "| --- | --- | --- | --- |"]
+        lines += [f"| {_cell(row.what)} | {f'{spell(row.found)} {row.unit}'.strip()} | {_target(row)} |" for row in amounts]
+    lines += job.more if lines else job.more[1:]
     lines += [f"\nNot measured: {peer}: {why}." for peer, why in job.not_measured]
     return lines
 
@@ -150,13 +150,22 @@ def table(job: Job) -> list[str]:
 def _ratio_line(row: Ratio) -> str:
     ours, theirs = statistics.median(row.ours), statistics.median(row.theirs)
     spread = f" ({spell(min(row.ratios))} to {spell(max(row.ratios))})" if len(row.ratios) > 1 else ""
-    return f"| {row.what} | {spell(ours)} {row.unit} | {row.peer} | {spell(theirs)} {row.unit} | {spell(row.found)}{spread} | {_target(row)} |"
+    return f"| {_cell(row.what)} | {spell(ours)} {row.unit} | {_cell(row.peer)} | {spell(theirs)} {row.unit} | {spell(row.found)}{spread} | {_target(row)} |"
 
 
 def _target(row: Ratio | Amount) -> str:
+    return f"{row.target} | {'reached' if verdict(row) == 'reached' else '**MISSED**'}" if row.target else " | "
+
+
+def verdict(row: Ratio | Amount) -> Literal["reached", "missed", "free"]:
+    """Whether the target was reached; free is who has none."""
     if row.target is None:
-        return " | "
-    return f"{row.target} | {'reached' if row.target.reached(row.found) else '**MISSED**'}"
+        return "free"
+    return "reached" if row.target.reached(row.found) else "missed"
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")
 
 
 def spell(value: float) -> str:

@@ -71,6 +71,7 @@ def main() -> int:
             shutil.rmtree(folder)
             for what, took in found.items() if gib != WARMING_GIB else ():
                 lines.append(f"| {what} | {gib:g} | {took.wall_s:.1f} | {took.cpu_s:.1f} | {took.peak_mib:.0f} |")
+                job.amount(f"{what} of {gib:g} GiB", took.wall_s, "s")
                 job.amount(f"{what} of {gib:g} GiB: peak memory", took.peak_mib, "MiB", most=PEAK_MIB)
     job.show("| command | GiB | seconds | CPU seconds | peak MiB |", "| --- | --- | --- | --- | --- |", *lines)
     return job.finish()

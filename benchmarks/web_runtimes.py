@@ -49,6 +49,9 @@ def main() -> int:
         "Runtimes in a browser",
         f"Silero VAD, {sum(map(len, model.values())) / 1e6:.1f} MB, out of the store after a reload without a network; the input is silence.",
     )
+    if not ORT.is_dir():
+        job.lacks("onnxruntime-web and transformers.js", "npm ci --prefix tests/runtimes brings them")
+        return job.finish()
     folder = Path(tempfile.mkdtemp(prefix="modelport-bench-"))
     try:
         run(folder, site(), model, job)
@@ -83,12 +86,12 @@ def run(folder: Path, application: dict[str, bytes], model: dict[str, bytes], jo
             started_s = time.perf_counter()
             likely = page.evaluate("byOrt()")
             job.amount("onnxruntime-web: first answer", time.perf_counter() - started_s, "s")
-            job.amount("… how likely silence is speech", likely, "", most=MOST_LIKELY)
+            job.amount("onnxruntime-web: how likely silence is speech", likely, "", most=MOST_LIKELY)
             started_s = time.perf_counter()
             tokens, by_transformers = page.evaluate("byTransformers()")
             job.amount("transformers.js: first answer", time.perf_counter() - started_s, "s")
-            job.amount("… how likely silence is speech", by_transformers, "", most=MOST_LIKELY)
-            job.amount("caches in the browser", len(page.evaluate("caches.keys()")), "", most=1)
+            job.amount("transformers.js: how likely silence is speech", by_transformers, "", most=MOST_LIKELY)
+            job.amount("caches in the browser", len(page.evaluate("caches.keys()")), "in all", most=1)
             browser.close()
     if tokens != TOKENS:
         raise SystemExit(f"transformers.js read {tokens}, not {TOKENS}")
