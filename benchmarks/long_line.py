@@ -21,9 +21,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from fetch import World, nginx_conf, timed
 from figures import Job
-
-from benchmarks.fetch import World, nginx_conf, timed
 
 HERE, THERE = "198.18.77.1", "198.18.77.2"  # RFC 2544: addresses for benchmarks
 HTTP, STREAM = 8080, 8081

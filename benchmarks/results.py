@@ -18,7 +18,7 @@ from plots import plot
 HERE = Path(__file__).parent
 # As one meets them; what is not named here comes after, by name.
 ORDER = (
-    "index", "codec", "upload", "publish", "republish", "fetch", "long_line", "bundle", "sizes", "cdn", "edge", "site",
+    "index", "codec", "upload", "publish", "republish", "fetch", "long_line", "bundle", "sizes", "cdn", "edge", "site", "site_mirror",
     "web_build", "web_worker", "web_runtimes", "startup",
 )  # fmt: skip
 _HEAD = """# Results

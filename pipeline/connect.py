@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from bundles.reader import BundleReader
     from pipeline.place import Place
     from pipeline.sources.auth import Auth
+    from pipeline.sources.pace import Limits
     from pipeline.steps.edge_proof import Front
     from pipeline.supply import Supply
 
@@ -264,8 +265,8 @@ def trust_folder(url: str) -> str:
     return f"modelport/trust/{place_id(url, '')}"
 
 
-def open_reader(settings: Settings, source: Mapping[str, Any]) -> TreeReader:
-    """Open one source.
+def open_reader(settings: Settings, source: Mapping[str, Any], *, limits: Limits | None = None) -> TreeReader:
+    """Open one source; ``limits`` says how slow a web server may be.
 
     Raises:
         SettingsError: as ``open_supply``.
@@ -283,6 +284,7 @@ def open_reader(settings: Settings, source: Mapping[str, Any]) -> TreeReader:
             auth=open_auth(source.get("auth", {}), settings.auth_variables, urlsplit(url).hostname or "", where=f"{where}: auth"),
             proxies=Proxies(network.https_proxy, network.http_proxy, network.no_proxy),
             ca_file=_authorities(settings),
+            limits=limits,
         )
     if scheme in {"", "file"}:
         from pipeline.sources.objects import FolderReader
