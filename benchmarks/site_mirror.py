@@ -35,6 +35,7 @@ from tests.servers.processes import free_port
 # How many times as long the peer should take.
 LEAST = {"cold": 0.9, "hot": 0.9, "hot file": 0.8}
 MODEL = "coded-v1.0.0"
+KEPT_S = 60
 TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -89,6 +90,15 @@ def read(curl: str, url: str) -> float:
     return time.perf_counter() - began
 
 
+def wait_until_kept(world: World) -> None:
+    """Wait until the mirror has put the model's file together and proved it, which goes on when its first reader is served."""
+    ends_s = time.monotonic() + KEPT_S
+    while not any((world.folder / "mirror").rglob(f"files/*/{world.sha256}")):
+        if time.monotonic() > ends_s:
+            raise SystemExit(f"the mirror did not keep the model's file within {KEPT_S} s")
+        time.sleep(0.05)
+
+
 def peak_mib(pid: int) -> float:
     text = Path(f"/proc/{pid}/status").read_text()
     return int(next(line.split()[1] for line in text.splitlines() if line.startswith("VmHWM"))) / 1024
@@ -116,6 +126,7 @@ def measure(job: Job, line: str, world: World, url: str, listen: str, *, rounds:
             if curl and beside:
                 file = f"{here}/models/{MODEL}/model.safetensors"
                 read(curl, file)
+                wait_until_kept(world)
                 taken["hot file"].append(read(curl, file))
                 taken["nginx file"].append(read(curl, f"{beside}/model/model.safetensors"))
             taken["peak"].append(peak_mib(pid))
