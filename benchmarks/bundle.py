@@ -1,12 +1,11 @@
 """Bundles beside tar, zstd and coreutils: build, verify, install, and a differential.
 
-    python benchmarks/bundle.py [--rounds 3] [--folder DIR] [--small] [--only build,verify] [--json results.json]
+    python benchmarks/bundle.py [--rounds 3] [--folder DIR] [--small]
 
 On about 590 MB of real weights with duplicates: the sample's 91 MB of float32, three fine-tunes of it (small changes of
 every weight), one in bf16, one in f16, and copies of two of these, as checkpoints have them. Every round runs every
 contender in turn; both sides end with ``sync``, and a peer's input is in the page cache as ours is. Ours is measured in a
-process that has imported what it needs; ``process`` is the whole command. Ratios are of medians within this run: above 1
-ours is quicker. Memory is the peak of the whole process.
+process that has imported what it needs, or as a whole command where a row says so. Memory is the peak of the whole process.
 """
 
 from __future__ import annotations
@@ -15,7 +14,6 @@ import argparse
 import json
 import os
 import shutil
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -25,15 +23,11 @@ from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from figures import Job
+from peers import look_for
 
-# (row, peer) → what the issue asks for.
-TARGETS = {
-    ("publish and build", "tar | zstd -T0 -3"): 1.0,
-    ("build from a store", "tar | zstd -T0 -3"): 3.0,
-    ("verify", "sha256sum -c"): 15.0,
-    ("install", "zstd -d | tar x && sha256sum -c"): 3.0,
-    ("install.pyz", "zstd -d | tar x && sha256sum -c"): 1.0,
-}
+# Row → how many times as long the peer should take.
+LEAST = {"publish and build": 1.0, "build from a store": 3.0, "verify": 15.0, "install": 3.0, "install.pyz": 1.0}
 PROGRAM = "from pipeline.cli.program import main; main()"
 MEMORY_MIB = 256
 SIZE_SHARE = 0.75
@@ -128,7 +122,6 @@ class World:
             self.modelport("publish", "--model", release)
         self.root = self.shell("sha256sum store/metadata/1.root.json").split()[0]
         self.build("out", "weights-v1.0.0")
-        self.shell("tar -cf - -C models weights-v1.0.0 | zstd -q -T0 -3 -o peer.tar.zst -f")
         self.shell("cd models && find weights-v1.0.0 -type f | sort | xargs sha256sum > ../files.sums")
 
     def modelport(self, *words: str) -> dict:
@@ -263,8 +256,8 @@ def clock(run: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def contenders(world: World, memory: dict[str, float]) -> dict[str, dict[str, Callable[[], float]]]:
-    """Row → name → one run in seconds."""
+def contenders(world: World, memory: dict[str, float]) -> dict[str, tuple[Callable[[], float], str]]:
+    """Row → a run of ours in seconds, and the name of its peer."""
 
     def here(what: str, *clears: str) -> Callable[[], float]:
         def run() -> float:
@@ -290,46 +283,44 @@ def contenders(world: World, memory: dict[str, float]) -> dict[str, dict[str, Ca
         rows = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
         return sum(row.get("seconds", 0) + row.get("publish", 0) for row in rows)
 
-    def shell(line: str, *clears: str) -> Callable[[], float]:
-        def run() -> float:
-            world.clear(*clears)
-            return clock(lambda: world.shell(line))
+    def command() -> float:
+        world.clear("built", "state/modelport/bundles")
+        words = ("--model", "weights-v1.0.0", "--to", "built", "--wheels", "wheels")
+        return clock(lambda: (world.modelport("bundle.build", *words), os.sync()))
 
-        return run
-
-    def process(*words: str, clears: tuple[str, ...] = ()) -> Callable[[], float]:
-        def run() -> float:
-            world.clear(*clears)
-            return clock(lambda: (world.modelport(*words), os.sync()))
-
-        return run
-
-    tar = "tar -cf - -C models weights-v1.0.0 | zstd -q -T0 -3 -o again.tar.zst -f && sync"
-    unpack = "mkdir x && zstd -q -d -c peer.tar.zst | tar -xf - -C x && cd x && sha256sum --quiet -c ../files.sums && sync"
     pyz = f"python3 out/install.pyz --from out --site site --root-fingerprint {world.root} >/dev/null && sync"
     return {
-        "publish and build": {"ours": publish, "tar | zstd -T0 -3": shell(tar)},
-        "build from a store": {
-            "ours": here("build", "built", "shelf"),
-            "ours, process": process(
-                "bundle.build",
-                "--model",
-                "weights-v1.0.0",
-                "--to",
-                "built",
-                "--wheels",
-                "wheels",
-                clears=("built", "state/modelport/bundles"),
-            ),
-            "tar | zstd -T0 -3": shell(tar),
-        },
-        "verify": {"ours": here("verify"), "sha256sum -c": shell("cd out && sha256sum --quiet -c SHA256SUMS")},
-        "install": {"ours": here("install", "site"), "zstd -d | tar x && sha256sum -c": shell(unpack, "x")},
-        "install.pyz": {"ours": shell(pyz, "site"), "zstd -d | tar x && sha256sum -c": shell(unpack, "x")},
+        "publish and build": (publish, TAR),
+        "build from a store": (here("build", "built", "shelf"), TAR),
+        "build, a whole command": (command, TAR),
+        "verify": (here("verify"), SUMS),
+        "install": (here("install", "site"), UNPACK),
+        "install.pyz": (shell(world, pyz, "site"), UNPACK),
     }
 
 
-def sizes(world: World) -> list[str]:
+def shell(world: World, line: str, *clears: str) -> Callable[[], float]:
+    """A run of a line in the world's folder, in seconds."""
+
+    def run() -> float:
+        world.clear(*clears)
+        return clock(lambda: world.shell(line))
+
+    return run
+
+
+TAR, SUMS, UNPACK = "tar | zstd -T0 -3", "sha256sum -c", "zstd -d | tar x && sha256sum -c"
+
+
+def peers(world: World, *, packed: bool) -> dict[str, Callable[[], float]]:
+    """Name → a run in seconds; those that need zstd if it is there."""
+    tar = "tar -cf - -C models weights-v1.0.0 | zstd -q -T0 -3 -o again.tar.zst -f && sync"
+    unpack = "mkdir x && zstd -q -d -c peer.tar.zst | tar -xf - -C x && cd x && sha256sum --quiet -c ../files.sums && sync"
+    sums = {SUMS: shell(world, "cd out && sha256sum --quiet -c SHA256SUMS")}
+    return sums | ({TAR: shell(world, tar), UNPACK: shell(world, unpack, "x")} if packed else {})
+
+
+def sizes(world: World, job: Job) -> None:
     """What is compared by size, not by time."""
     ours = sum(path.stat().st_size for path in (world.folder / "out").glob("*.tar"))
     peer = (world.folder / "peer.tar.zst").stat().st_size
@@ -338,54 +329,53 @@ def sizes(world: World) -> list[str]:
     world.shell("for v in 0 1; do tar -cf v$v.tar -C models/weights-v1.$v.0 .; done")
     world.shell("zstd -q -f -3 -T0 --long=30 --patch-from=v0.tar v1.tar -o patch.zst")
     patch = (world.folder / "patch.zst").stat().st_size
-    plain = sum(path.stat().st_size for path in (world.models / "weights-v1.0.0").rglob("*") if path.is_file())
-    return [
-        f"size          {ours} of {plain} plain; tar | zstd -3 {peer}: {ours / peer:.3f} times, at most {SIZE_SHARE}"
-        + ("" if ours / peer <= SIZE_SHARE else " MISSED"),
-        f"differential  {delta}; zstd --patch-from {patch}: {delta / patch:.3f} times, at most {DELTA_SHARE}"
-        + ("" if delta / patch <= DELTA_SHARE else " MISSED"),
-    ]
+    job.amount("size of a bundle", ours / 1e6, "MB")
+    job.amount(f"… beside {peer / 1e6:.1f} MB of tar, zstd -3", ours / peer, "times", most=SIZE_SHARE)
+    job.amount(f"size of a differential, {100 * CHANGED:.1f} % of the tensor bytes changed", delta / 1e6, "MB")
+    job.amount(f"… beside {patch / 1e6:.1f} MB of zstd --patch-from", delta / patch, "times", most=DELTA_SHARE)
 
 
 def main() -> int:
     """Measure; print; 1 if a target was missed."""
-    parser = argparse.ArgumentParser()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--folder", type=Path)
     parser.add_argument("--small", action="store_true")
-    parser.add_argument("--only", default="")
-    parser.add_argument("--json", type=Path)
-    parser.add_argument("--here", choices=HERE)
+    parser.add_argument("--here", choices=HERE, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.here:
         HERE[arguments.here](arguments.folder)
         return 0
     folder = Path(tempfile.mkdtemp(prefix="modelport-bench-", dir=arguments.folder))
+    job = Job("bundle", "Bundles", "")
+    zstd = look_for("zstd", job)
     try:
         world = World(folder, small=arguments.small)
+        if zstd:
+            world.shell("tar -cf - -C models weights-v1.0.0 | zstd -q -T0 -3 -o peer.tar.zst -f")
         memory: dict[str, float] = {}
-        rows = contenders(world, memory)
-        chosen = [row for row in rows if not arguments.only or any(word in row for word in arguments.only.split(","))]
-        taken: dict[str, dict[str, list[float]]] = {row: {name: [] for name in rows[row]} for row in chosen}
+        ours, theirs = contenders(world, memory), peers(world, packed=bool(zstd))
+        ways: dict[str, Callable[[], float]] = {}
+        for row, (run, peer) in ours.items():
+            ways[row] = run
+            ways |= {peer: theirs[peer]} if peer in theirs else {}
+        taken: dict[str, list[float]] = {name: [] for name in ways}
         for _ in range(arguments.rounds):
-            for row in chosen:
-                for name, run in rows[row].items():
-                    taken[row][name].append(run())
-        lines = [f"medians of {arguments.rounds}, load {os.getloadavg()[0]:.1f}"]
-        for row, tools in taken.items():
-            ours = statistics.median(tools["ours"])
-            for name, seconds in tools.items():
-                middle = statistics.median(seconds)
-                target = TARGETS.get((row, name))
-                said = "" if target is None else f"  target {target:g}" + ("" if middle / ours >= target else " MISSED")
-                lines.append(f"{row:20} {name:34} {middle:7.3f} s {middle / ours:6.2f}{said}")
+            for name, run in ways.items():
+                taken[name].append(run())
+        plain = sum(path.stat().st_size for path in (world.models / "weights-v1.0.0").rglob("*") if path.is_file())
+        job.setting = (
+            f"{plain / 1e6:.0f} MB of real weights: the sample in f32, fine-tunes of it, one in bf16, one in f16, copies of two; "
+            f"{arguments.rounds} turns, both sides end with `sync`."
+        )
+        for row, (_, peer) in ours.items():
+            if peer in theirs:
+                job.compare(row, peer, taken[row], taken[peer], least=LEAST.get(row))
         for what, mib in memory.items():
-            lines.append(f"memory {what:13} {mib:.0f} MiB, at most {MEMORY_MIB}" + ("" if mib <= MEMORY_MIB else " MISSED"))
-        lines += [] if arguments.only else sizes(world)
-        print("\n".join(lines))
-        if arguments.json:
-            arguments.json.write_text(json.dumps(taken))
-        return int(any("MISSED" in line for line in lines))
+            job.amount(f"{what}: peak memory", mib, "MiB", most=MEMORY_MIB)
+        if zstd:
+            sizes(world, job)
+        return job.finish()
     finally:
         shutil.rmtree(folder)
 

@@ -33,6 +33,7 @@ from tests.servers.control_planes.plane import PREFETCH, Plane
 
 JOB = "big-v1.0.0"
 PER_DAY = 1000
+DAYS = 2
 TASK_S = 300.0
 PROVIDERS = ("aliyun", "tencent", "huawei", "volcengine")
 
@@ -54,7 +55,7 @@ def machine(name: str, number: int, plane: Plane, folder: Path) -> tuple[Dispatc
     return dispatch, [Front(open_ours(name, plane), edge=None)]  # type: ignore[arg-type]  # nothing is read through the edge
 
 
-def measure(name: str, parts: int) -> list[str]:
+def measure(name: str, parts: int, job: Job) -> list[str]:
     with tempfile.TemporaryDirectory() as place, run_plane(ACCOUNTS[name].plane(takes_s=TASK_S)) as plane:
         plane.allowed[PREFETCH] = replace(plane.allowed[PREFETCH], per_day=PER_DAY)
         folder, rows, day = Path(place), [], 0
@@ -79,15 +80,17 @@ def measure(name: str, parts: int) -> list[str]:
                 f"| {name} | {day} | {share.calls} | {share.urls} | {asked} | {(plane.now - at).total_seconds():.0f} "
                 f"| {seconds:.2f} | {len(share.left)} | {records} |"
             )
+            job.amount(f"{name}, day {day}: calls for {share.urls:,} URLs", share.calls, "calls")
             complete = driven.complete
             if share.waits_until is not None:
                 plane.now = share.waits_until
         states = Counter(log.job.lanes[fronts[0].cdn.base_url].states.values())
         assert states == {KeyState.DONE: parts + 1}
         # Aliyun gives a call several ids: the second begins with the first.
-        taken = Counter(url for job in plane.jobs.values() if job.id[:-1] not in plane.jobs for url in job.urls)
+        taken = Counter(url for task in plane.jobs.values() if task.id[:-1] not in plane.jobs for url in task.urls)
         assert len(taken) == parts + 1
         assert set(taken.values()) == {1}
+        job.amount(f"{name}: days", day, "days", most=DAYS)
     return rows
 
 
@@ -97,12 +100,11 @@ def main() -> int:
         "cdn",
         "Prefetching against a quota",
         f"a release of {parts} parts and its manifest, {PER_DAY} URLs a day, tasks of {TASK_S:.0f} s, at the control planes of the tests.",
-        "benchmarks/cdn.py",
     )
     job.show(
         "| vendor | day | calls | URLs | questions | s, manual clock | s, this machine | URLs left | records in the ledger |",
         "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
-        *(row for name in PROVIDERS for row in measure(name, parts)),
+        *(row for name in PROVIDERS for row in measure(name, parts, job)),
     )
     return job.finish()
 

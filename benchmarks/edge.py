@@ -79,7 +79,6 @@ def main() -> int:
                 "Proving an edge",
                 f"{count} objects of {SIZE >> 10} KiB, prefetched, at nginx with slices before SeaweedFS, all on these cores; "
                 f"{LOOKS_AT_ONCE} connections, kept. curl asks for the same bytes and judges nothing.",
-                "benchmarks/edge.py",
             )
             ours, theirs = times.values()
             job.compare("every object is right: one byte of each", "curl --parallel, judges nothing", ours, theirs)

@@ -9,7 +9,9 @@ from __future__ import annotations
 import json
 import os
 import platform
+import shlex
 import statistics
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -32,7 +34,7 @@ class Target:
         return found >= self.value if self.sign == "≥" else found <= self.value
 
     def __str__(self) -> str:
-        return f"{self.sign} {self.value:g}"
+        return f"{self.sign} {spell(self.value)}"
 
 
 @dataclass
@@ -71,15 +73,19 @@ class Amount:
 
 @dataclass
 class Job:
-    """One benchmark's findings. ``setting`` says what was measured on what; ``command`` repeats it."""
+    """One benchmark's findings, by ``versions`` of its peers.
+
+    ``setting`` says what was measured on what; ``command``, this process's own, repeats it.
+    """
 
     name: str
     title: str
     setting: str
-    command: str
+    command: str = field(default_factory=lambda: shlex.join([f"benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]]))
     rows: list[Ratio | Amount] = field(default_factory=list)
     not_measured: list[tuple[str, str]] = field(default_factory=list)
     more: list[str] = field(default_factory=list)
+    versions: dict[str, str] = field(default_factory=dict)
 
     def compare(
         self, what: str, peer: str, ours: Sequence[float], theirs: Sequence[float], *, unit: str = "s", least: float | None = None
@@ -103,7 +109,7 @@ class Job:
 
     def missed(self) -> list[str]:
         """What was not reached."""
-        return [row.what for row in self.rows if row.target is not None and not row.target.reached(row.found)]
+        return [row.what for row in self.rows if verdict(row) == "missed"]
 
     def finish(self) -> int:
         """Print the table and keep the figures; gives the exit code: 1 if a target was missed."""
@@ -138,9 +144,9 @@ def table(job: Job) -> list[str]:
         ]
         lines += [_ratio_line(row) for row in ratios]
     if amounts:
-        lines += ["", *(["| what | found | target | |", "| --- | --- | --- | --- |"])]
-        lines += [f"| {row.what} | {spell(row.found)} {row.unit} | {_target(row)} |" for row in amounts]
-    lines += job.more
+        lines += [*([""] if lines else []), "| what | found | target | |", "| --- | --- | --- | --- |"]
+        lines += [f"| {_cell(row.what)} | {f'{spell(row.found)} {row.unit}'.strip()} | {_target(row)} |" for row in amounts]
+    lines += job.more if lines else job.more[1:]
     lines += [f"\nNot measured: {peer}: {why}." for peer, why in job.not_measured]
     return lines
 
@@ -148,13 +154,22 @@ def table(job: Job) -> list[str]:
 def _ratio_line(row: Ratio) -> str:
     ours, theirs = statistics.median(row.ours), statistics.median(row.theirs)
     spread = f" ({spell(min(row.ratios))} to {spell(max(row.ratios))})" if len(row.ratios) > 1 else ""
-    return f"| {row.what} | {spell(ours)} {row.unit} | {row.peer} | {spell(theirs)} {row.unit} | {spell(row.found)}{spread} | {_target(row)} |"
+    return f"| {_cell(row.what)} | {spell(ours)} {row.unit} | {_cell(row.peer)} | {spell(theirs)} {row.unit} | {spell(row.found)}{spread} | {_target(row)} |"
 
 
 def _target(row: Ratio | Amount) -> str:
+    return f"{row.target} | {'reached' if verdict(row) == 'reached' else '**MISSED**'}" if row.target else " | "
+
+
+def verdict(row: Ratio | Amount) -> Literal["reached", "missed", "free"]:
+    """Whether the target was reached; free is who has none."""
     if row.target is None:
-        return " | "
-    return f"{row.target} | {'reached' if row.target.reached(row.found) else '**MISSED**'}"
+        return "free"
+    return "reached" if row.target.reached(row.found) else "missed"
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")
 
 
 def spell(value: float) -> str:
@@ -165,7 +180,7 @@ def spell(value: float) -> str:
 
 
 def machine() -> str:
-    """The processor, cores, memory and Python that the figures belong to."""
+    """The processor, cores, memory and Python that the figures belong to, and how busy they were, this job among the rest."""
     cpu = next(
         (
             line.split(":", 1)[1].strip()
@@ -175,4 +190,4 @@ def machine() -> str:
         "",
     )
     gib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    return f"{os.cpu_count()} cores of {cpu or platform.machine()}, {gib:.0f} GiB, Python {platform.python_version()}"
+    return f"{os.cpu_count()} cores of {cpu or platform.machine()}, {gib:.0f} GiB, Python {platform.python_version()}, load {os.getloadavg()[0]:.1f}"

@@ -99,7 +99,6 @@ def main() -> int:
             "index",
             "Indexing without encoding",
             f"{len(data) / 2**30:g} GiB of safetensors in the page cache, one read: file sha256, part sha256 and blake3, chunk blake3.",
-            "benchmarks/index.py 1",
         )
         for (name, least), found in zip(LEAST.items(), peers, strict=True):
             job.compare("index", name, ours_s, found, least=least)

@@ -1,6 +1,6 @@
 """Fetching over a long line, 40 ms there and back at 100 Mbit/s, beside a bare TCP stream through the same line.
 
-    python benchmarks/long_line.py [--mib 64] [--rounds 3] [--delay-ms 20] [--mbit 100]
+    python benchmarks/long_line.py [--mib 128] [--rounds 3] [--delay-ms 20] [--mbit 100]
 
 Two network namespaces of this run's own, joined by ``shaper.py``; nginx and the sender of the stream stand in one,
 the readers in the other. The stream is one connection that carries as many bytes as the release has, and stores
@@ -21,9 +21,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from fetch import World, nginx_conf, timed
 from figures import Job
-
-from benchmarks.fetch import World, nginx_conf, timed
 
 HERE, THERE = "198.18.77.1", "198.18.77.2"  # RFC 2544: addresses for benchmarks
 HTTP, STREAM = 8080, 8081
@@ -89,7 +88,7 @@ def running(command: list[str], *, ready: bytes = b"") -> Iterator[None]:
 def main() -> int:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--mib", type=int, default=64)
+    parser.add_argument("--mib", type=int, default=128)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--delay-ms", type=float, default=20)
     parser.add_argument("--mbit", type=float, default=100)
@@ -118,7 +117,6 @@ def main() -> int:
             "long_line",
             "Fetching over a long line",
             f"{arguments.mib} MiB, {2 * arguments.delay_ms:g} ms there and back, {arguments.mbit:g} Mbit/s, two network namespaces.",
-            "benchmarks/long_line.py --mib 128",
         )
         job.compare("modelport fetch", "a bare TCP stream through the same line", fetch, stream, least=TARGET)
         return job.finish()

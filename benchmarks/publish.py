@@ -98,7 +98,6 @@ def main() -> int:
         "publish",
         "The whole publish, and its memory",
         "a process of its own into each kind of store, keys and signatures included; then the same again. cp hashes nothing.",
-        "benchmarks/publish.py",
     )
     rows: list[str] = []
     parser = argparse.ArgumentParser()

@@ -22,7 +22,7 @@ import itertools
 
 from figures import Job
 from inputs import TensorSpec, tensors_for, write_model
-from peers import Lacking, find_peer
+from peers import look_for
 
 from pipeline.digest import blake3_of
 from pipeline.events import ignore
@@ -94,13 +94,8 @@ def main() -> int:
         "republish",
         "Re-publishing a changed model",
         f"sizes only: about {100 * SHARE:.1f} % of the tensor bytes changed in whole tensors and the header grew. All bodies that are sent.",
-        "benchmarks/republish.py 256",
     )
-    try:
-        casync = find_peer("casync")
-    except Lacking as why:
-        casync = ""
-        job.lacks("casync", str(why))
+    casync = look_for("casync", job)
     growth = []
     size = int(sys.argv[1] if len(sys.argv) > 1 else "256") << 20
     specs = tensors_for(size)

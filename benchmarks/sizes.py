@@ -61,7 +61,7 @@ def main() -> int:
     parser.add_argument("--gib", type=float, nargs="*", default=[1.0, 4.0, 16.0])
     parser.add_argument("--folder", type=Path, default=None, help="where models and stores go")
     arguments = parser.parse_args()
-    job = Job("sizes", "Cost by size", "whole commands on a directory store, bf16 weights.", "benchmarks/sizes.py")
+    job = Job("sizes", "Cost by size", "whole commands on a directory store, bf16 weights.")
     lines = []
     with tempfile.TemporaryDirectory(prefix="sizes-", dir=arguments.folder) as place:
         for gib in (WARMING_GIB, *arguments.gib):
@@ -71,6 +71,7 @@ def main() -> int:
             shutil.rmtree(folder)
             for what, took in found.items() if gib != WARMING_GIB else ():
                 lines.append(f"| {what} | {gib:g} | {took.wall_s:.1f} | {took.cpu_s:.1f} | {took.peak_mib:.0f} |")
+                job.amount(f"{what} of {gib:g} GiB", took.wall_s, "s")
                 job.amount(f"{what} of {gib:g} GiB: peak memory", took.peak_mib, "MiB", most=PEAK_MIB)
     job.show("| command | GiB | seconds | CPU seconds | peak MiB |", "| --- | --- | --- | --- | --- |", *lines)
     return job.finish()

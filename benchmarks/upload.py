@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from figures import Job
-from peers import Lacking, find_peer
+from peers import look_for
 
 if TYPE_CHECKING:
     from tests.servers.s3_servers import S3Server
@@ -103,7 +103,8 @@ def measure(arguments: argparse.Namespace) -> int:
     from tests.servers.s3_servers import run_juicefs, run_seaweedfs
 
     folder = Path(tempfile.mkdtemp(prefix="upload-"))
-    programs, lacking = find_peers()
+    job = Job("upload", "Upload step", "")
+    programs = {name: program for name in ("s5cmd", "aws", "rclone") if (program := look_for(name, job))}
     rows: dict[str, list[Took]] = {"ours": [], "ours, process": [], **{name: [] for name in programs}}
     gib = arguments.parts * PART / (1 << 30)
     try:
@@ -129,18 +130,7 @@ def measure(arguments: argparse.Namespace) -> int:
                     empty(server, bucket)
     finally:
         shutil.rmtree(folder)
-    return report(arguments.server, gib, rows, lacking)
-
-
-def find_peers() -> tuple[dict[str, str], dict[str, str]]:
-    """The programs of the peers that are here, and why the others are not."""
-    programs, lacking = {}, {}
-    for name in ("s5cmd", "aws", "rclone"):
-        try:
-            programs[name] = find_peer(name)
-        except Lacking as why:
-            lacking[name] = str(why)
-    return programs, lacking
+    return report(job, arguments.server, gib, rows)
 
 
 def peer_words(name: str, program: str, folder: Path, endpoint: str, bucket: str) -> list[str]:
@@ -161,13 +151,8 @@ def empty(server: S3Server, bucket: str) -> None:
     os.sync()
 
 
-def report(server: str, gib: float, rows: dict[str, list[Took]], lacking: dict[str, str]) -> int:
-    job = Job(
-        "upload",
-        "Upload step",
-        f"{gib:g} GiB in {PART >> 20} MiB parts whose digests are known, to {server} on the same cores, in turn into fresh buckets.",
-        "benchmarks/upload.py",
-    )
+def report(job: Job, server: str, gib: float, rows: dict[str, list[Took]]) -> int:
+    job.setting = f"{gib:g} GiB in {PART >> 20} MiB parts whose digests are known, to {server} on the same cores, in turn into fresh buckets."
     ours = rows["ours"]
     for name, took in rows.items():
         if name != "ours" and took:
@@ -177,8 +162,6 @@ def report(server: str, gib: float, rows: dict[str, list[Took]], lacking: dict[s
             cpu, behind = (statistics.median(getattr(one, field) for one in took) / gib for field in ("cpu_s", "server_s"))
             job.amount(f"{name}: CPU of the client", cpu, "s per GiB", most=0.5 if name == "ours" else None)
             job.amount(f"{name}: CPU of the server", behind, "s per GiB")
-    for name, why in lacking.items():
-        job.lacks(name, why)
     return job.finish()
 
 

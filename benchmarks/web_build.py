@@ -1,6 +1,7 @@
 """A web build beside Workbox 7, in turn in one run: 200 files, 20 MB.
 
-Run: ``.venv/bin/python benchmarks/web_build.py``. It needs npm, which installs workbox-build; nothing of it is in the product.
+    python benchmarks/web_build.py
+
 Workbox gets files that are named after their content already, as it asks for; ours names them itself, rewrites every
 reference, and writes packs besides.
 
@@ -11,15 +12,16 @@ beside the changed bytes; a 1 % edit inside a 500 KB script moves at most 10 % o
 from __future__ import annotations
 
 import gzip
-import json
 import random
 import shutil
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
+
+from figures import Job
+from workbox import NAME, look_for_workbox
 
 from pipeline.events import ignore
 from sw.assemble import engine_files
@@ -27,7 +29,6 @@ from sw.build import BuildOrder, Built, build_web
 from sw.manifest import Pointer, WebManifest
 
 ROUNDS = 7
-WORKBOX = "workbox-build@7.4.1"
 FILES, BYTES, SCRIPTS, STYLES, PAGES = 200, 20_000_000, 60, 20, 10
 WORDS = [
     "model",
@@ -45,13 +46,6 @@ WORDS = [
     "offline",
     "patch",
 ]
-GENERATE = """
-const { generateSW } = require("workbox-build");
-const started = process.hrtime.bigint();
-generateSW({ globDirectory: process.argv[2], globPatterns: ["**/*"], swDest: process.argv[3], maximumFileSizeToCacheInBytes: 1e9,
-  dontCacheBustURLsMatching: /\\.[0-9a-f]{16}\\./ }).then(({ count, size }) =>
-  console.log(JSON.stringify({ count, size, seconds: Number(process.hrtime.bigint() - started) / 1e9 })));
-"""
 
 
 def script(chance: random.Random, size: int, number: int) -> str:
@@ -102,19 +96,6 @@ def build(assets: Path, to: Path, version: str = "1.0.0") -> Built:
     return build_web(BuildOrder(assets, to, "bench", version, engine_files()), ignore)
 
 
-def workbox(tools: Path, site: Path) -> float:
-    """Let Workbox write its worker for what we built; seconds as it measures them itself, without starting Node."""
-    done = subprocess.run(
-        ["node", tools / "generate.cjs", site, tools / "sw.js"],
-        cwd=tools,
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=120,
-    )
-    return float(json.loads(done.stdout)["seconds"])
-
-
 def documents(to: Path) -> tuple[Pointer, WebManifest, bytes]:
     """The pointer and the manifest of what stands in ``to``."""
     import msgspec
@@ -124,61 +105,64 @@ def documents(to: Path) -> tuple[Pointer, WebManifest, bytes]:
     return pointer, msgspec.json.decode(data, type=WebManifest), data
 
 
-def main() -> None:
+def main() -> int:
     """Measure and print."""
+    job = Job("web_build", "Web build", "")
+    workbox = look_for_workbox(job)
     folder = Path(tempfile.mkdtemp(prefix="modelport-bench-"))
     try:
-        assets, to = folder / "dist", folder / "public"
+        assets = folder / "dist"
         lay_out(assets)
-        tools = folder / "tools"
-        tools.mkdir()
-        (tools / "generate.cjs").write_text(GENERATE)
-        npm = shutil.which("npm")
-        if npm is None:
-            sys.exit("npm is needed for the peer: apt-get install npm")
-        subprocess.run([npm, "install", "--no-audit", "--no-fund", "--silent", WORKBOX], cwd=tools, check=True, timeout=300)
-        ours, theirs, spent = [], [], []
+        ours: list[float] = []
+        theirs: list[float] = []
+        spent: list[float] = []
         for number in range(ROUNDS):
             started_s, cpu_s = time.perf_counter(), time.process_time()
             built = build(assets, folder / f"round{number}")
             ours.append(time.perf_counter() - started_s)
             spent.append(time.process_time() - cpu_s)
-            theirs.append(workbox(tools, folder / f"round{number}"))
-        ratio = statistics.median(one / other for one, other in zip(theirs, ours, strict=True))
-        best = statistics.median(ours)
-        print(f"assets                {FILES} files, {built.bytes / 1e6:.1f} MB, {built.packs} packs")
-        print(f"modelport web.build   {best:.3f} s ({min(ours):.3f} to {max(ours):.3f})  target <= 0.3  {_verdict(best <= 0.3)}")
-        print(f"  of it CPU           {statistics.median(spent):.3f} s ({min(spent):.3f} to {max(spent):.3f})")
-        print(f"{WORKBOX:21} {statistics.median(theirs):.3f} s  {ratio:.1f} times ours")
+            if workbox:
+                theirs.append(workbox.generate(folder / f"round{number}", folder / "sw.js"))
+        job.setting = (
+            f"{FILES} files, {built.bytes / 1e6:.1f} MB: scripts that import each other, style sheets, pages, pictures; {ROUNDS} turns. "
+            "Ours names the files, rewrites references and writes packs; Workbox gets them named already, and Node starts before its clock."
+        )
+        if theirs:
+            job.compare("web build", f"{NAME}, generateSW", ours, theirs)
+        job.amount("web build", statistics.median(ours), "s", most=0.3)
+        job.amount("… of CPU", statistics.median(spent), "s")
         started_s = time.perf_counter()
         build(assets, folder / "round0")
-        print(f"built again, nothing changed: {time.perf_counter() - started_s:.3f} s")
-        updates(assets, to)
+        job.amount("built again, nothing changed", time.perf_counter() - started_s, "s")
+        update(assets, folder / "public", job)
+        edit(assets, folder / "public", job)
+        return job.finish()
     finally:
         shutil.rmtree(folder)
 
 
-def updates(assets: Path, to: Path) -> None:
-    """What an update moves: bytes of documents, and of the patch of a large script."""
+def update(assets: Path, to: Path, job: Job) -> None:
+    """What an update of 5 % of the files moves: their bytes, and documents."""
     build(assets, to)
-    before = documents(to)[1]
+    old = {file.sha256 for file in documents(to)[1].files}
     chance = random.Random(7)
     for number in range(10):
         (assets / "img" / f"p{number}.png").write_bytes(chance.randbytes(60_000))
     build(assets, to, "1.1.0")
-    pointer, manifest, data = documents(to)
-    patch = to / f"patches/{pointer.origin[0]}.{pointer.sha256[:16]}.gz"
-    old = {file.sha256 for file in before.files}
+    pointer, manifest, _ = documents(to)
+    idle = len((to / "release.json").read_bytes())
+    announced = idle + (to / f"patches/{pointer.origin[0]}.{pointer.sha256[:16]}.gz").stat().st_size
     changed = [file for file in manifest.files if file.sha256 not in old]
     patches = {one.to.sha256: one.size for one in manifest.patches}
-    plain = sum(file.size for file in changed)
-    moved = sum(patches.get(file.sha256, file.size) for file in changed)
-    documents_bytes = len((to / "release.json").read_bytes()) + patch.stat().st_size
-    print(f"10 pictures changed   {len(changed)} files with what leads to them, {plain} bytes, {moved} with patches")
-    print(
-        f"  documents           {documents_bytes} bytes (manifest {len(data)} as a patch {patch.stat().st_size})  target <= 2048  {_verdict(documents_bytes <= 2048)}"
-    )
-    print(f"  idle check          {len((to / 'release.json').read_bytes())} bytes  target <= 300")
+    job.amount("idle check: the body", idle, "B", most=300)
+    job.amount("10 pictures changed: documents beside the changed bytes", announced, "B", most=2048)
+    job.amount(f"… {len(changed)} files with what leads to them, whole", sum(file.size for file in changed), "B")
+    job.amount("… the same with patches", sum(patches.get(file.sha256, file.size) for file in changed), "B")
+
+
+def edit(assets: Path, to: Path, job: Job) -> None:
+    """What a small edit of a large script moves."""
+    chance = random.Random(8)
     large = assets / "js" / "m0.js"
     lines = large.read_text().split("\n")
     at = len(lines) // 2
@@ -190,14 +174,9 @@ def updates(assets: Path, to: Path) -> None:
     file = next(file for file in manifest.files if file.source == "js/m0.js")
     whole = len(gzip.compress((to / file.path).read_bytes(), 6))
     size = next(one.size for one in manifest.patches if one.to.sha256 == file.sha256)
-    print(
-        f"1 % edit of 500 KB    {size} bytes of {whole} compressed: {100 * size / whole:.1f} %  target <= 10 %  {_verdict(size * 10 <= whole)}"
-    )
-
-
-def _verdict(reached: bool) -> str:  # noqa: FBT001 (one word for another)
-    return "reached" if reached else "MISSED"
+    job.amount("1 % edit of a script of 500 KB: its patch", size, "B")
+    job.amount(f"… of its {whole:,} compressed bytes", 100 * size / whole, "%", most=10)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
