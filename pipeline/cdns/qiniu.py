@@ -24,6 +24,7 @@ from pipeline.cdns.verdicts import Verdict, failure, next_midnight
 from pipeline.errors import CallRefused, CdnUnavailable, ModelportError
 from pipeline.ports import CallLimits, CdnTask, Op, Quota, TaskState, TaskStatus
 from pipeline.providers import Credentials
+from pipeline.spelling import spell_subject
 
 # The page of 2026: 20 URLs or 5 directories a call, 240 URLs a second over all calls, the day ends at midnight in China.
 CHINA = 8
@@ -130,7 +131,7 @@ class Qiniu:
         if refused:
             named = tuple(url for url in urls if url in refused)
             raise CallRefused(
-                f"qiniu {op}: {code}, {len(named)} URLs are invalid, the first is {named[0] if named else reply.call.shown(refused[0])}",
+                f"qiniu {op}: {code}, {spell_subject(len(named), 'URL', 'are')} invalid, the first is {named[0] if named else reply.call.shown(refused[0])}",
                 hint="Check that their host is a domain of this account.",
                 code=code,
                 urls=named,
