@@ -30,6 +30,7 @@ from pipeline.state_folders import place_id, set_aside, trust_home
 if TYPE_CHECKING:
     from bundles.reader import BundleReader
     from pipeline.place import Place
+    from pipeline.sources.pace import Limits
     from pipeline.supply import Supply
 
 SCHEMES = ("file", "s3", "oss", "memory")
@@ -191,8 +192,8 @@ def trust_folder(url: str) -> str:
     return f"modelport/trust/{place_id(url, '')}"
 
 
-def open_reader(settings: Settings, source: Mapping[str, Any]) -> TreeReader:
-    """Open one source.
+def open_reader(settings: Settings, source: Mapping[str, Any], *, limits: Limits | None = None) -> TreeReader:
+    """Open one source; ``limits`` says how slow a web server may be.
 
     Raises:
         SettingsError: as ``open_supply``.
@@ -208,6 +209,7 @@ def open_reader(settings: Settings, source: Mapping[str, Any]) -> TreeReader:
             auth=open_auth(source.get("auth", {}), settings.auth_variables, urlsplit(url).hostname or "", where=f"{where}: auth"),
             proxies=proxies_of(settings),
             ca_file=authorities_of(settings),
+            limits=limits,
         )
     if scheme in {"", "file"}:
         from pipeline.sources.objects import FolderReader

@@ -27,7 +27,7 @@ FORBIDDEN = re.compile(r"(?:^|_)(?:utils?|helpers?|managers?|handlers?|common|mi
 # "Base" in front is our word for a release whose parts are reused.
 FORBIDDEN_CLASS = re.compile(r"(?:Util|Helper|Manager|Handler|Common)s?$|\wBase$")
 # Never seen by a person: caught where it is named, to begin a step anew.
-SIGNALS = {"RootMoved": "trust.commit", "PastTheEnd": "stores.oss"}
+SIGNALS = {"RootMoved": "trust.commit", "PastTheEnd": "stores.oss", "NotLoaded": "bundles.site.mirrored"}
 
 
 def name_of(file):

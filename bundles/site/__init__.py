@@ -10,5 +10,7 @@ A guided tour, in the order of imports; what is pure comes first:
 * ``setups``: what clients are told.
 * ``nginx_view``, ``nginx_routes``, ``nginx_conf``, ``nginx_site``: the same answers by nginx, from a folder of links.
 * ``tending``: what is there, what is live, what is whole, what may go.
-* ``guard``: who may ask. ``app``: the application (starlette). ``sending``, ``serving``: the server (uvicorn), until it is stopped.
+* A caching mirror: ``growing`` and ``shelf``, bytes on their way and at rest; ``transfer`` and ``hauling``, parts from the upstream;
+  ``decoding`` and ``assembling``, files out of parts; ``manifests``, ``upstream`` and ``mirrored``, what the upstream holds.
+* ``guard``: who may ask. ``app``: the application (starlette). ``caching``: the same with an upstream. ``sending``, ``serving``: the server (uvicorn), until it is stopped.
 """

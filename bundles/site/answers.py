@@ -18,7 +18,7 @@ Headers = tuple[tuple[str, str], ...]
 HTML = "text/html; charset=utf-8"
 TEXT = "text/plain; charset=utf-8"
 # What pages of other origins may read of an answer.
-EXPOSED = "Accept-Ranges, Content-Length, Content-Range, ETag, X-Error-Code, X-Error-Message, X-Linked-Etag, X-Linked-Size, X-Repo-Commit"
+EXPOSED = "Accept-Ranges, Content-Length, Content-Range, ETag, Modelport-Upstream, X-Error-Code, X-Error-Message, X-Linked-Etag, X-Linked-Size, X-Repo-Commit"
 
 
 @dataclass(frozen=True, slots=True)

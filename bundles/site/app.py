@@ -65,7 +65,7 @@ class SiteApp:
         shared = self._shared(headers.get("origin", ""))
         response: ASGIApp
         if doubled:
-            response = _plain(Refused(HTTPStatus.BAD_REQUEST, f"the header {doubled} may stand once"), shared)
+            response = plain_answer(Refused(HTTPStatus.BAD_REQUEST, f"the header {doubled} may stand once"), shared)
         elif request.method == "OPTIONS" and self.origins:
             allowed = (
                 ("Access-Control-Allow-Methods", ", ".join(METHODS)),
@@ -73,10 +73,12 @@ class SiteApp:
             )
             response = Response(status_code=HTTPStatus.NO_CONTENT, headers=dict((*shared, *allowed)))
         elif request.method not in METHODS:
-            response = _plain(Refused(HTTPStatus.METHOD_NOT_ALLOWED, "only reading", (("Allow", ", ".join(METHODS)),)), shared)
+            response = plain_answer(
+                Refused(HTTPStatus.METHOD_NOT_ALLOWED, "only reading", (("Allow", ", ".join(METHODS)),)), shared
+            )
         elif scope["path"] != HEALTH and not self.guard.admits(headers.get("authorization", "")):
             asks = (("WWW-Authenticate", 'Basic realm="site", charset="UTF-8"'),)
-            response = _plain(Refused(HTTPStatus.UNAUTHORIZED, "bring a token of this site", asks), shared)
+            response = plain_answer(Refused(HTTPStatus.UNAUTHORIZED, "bring a token of this site", asks), shared)
         else:
             response = await self._answer(request, headers, shared)
         await response(scope, receive, send)
@@ -85,10 +87,8 @@ class SiteApp:
         try:
             catalogue = await self._look()
         except (ModelportError, InstallerError) as error:
-            return _plain(Refused(HTTPStatus.SERVICE_UNAVAILABLE, str(error), (("Retry-After", "5"),)), shared)
-        query = dict(parse_qsl(request.scope["query_string"].decode("ascii", "replace"), max_num_fields=100))
-        asked = Asked(request.scope["raw_path"], query, headers.get("accept", ""))
-        found = find(catalogue, asked, tree=self.holdings.keeps_tree)
+            return plain_answer(Refused(HTTPStatus.SERVICE_UNAVAILABLE, str(error), (("Retry-After", "5"),)), shared)
+        found = find(catalogue, asked_for(request, headers), tree=self.holdings.keeps_tree)
         if isinstance(found, Stored):
             return await anyio.to_thread.run_sync(self._open, found, request.method, headers, shared)
         return self._made(found, request.method, headers, shared)
@@ -106,18 +106,18 @@ class SiteApp:
             return Sending(reply_to(method, headers, content), self.tally, data=found.body)
         if isinstance(found, Moved):
             return Response(status_code=HTTPStatus.PERMANENT_REDIRECT, headers=dict((*shared, ("Location", found.to))))
-        return _plain(found, shared)
+        return plain_answer(found, shared)
 
     def _open(self, found: Stored, method: str, headers: Mapping[str, str], shared: Headers) -> ASGIApp:
         try:
             descriptor = self.holdings.open(found.path)
         except OSError:
-            return _plain(not_found("it is named here, but cannot be read"), shared)
+            return plain_answer(not_found("it is named here, but cannot be read"), shared)
         size = os.fstat(descriptor).st_size
         if found.size not in {None, size} or (not found.etag and size > found.cap):
             os.close(descriptor)
             why = "what stands there is not what was signed: invoke site.verify says more"
-            return _plain(Refused(HTTPStatus.INTERNAL_SERVER_ERROR, why), shared)
+            return plain_answer(Refused(HTTPStatus.INTERNAL_SERVER_ERROR, why), shared)
         if not found.etag:
             with os.fdopen(descriptor, "rb") as file:
                 data = file.read(found.cap)
@@ -186,6 +186,12 @@ class Sending:
             at += len(block)
 
 
+def asked_for(request: Request, headers: Mapping[str, str]) -> Asked:
+    """What of a request decides its answer."""
+    query = dict(parse_qsl(request.scope["query_string"].decode("ascii", "replace"), max_num_fields=100))
+    return Asked(request.scope["raw_path"], query, headers.get("accept", ""))
+
+
 def make_app(site: SiteApp) -> Starlette:
     """The whole application, for any ASGI server."""
     return Starlette(routes=[Mount("/", app=site)])
@@ -202,7 +208,8 @@ def _headers_of(request: Request) -> tuple[dict[str, str], str]:
     return found, doubled
 
 
-def _plain(refused: Refused, shared: Headers) -> Response:
+def plain_answer(refused: Refused, shared: Headers) -> Response:
+    """A refusal as text."""
     body = f"{refused.why}\n".encode()
     headers = dict(
         (

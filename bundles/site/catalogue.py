@@ -42,6 +42,8 @@ class Held:
     files: Mapping[str, HeldFile] = field(repr=False)
     display_name: str = ""
     aliases: tuple[str, ...] = ()
+    # Bytes of all files, where they are known before the files are.
+    plain: int | None = None
 
     @cached_property
     def by_digest(self) -> Mapping[str, HeldFile]:
@@ -61,7 +63,7 @@ class Held:
     @property
     def size(self) -> int:
         """Bytes of all files."""
-        return sum(file.size for file in self.files.values())
+        return sum(file.size for file in self.files.values()) if self.plain is None else self.plain
 
 
 @dataclass(frozen=True)
@@ -93,6 +95,14 @@ class Catalogue:
         others = [self.releases[name] for name in sorted(self.releases)]
         return next((held.model for held in [*live, *others] if repo in held.aliases), None)
 
+    def models(self) -> list[str]:
+        """Every model, sorted."""
+        return sorted({held.model for held in self.releases.values()})
+
+    def releases_of(self, model: str) -> list[Held]:
+        """Every release of a model, sorted by name."""
+        return [held for _, held in sorted(self.releases.items()) if held.model == model]
+
     def revision(self, model: str, revision: str) -> Held | None:
         """The release that a revision means: a channel, ``main`` for the live one, a version, a release, a manifest's digest."""
         pointed = self.channels.get(model, {}).get(revision)
@@ -101,7 +111,7 @@ class Catalogue:
             return held if held is not None and held.manifest_sha256 == pointed[1] else None
         if revision == MAIN:
             return self.live_release(model)
-        ours = [held for held in self.releases.values() if held.model == model]
+        ours = self.releases_of(model)
         for held in ours:
             if revision in {held.version, f"v{held.version}", held.release}:
                 return held

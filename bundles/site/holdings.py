@@ -58,15 +58,15 @@ class _Channel(msgspec.Struct, frozen=True):
 class Holdings:
     """The folder of a site, open for reading; files are opened below it without following a link."""
 
-    def __init__(self, place: Path) -> None:
-        """Open the site at ``place``.
+    def __init__(self, place: Path, *, may_be_new: bool = False) -> None:
+        """Open the site at ``place``; ``may_be_new``: or begin one, into which nothing was installed yet.
 
         Raises:
             UsageError: nothing was installed there.
         """
-        if not (place / LOCK).is_file():
+        if not may_be_new and not (place / LOCK).is_file():
             raise UsageError(f"nothing was installed into {place}", hint="Name the folder that was installed into: --site DIR")
-        self.folder = Folder(str(place), make=False)
+        self.folder = Folder(str(place), make=may_be_new)
         self._lock = threading.Lock()
         self._marks: tuple[object, ...] = ()
         self._catalogue: Catalogue | None = None

@@ -156,7 +156,7 @@ def _refs(catalogue: Catalogue, repo: str) -> Found:
         return _refused("RepoNotFound", "there is no such repository here")
     names = sorted({MAIN, *catalogue.channels.get(model, {})})
     branches = [(name, held) for name in names if (held := catalogue.revision(model, name)) is not None]
-    versions = sorted((held.version, held) for held in catalogue.releases.values() if held.model == model)
+    versions = sorted((held.version, held) for held in catalogue.releases_of(model))
     document = {
         "branches": [{"name": name, "ref": f"refs/heads/{name}", "targetCommit": held.commit} for name, held in branches],
         "tags": [{"name": name, "ref": f"refs/tags/{name}", "targetCommit": held.commit} for name, held in versions],

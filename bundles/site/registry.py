@@ -28,7 +28,7 @@ def find_artifact(catalogue: Catalogue, names: tuple[str, ...]) -> Found:
     if names in {(), ("",)}:
         return Made(b"{}", JSON, headers=_VERSION)
     if names == ("_catalog",):
-        return _json({"repositories": sorted({held.model for held in catalogue.releases.values()})})
+        return _json({"repositories": catalogue.models()})
     if len(names) not in {3, 4} or names[-2] not in {"manifests", "blobs", "tags"}:
         return _refused("NAME_INVALID", "this server knows manifests, blobs and tags")
     repo, what, reference = "/".join(names[:-2]), names[-2], names[-1]
@@ -55,7 +55,7 @@ def _manifest(catalogue: Catalogue, model: str, reference: str) -> Found:
 
 def _blob(catalogue: Catalogue, model: str, reference: str) -> Found:
     digest = _DIGEST.fullmatch(reference)
-    for held in _releases(catalogue, model) if digest else []:
+    for held in catalogue.releases_of(model) if digest else []:
         headers = (*_VERSION, ("Docker-Content-Digest", reference), ("X-Content-Type-Options", "nosniff"))
         file = held.by_digest.get(reference.partition(":")[2])
         if file is not None:
@@ -68,17 +68,13 @@ def _blob(catalogue: Catalogue, model: str, reference: str) -> Found:
 
 
 def _tags(catalogue: Catalogue, repo: str, model: str) -> Found:
-    names = {LATEST, *catalogue.channels.get(model, {}), *(held.version for held in _releases(catalogue, model))}
+    names = {LATEST, *catalogue.channels.get(model, {}), *(held.version for held in catalogue.releases_of(model))}
     known = [name for name in sorted(names) if catalogue.revision(model, MAIN if name == LATEST else name) is not None]
     return _json({"name": repo, "tags": known})
 
 
-def _releases(catalogue: Catalogue, model: str) -> list[Held]:
-    return [held for name, held in sorted(catalogue.releases.items()) if held.model == model]
-
-
 def _by_digest(catalogue: Catalogue, model: str, sha256: str) -> Held | None:
-    return next((held for held in _releases(catalogue, model) if held.artifact.manifest_sha256 == sha256), None)
+    return next((held for held in catalogue.releases_of(model) if held.artifact.manifest_sha256 == sha256), None)
 
 
 def _json(document: object) -> Made:

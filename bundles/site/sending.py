@@ -12,11 +12,14 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 SENDFILE = "modelport.sendfile"
+# An extension without arguments that cuts the connection: what was announced cannot be finished.
+CUT = "modelport.cut"
 # So much at a time: a reader is slow when it does not take this within STALL_S seconds, at 7 KiB/s.
 BLOCK = 4 << 20
 STALL_S = 600.0
@@ -34,7 +37,7 @@ class SendingProtocol(HttpToolsProtocol):
         super().on_headers_complete()
         cycle = self.cycle
         if cycle is not before:
-            extensions: dict[str, Any] = {SENDFILE: _sender(cycle)}
+            extensions: dict[str, Any] = {SENDFILE: _sender(cycle), CUT: partial(_cut, cycle)}
             self.scope["extensions"] = extensions
 
 
@@ -57,9 +60,13 @@ def _sender(cycle: RequestResponseCycle) -> SendFile:
                     break
         cycle.expected_content_length -= sent
         if sent < size:
-            cycle.transport.abort()
-            # uvicorn learns it in the loop's next round; until then it would complain of a short answer.
-            cycle.disconnected = True
+            _cut(cycle)
         return sent
 
     return send
+
+
+def _cut(cycle: RequestResponseCycle) -> None:
+    cycle.transport.abort()
+    # uvicorn learns it in the loop's next round; until then it would complain of a short answer.
+    cycle.disconnected = True

@@ -15,12 +15,12 @@ import signal
 import socket
 import ssl
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from time import monotonic
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import uvicorn
@@ -29,8 +29,13 @@ from bundles.site.app import SiteApp, make_app
 from bundles.site.guard import read_guard
 from bundles.site.holdings import Holdings
 from bundles.site.sending import SendingProtocol
-from pipeline.errors import UnavailableError, UsageError
-from pipeline.events import Listener, Serving, StepFinished, StepStarted, Warned
+from pipeline.errors import ModelportError, UnavailableError, UsageError
+from pipeline.events import Listener, Serving, StepFinished, StepStarted, Warned, one_at_a_time
+from pipeline.ports import TreeReader
+
+if TYPE_CHECKING:
+    # Whoever serves what is installed needs neither TUF nor decoders, nor their memory.
+    from bundles.site.caching import Mirror
 
 STEP = "serve"
 BACKLOG = 1024
@@ -39,6 +44,22 @@ CONNECTIONS = 2000
 STOP_S = 5
 KEEP_ALIVE_S = 30
 UNSENT_BYTES = 256 << 10
+
+
+@dataclass(frozen=True)
+class UpstreamOrder:
+    """Where a caching mirror takes from, and how much it keeps. ``pin`` is the fingerprint to trust, "" for the one known here.
+
+    ``also_trusts`` are fingerprints that this machine trusts for that address already.
+    """
+
+    reader: TreeReader
+    limit: int
+    pin: str = ""
+    also_trusts: tuple[str, ...] = ()
+    channel: str = "stable"
+    max_age_s: float = 10.0
+    timeout_s: float = 60.0
 
 
 @dataclass(frozen=True)
@@ -51,10 +72,14 @@ class ServeOrder:
     tls_cert: Path | None = None
     tls_key: Path | None = None
     origins: tuple[str, ...] = ()
+    upstream: UpstreamOrder | None = None
 
 
 class SiteServed(msgspec.Struct, frozen=True, kw_only=True):
-    """What ``site.serve`` did until it was stopped. ``bytes`` are of bodies."""
+    """What ``site.serve`` did until it was stopped. ``bytes`` are of bodies.
+
+    Of a caching mirror: parts that were transferred from the upstream, and their bytes.
+    """
 
     site: str
     url: str
@@ -63,6 +88,9 @@ class SiteServed(msgspec.Struct, frozen=True, kw_only=True):
     requests: int
     bytes: int
     seconds: float
+    upstream: str = ""
+    transfers: int = 0
+    bytes_fetched: int = 0
 
 
 def serve_site(order: ServeOrder, listen: Listener) -> SiteServed:
@@ -72,11 +100,15 @@ def serve_site(order: ServeOrder, listen: Listener) -> SiteServed:
         UsageError: no site, an address that cannot be read, a token file that others may read, a broken certificate.
         UnavailableError: the address is in use, or none of this machine's.
     """
-    with closing(Holdings(order.site)) as holdings:
+    with closing(Holdings(order.site, may_be_new=order.upstream is not None)) as holdings, ExitStack() as stack:
         guard = read_guard(order.token_file)
         context = _tls(order)
         catalogue = holdings.look()
-        site = SiteApp(holdings, guard, order.origins)
+        mirror = _mirror(order, listen)
+        if mirror is not None:
+            stack.callback(mirror.close)
+        site = mirror.app(holdings, guard, order.origins) if mirror else SiteApp(holdings, guard, order.origins)
+        beside = f" and what {mirror.reader.url} has" if mirror else ""
         with closing(bind(order.listen)) as bound:
             url = _url(bound, tls=context is not None)
             for name, why in sorted(catalogue.unserved.items()):
@@ -84,10 +116,10 @@ def serve_site(order: ServeOrder, listen: Listener) -> SiteServed:
             address = bound.getsockname()[0]
             if not ipaddress.ip_address(address.partition("%")[0]).is_loopback:
                 who = "everybody who reaches this address" if guard.is_open else "whoever brings a token and reaches this address"
-                listen(Warned("exposed", f"{url} serves {len(catalogue.releases)} releases to {who}"))
+                listen(Warned("exposed", f"{url} serves {len(catalogue.releases)} releases{beside} to {who}"))
             listen(StepStarted(STEP, len(catalogue.releases), sum(held.size for held in catalogue.releases.values())))
             began = monotonic()
-            ready = partial(listen, Serving(url, f"{len(catalogue.releases)} releases of {order.site}"))
+            ready = partial(listen, Serving(url, f"{len(catalogue.releases)} releases of {order.site}{beside}"))
             _run(site, bound, context, ready)
             seconds = monotonic() - began
         listen(StepFinished(STEP, site.tally.requests, site.tally.bytes, seconds))
@@ -99,7 +131,48 @@ def serve_site(order: ServeOrder, listen: Listener) -> SiteServed:
             requests=site.tally.requests,
             bytes=site.tally.bytes,
             seconds=round(seconds, 3),
+            upstream=mirror.reader.url if mirror else "",
+            transfers=mirror.hauler.tally.transfers if mirror else 0,
+            bytes_fetched=mirror.hauler.tally.bytes if mirror else 0,
         )
+
+
+def _mirror(order: ServeOrder, listen: Listener) -> Mirror | None:
+    """The mirror of an order, whose upstream was verified once, or is away.
+
+    Raises:
+        NotPinned, BadSignature …: the upstream cannot be trusted.
+    """
+    wanted = order.upstream
+    if wanted is None:
+        return None
+    from bundles.site.caching import Mirror
+    from pipeline.trust.state import TrustState
+
+    state = TrustState(order.site / "state" / "upstream")
+    for pin in (wanted.pin,) if wanted.pin else () if state.pins else wanted.also_trusts:
+        state.pin(pin)
+    mirror = Mirror(
+        wanted.reader,
+        state,
+        order.site / "cache",
+        wanted.limit,
+        one_at_a_time(listen),
+        channel=wanted.channel,
+        max_age_s=wanted.max_age_s,
+        timeout_s=wanted.timeout_s,
+    )
+    mirror.upstream.refresh()
+    if mirror.upstream.known is None:
+        try:
+            mirror.upstream.view()
+        except UnavailableError:
+            # It may come later; until then what is asked for is answered with 504.
+            return mirror
+        except ModelportError:
+            mirror.close()
+            raise
+    return mirror
 
 
 def bind(where: str) -> socket.socket:

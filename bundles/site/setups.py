@@ -23,11 +23,11 @@ class SiteSetup(msgspec.Struct, frozen=True, kw_only=True):
     environment: dict[str, str]
 
 
-def describe_setup(place: Path, url: str, listen: str, program: str, user: str) -> SiteSetup:
+def describe_setup(place: Path, url: str, listen: str, program: str, user: str, *, upstream: str = "") -> SiteSetup:
     """The settings of clients that reach the site at ``url``, and a systemd unit whose server listens at ``listen`` as ``user``.
 
     Raises:
-        UsageError: ``url`` is no http or https address without a path, or a path cannot stand in a unit.
+        UsageError: ``url`` is no http or https address without a path, or a path or ``upstream`` cannot stand in a unit.
     """
     parts = urlsplit(url)
     if (
@@ -42,9 +42,11 @@ def describe_setup(place: Path, url: str, listen: str, program: str, user: str) 
     folder = str(place.absolute())
     if set(folder) & set("\n\"'\\%$"):
         raise UsageError(f"{folder} cannot stand in a systemd unit", hint="Name a folder without quotes, backslashes, % and $.")
+    if set(upstream) & set(" \n\"'\\%$"):
+        raise UsageError(f"--upstream {upstream} cannot stand in a systemd unit", hint="Write it without %, quotes and spaces.")
     plain = parts.scheme == "http"
     files = {
-        "modelport-site.service": _unit(folder, listen, program, user),
+        "modelport-site.service": _unit(folder, listen, program, user, upstream),
         "pip.conf": f"[global]\nindex-url = {base}/simple/\n" + (f"trusted-host = {parts.hostname}\n" if plain else ""),
         # conda has no channel here: it asks nobody, and counts what pip brought.
         ".condarc": "offline: true\npip_interop_enabled: true\n",
@@ -61,11 +63,14 @@ def describe_setup(place: Path, url: str, listen: str, program: str, user: str) 
     return SiteSetup(url=base, files=files, environment=environment)
 
 
-def _unit(folder: str, listen: str, program: str, user: str) -> str:
+def _unit(folder: str, listen: str, program: str, user: str, upstream: str) -> str:
+    more = f" --upstream {upstream}" if upstream else ""
+    # A caching mirror writes its cache and its trust below its folder, and nothing else.
+    access = "ReadWritePaths" if upstream else "ReadOnlyPaths"
     # The state of a site is its owner's alone (0600), and channels are read there.
     return (
         "[Unit]\nDescription=Models of this site\nAfter=network-online.target\nWants=network-online.target\n\n"
-        f'[Service]\nExecStart="{program}" site.serve --site "{folder}" --listen {listen} --report plain\n'
-        f"Restart=on-failure\nUser={user}\nProtectSystem=strict\nProtectHome=read-only\nReadOnlyPaths={folder}\n"
+        f'[Service]\nExecStart="{program}" site.serve --site "{folder}" --listen {listen}{more} --report plain\n'
+        f"Restart=on-failure\nUser={user}\nProtectSystem=strict\nProtectHome=read-only\n{access}={folder}\n"
         "NoNewPrivileges=yes\nPrivateTmp=yes\nLimitNOFILE=16384\n\n[Install]\nWantedBy=multi-user.target\n"
     )

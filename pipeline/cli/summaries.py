@@ -87,13 +87,13 @@ def moved_summary(done: Moved) -> str:
 def plan_summary(plan: ReleasePlan, following: str) -> str:
     """After ``plan``; ``following`` are the words that publish what was planned."""
     totals, estimate = plan.totals, plan.estimate
-    bases = ", ".join(base.release for base in plan.inputs.bases) or "no base"
+    bases = ", ".join(base.release for base in plan.inputs.bases)
     sources = "the release itself" if plan.already_published else bases
     lines = [
         f"plan for {plan.release} into {plan.store}" + (": already published" if plan.already_published else ""),
         f"  files     {plan.files}, {spell_size(plan.plain)}; stored {spell_size(plan.stored)}",
         f"  parts     {len(plan.parts)}: {len(plan.new_parts)} to send, {len(plan.parts) - len(plan.new_parts)} in the store",
-        f"  chunks    {plan.chunks}: {plan.chunks_reused} from {sources}",
+        f"  chunks    {plan.chunks}: {f'{plan.chunks_reused} from {sources}' if sources else 'all new'}",
         f"  send      {spell_count(totals.objects, 'object')}, {spell_size(totals.bytes)}",
         f"  requests  about {spell_count(totals.writes, 'write')} and {spell_count(totals.reads, 'read')}",
         f"  estimate  {estimate.requests / 1e6:.4f} USD for requests, {estimate.storage_month / 1e6:.4f} USD a month for storage",

@@ -210,7 +210,7 @@ def _reads_sources(run: Run) -> bool:
 
 
 def _shown(shown: TrustShown) -> Answer:
-    lines = [f"store {shown.store}", f"root {shown.root}, fingerprint {shown.fingerprint}"]
+    lines = [f"tree {shown.store}", f"root {shown.root}, fingerprint {shown.fingerprint}"]
     for role in shown.roles:
         keys = ", ".join(key[:16] for key in role.keys)
         what = f"version {role.version}, until {role.expires_at}" if role.version else "not there"
@@ -222,7 +222,7 @@ def _shown(shown: TrustShown) -> Answer:
 def _signed(signed: Signed) -> Answer:
     what = f"signed {', '.join(signed.roles)}" if signed.changed else "it was so already"
     lines = [f"{what}; snapshot {signed.snapshot}, root fingerprint {signed.fingerprint}"]
-    lines += [f"left for its own key: {role}" for role in signed.left]
+    lines += [f"not signed, its key is not at hand: {role}" for role in signed.left]
     return Answer(signed, "\n".join(lines))
 
 

@@ -117,6 +117,16 @@ class _Reader(HTMLParser):
         self._script_type = ""
         self._drawing = False
 
+    def parse_marked_section(self, i: int, report: bool = True) -> int:  # noqa: FBT001, FBT002 - the library's signature
+        """Pass over ``<![``; what follows may be anything, and is a comment then (§13.2.5.42)."""
+        place = self.lineno, self.offset
+        try:
+            return super().parse_marked_section(i, report)
+        except AssertionError:
+            # So html.parser says that it is no section of SGML, and it counts what it read of it twice.
+            self.lineno, self.offset = place
+            return self.parse_bogus_comment(i, report)
+
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         del attrs  # Decoded, and without their places.
         if tag == "svg":

@@ -44,7 +44,7 @@ export class Modelport extends EventTarget {
     this.#loader = loader;
     const heard = ({ data: { type, ...detail } }) => {
       this.#busy = /^(checking|update|progress)$/.test(type) || (this.#busy && type === "fault");
-      if (type === "progress" || type === "model") this.#measure(type, detail);
+      if ("total" in detail) this.#measure(type, detail);
       if ("kind" in detail && !detail.message) detail.message = told(detail);
       // The page's own worker has no registration: what is to happen to it happens here.
       if (type === "killed") registration.unregister();
@@ -129,6 +129,7 @@ export class Modelport extends EventTarget {
         // Many bytes that were fetched on purpose are worth asking to keep.
         await navigator.storage?.persist?.();
         signal?.throwIfAborted();
+        await this.#first(signal);
         return new Promise((done, fail) => {
           // A worker of its own, which ends with it: what else the page downloads goes on.
           const loader = new Worker(this.#worker);
@@ -153,6 +154,24 @@ export class Modelport extends EventTarget {
         });
       },
     };
+  }
+
+  /** Wait for the first version, which says what its models are. */
+  #first(signal) {
+    return new Promise((done, fail) => {
+      const stop = () => end(() => fail(signal.reason));
+      const offs = [
+        this.on("ready", () => end(done)),
+        this.on("failed", (detail) => end(() => fail(Object.assign(new Error(detail.message), detail)))),
+        () => signal?.removeEventListener("abort", stop),
+      ];
+      const end = (last) => {
+        for (const off of offs) off();
+        last();
+      };
+      signal?.addEventListener("abort", stop);
+      this.status().then(({ sha256 }) => (sha256 ? end(done) : this.#busy || this.update()));
+    });
   }
 
   async #record(name) {

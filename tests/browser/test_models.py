@@ -12,6 +12,8 @@ from sw.manifest import WebModel
 from tests.browser_world import PART, again, assets, build, controlled, noise, outcome, publish_model, text, until
 from tests.servers.web_host import corrupt, hang, run_web_host, status
 
+# Too large for a pack: it is asked for by its name.
+LARGE = {"large.bin": noise(300_000)}
 FILES = {"config.json": b'{"a":1}', "onnx/model.onnx": noise(5 * PART + 17)}
 
 
@@ -24,10 +26,10 @@ def tree(tmp_path):
         yield host
 
 
-def deployed(public, tree, files=FILES, release="vad-v1.0.0", version="1.0.0"):
+def deployed(public, tree, files=FILES, release="vad-v1.0.0", version="1.0.0", more=None):
     model = publish_model(tree.root, release, files)
     model = WebModel(release=release, tree=tree.url, manifest=model.manifest, sha256=model.sha256, size=model.size)
-    build(public, assets(version), version, models={"vad": model})
+    build(public, assets(version, more), version, models={"vad": model})
 
 
 DOWNLOAD = """id => { window.told = [];
@@ -60,6 +62,29 @@ def test_model_is_whole_files_to_the_page_and_works_without_a_network(page, cont
     )
     size = len(FILES["onnx/model.onnx"])
     assert told == [200, str(size), 206, f"bytes 0-0/{size}"]
+
+
+def test_download_on_a_first_visit_waits_for_the_version_that_names_the_model(page, host, public, tree):
+    deployed(public, tree, more=LARGE)
+    reached, go = threading.Event(), threading.Event()
+    host.rule("large.*.bin", lambda talk: reached.set() or not go.wait(30))
+    page.goto(host.url)
+    assert reached.wait(30)
+    page.evaluate("void (window.came = client.model('vad').download().then(() => 'done', ({ message }) => message))")
+    left = "client.model('vad').download({ signal: AbortSignal.timeout(1) }).catch(({ name }) => name)"
+    assert page.evaluate(left) == "TimeoutError"
+    assert tree.asked == []
+    go.set()
+    assert page.evaluate("came") == "done"
+    assert page.evaluate("client.model('vad').here()") is True
+
+
+def test_download_on_a_first_visit_that_fails_says_why(page, host, public, tree):
+    deployed(public, tree, more=LARGE)
+    host.rule("large.*.bin", status(404))
+    page.goto(host.url)
+    page.wait_for_function("window.client")
+    assert "large" in page.evaluate("client.model('vad').download().catch(({ message }) => message)")
 
 
 def test_tree_may_lie_beside_the_application(page, host, public):
@@ -208,8 +233,8 @@ def test_signal_that_comes_while_the_browser_is_asked_for_room_counts(page, host
 def test_download_says_so_where_the_worker_cannot_be_had(page, context, host, public, tree):
     deployed(public, tree)
     controlled(page, host.url)
-    page.evaluate("caches.keys().then(([name]) => caches.delete(name))")
-    host.rule("sw.js", status(404))
+    # A script that the host lost, and that no cache of the browser has.
+    page.evaluate("void (window.Worker = class extends Worker { constructor() { super('/gone.js'); } })")
     told = page.evaluate("client.model('vad').download().catch(({ message }) => message)")
     assert told == f"{host.url}sw.js cannot be had, or is no script"
 

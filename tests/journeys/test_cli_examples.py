@@ -23,7 +23,8 @@ mkdir -p .venv/bin && cp {pip} .venv/bin/pip && ln -sf {modelport} .venv/bin/mod
 
 def github(job):
     """The environment and the steps' shell of a job, as GitHub starts them: bash -e, one process a step."""
-    workflow = yaml.safe_load((EXAMPLES / "github-actions" / "publish.yml").read_text())
+    files = [yaml.safe_load(file.read_text()) for file in sorted((EXAMPLES / "github-actions").glob("*.yml"))]
+    workflow = next(one for one in files if job in one["jobs"])
     found = workflow["jobs"][job]
     return {**workflow["env"], **found["env"]}, [step["run"] for step in found["steps"] if "run" in step]
 
@@ -133,3 +134,20 @@ def test_plan_workflow_writes_nothing_and_needs_no_key(engineer, read):
     assert [entry for entry in after if "/.tmp" not in str(entry[0])] == [
         entry for entry in before if "/.tmp" not in str(entry[0])
     ]
+
+
+@pytest.mark.parametrize("read", [github, gitlab])
+def test_renew_workflow_signs_anew_with_the_release_key_alone(engineer, read):
+    before = engineer.act("trust.show")
+    environ, steps = read("renew")
+    log = engineer({**environ, "RELEASE_KEY": engineer.keys.read_text()}, steps)
+    assert "signed tiny, snapshot, timestamp" in log
+    versions = [{role["role"]: role["version"] for role in shown["roles"]} for shown in (before, engineer.act("trust.show"))]
+    assert versions[1]["snapshot"] > versions[0]["snapshot"]
+    assert versions[1]["targets"] == versions[0]["targets"]
+
+
+def test_every_job_of_the_examples_is_run_here():
+    jobs = {job for file in (EXAMPLES / "github-actions").glob("*.yml") for job in yaml.safe_load(file.read_text())["jobs"]}
+    gitlab_jobs = yaml.safe_load((EXAMPLES / "gitlab" / "gitlab-ci.yml").read_text()).keys() - {"stages", "default"}
+    assert jobs == gitlab_jobs == {"plan", "publish", "renew"}

@@ -146,3 +146,9 @@ def test_pages_in_pages_end_somewhere():
     for _ in range(200):
         page = '<iframe srcdoc="' + page.replace("&", "&amp;").replace('"', "&quot;") + '">' if len(page) < 50_000 else page
     markup_references(page.encode())
+
+
+@pytest.mark.parametrize("odd", ["<![\0", "<![ x>", "<![foo[ y ]>", "<![1]>", "<![if !IE]>"])
+def test_section_that_html_does_not_know_is_a_comment(odd):
+    found = markup_references(f"{odd}><img src='a.png'>".encode())
+    assert [reference.url.text for reference in found.references] == ["a.png"]

@@ -218,6 +218,11 @@ class Plane:
             self.now += timedelta(seconds=seconds)
             self._settle()
 
+    def next_day(self) -> None:
+        """Let the quotas of the day begin anew, for callers whose clock is the real one."""
+        with self._lock:
+            self._used.clear()
+
     def named(self, name: str) -> list[Asked]:
         """The calls of a name that came in so far, refused and spoiled ones too."""
         return [asked for found, asked in self.calls if found == name]
