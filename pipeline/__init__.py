@@ -3,7 +3,7 @@
 A guided tour, in the order in which modules may import each other; each one only what stands
 before it (``lint-imports`` holds that):
 
-* ``errors``, ``events``, ``meant``: what can go wrong, what is worth telling, what was probably meant.
+* ``errors``, ``events``, ``meant``, ``spelling``: what can go wrong, what is worth telling, what was probably meant, how numbers are spelled.
 * ``digest`` → ``release`` → ``manifest``: the nouns. Names and digests are text that was checked.
 * ``layout``, ``wire``, ``yamlfile``: where an object lies in the tree; how a noun becomes bytes; what people write.
 * ``ports``: the doors to everything outside.
@@ -21,7 +21,7 @@ before it (``lint-imports`` holds that):
 * ``spreading``: one tree in several stores.
 * ``cdn_work``, ``cdn_status``: what is done at CDNs on its own, and what stands in the ledger.
 * ``overview``: all there is to know of one release, for a page or a program.
-* ``stores/``, ``cdns/``, ``providers`` → ``setting_schemas``, ``setting_keys``, ``store_lists`` → ``settings`` → ``state_folders`` → ``connect`` → ``api``, ``cli/``: the world, and who picks from it.
+* ``stores/``, ``cdns/``, ``providers`` → ``setting_schemas``, ``setting_checks``, ``setting_keys``, ``store_lists`` → ``settings`` → ``state_folders`` → ``outward``, ``connect_cdns``, ``connect`` → ``api``, ``cli/``: the world, and who picks from it.
 
 To follow one chunk to a user's folder, read ``steps.known_tree``, ``plan.fetching``, ``sources.mirrors``, ``steps.receive``,
 ``steps.landing``, in that order. To follow one part from folder to store, read ``sources.folder``, ``formats``, ``plan.cut``,

@@ -31,6 +31,7 @@ from pipeline.plan.records import Promised
 from pipeline.ports import Cdn, Op
 from pipeline.promote import keep_promise
 from pipeline.release import Release
+from pipeline.spelling import spell_count, spell_subject
 from pipeline.steps.edge_proof import EdgeObject, edge_objects
 from pipeline.steps.lease import held_lease
 from pipeline.steps.ledger import Log
@@ -147,7 +148,7 @@ def resume_work(place: Place, listen: Listener, *, allow_unsafe: bool = False) -
         dispatch = place.dispatch(lease.key, heard.listen)
         removed = dispatch.ledger.remove_finished(now=place.store.now())
         if removed:
-            heard.listen(Warned("ledger-cleared", f"{len(removed)} jobs that ended over 30 days ago were removed"))
+            heard.listen(Warned("ledger-cleared", f"removed {spell_count(len(removed), 'job')} that ended over 30 days ago"))
         damaged: list[InvalidDocument] = []
         for job in dispatch.ledger.jobs(finished=False, damaged=damaged):
             if _is_anothers(job, place):
@@ -183,9 +184,12 @@ def left_error(worked: Worked) -> ModelportError | None:
     if not worked.left and all(job.over for job in worked.jobs):
         return LeftInLedger(named, hint="Run `invoke cdn.refresh`, and look at the CDN's cache rules.")
     if all(job.over for job in worked.jobs):
-        return CallRefused(f"the CDN did not do {worked.left} URLs: {named}", hint="Check these URLs, and the CDN's settings.")
+        return CallRefused(
+            f"the CDN did not do {spell_count(worked.left, 'URL')}: {named}",
+            hint="Check what it was asked for, and the CDN's settings.",
+        )
     return LeftInLedger(
-        f"{worked.left} URLs are left in the ledger{f' until {days[-1]}' if days else ''}: {named}",
+        f"{spell_subject(worked.left, 'URL', 'are')} left in the ledger{f' until {days[-1]}' if days else ''}: {named}",
         hint=f"Run it again{' then' if days else ''}, on any machine: invoke cdn.resume",
     )
 
@@ -282,14 +286,14 @@ def why_left(share: Share) -> str:
     """Say why a CDN's share is not done; "" if it is."""
     found = []
     if share.waits_until is not None:
-        found.append(f"the quota of the day is used up for {len(share.left)} URLs")
+        found.append(f"the quota of the day is used up for {spell_count(len(share.left), 'URL')}")
     elif share.left:
-        found.append(f"{len(share.left)} URLs were not sent")
+        found.append(f"{spell_subject(len(share.left), 'URL', 'were')} not sent")
     if share.running:
-        found.append(f"{len(share.running)} URLs are under way")
+        found.append(f"{spell_subject(len(share.running), 'URL', 'are')} under way")
     if share.failed:
         key, reason = next(iter(share.failed.items()))
-        found.append(f"{len(share.failed)} URLs failed, such as {key}: {reason}")
+        found.append(f"{spell_count(len(share.failed), 'URL')} failed, such as {key}: {reason}")
     return "; ".join(found)
 
 

@@ -1,4 +1,4 @@
-"""Connect: picks the adapters that the settings name. Nobody else knows them.
+"""Connect: picks the adapters of stores and sources that the settings name.
 
 Takes ``Settings``, gives an ``Opened`` store (the adapter, its count of bytes, and retries around both) or a whole ``Place``
 (the store, what is trusted there, whose keys sign). A vendor's SDK is imported only when its adapter is picked.
@@ -13,17 +13,16 @@ import pwd
 import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from functools import partial
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
+from pipeline.connect_cdns import open_delivery
 from pipeline.errors import SettingsError
 from pipeline.events import Listener, ignore
 from pipeline.meant import ask
-from pipeline.ports import Cdn, ObjectStore, TreeReader
-from pipeline.providers import PROVIDERS, Credentials
+from pipeline.outward import authorities_of, proxies_of
+from pipeline.ports import ObjectStore, TreeReader
 from pipeline.setting_keys import KEYS
 from pipeline.settings import Settings
 from pipeline.state_folders import place_id, set_aside, trust_home
@@ -31,9 +30,7 @@ from pipeline.state_folders import place_id, set_aside, trust_home
 if TYPE_CHECKING:
     from bundles.reader import BundleReader
     from pipeline.place import Place
-    from pipeline.sources.auth import Auth
     from pipeline.sources.pace import Limits
-    from pipeline.steps.edge_proof import Front
     from pipeline.supply import Supply
 
 SCHEMES = ("file", "s3", "oss", "memory")
@@ -107,7 +104,7 @@ def open_place(
         bytes_sent=opened.bytes_sent,
         media=medium is not None,
         # A dry run calls nobody: not even a proof of names that it did not write.
-        delivery=Delivery(() if dry else open_fronts(settings)),
+        delivery=Delivery() if dry else open_delivery(settings),
         web_channel=Channel(settings.web["channel"]),
     )
 
@@ -164,76 +161,6 @@ def open_supply(settings: Settings, *, offline: bool = False, listen: Listener =
     )
 
 
-def open_cdns(settings: Settings) -> tuple[Cdn, ...]:
-    """Open the control planes of the CDNs that the settings name, in their order.
-
-    Nobody is called, and an adapter is imported when it is first asked for something: credentials that it lacks are told then.
-    """
-    from pipeline.cdns.configured import ConfiguredCdn
-
-    pairs = zip(settings.cdn, settings.cdn_credentials, strict=True)
-    return tuple(
-        ConfiguredCdn(
-            one["provider"],
-            one["base_url"],
-            partial(_open_adapter, settings, one, credentials),
-            prefetch_per_day=one.get("prefetch_per_day"),
-            urls_per_call=one.get("urls_per_call"),
-            per_second=one.get("calls_per_second"),
-        )
-        for one, credentials in pairs
-        if "provider" in one
-    )
-
-
-def _open_adapter(settings: Settings, one: Mapping[str, Any], credentials: Credentials) -> Cdn:
-    from pipeline.cdns.calling import Calling
-    from pipeline.sources.proxies import Proxies
-
-    network = settings.network
-    proxies = Proxies(network.https_proxy, network.http_proxy, network.no_proxy)
-    adapter = import_module(f"pipeline.cdns.{one['provider']}")
-    cdn: Cdn = adapter.open_cdn(
-        base_url=one["base_url"],
-        endpoint=one["endpoint"],
-        credentials=credentials,
-        options={key: one[key] for key in PROVIDERS[one["provider"]].options if key in one},
-        calling=Calling(proxies=proxies, ca_file=_authorities(settings)),
-    )
-    return cdn
-
-
-def open_fronts(settings: Settings) -> tuple[Front, ...]:
-    """Open the CDNs that the settings name, each with its edge as users see it; nobody is called.
-
-    Raises:
-        SettingsError: there is no such file of certificate authorities; ``auth`` of an edge is of no known kind.
-    """
-    if not any("provider" in one for one in settings.cdn):
-        return ()
-    from pipeline.sources.edge import HttpEdge
-    from pipeline.sources.proxies import Proxies
-    from pipeline.steps.edge_proof import Front
-
-    network = settings.network
-    proxies = Proxies(network.https_proxy, network.http_proxy, network.no_proxy)
-    named = [one for one in settings.cdn if "provider" in one]
-    return tuple(
-        Front(cdn, HttpEdge(cdn.base_url, auth=_edge_auth(settings, one), proxies=proxies, ca_file=_authorities(settings)))
-        for one, cdn in zip(named, open_cdns(settings), strict=True)
-    )
-
-
-def _edge_auth(settings: Settings, one: Mapping[str, Any]) -> Auth:
-    from pipeline.sources.auth import LateAuth, check_auth, open_auth
-
-    given, where = one.get("auth", {}), f"{settings.origins['cdn']}: auth"
-    check_auth(given, where)
-    host = urlsplit(one["base_url"]).hostname or ""
-    # Most commands never ask an edge, and need no variable for it.
-    return LateAuth(given.get("kind", ""), partial(open_auth, given, settings.auth_variables, host, where=where))
-
-
 def open_target(
     settings: Settings, to: str, *, endpoint: str = "", region: str = "", dry: bool = False, listen: Listener = ignore
 ) -> ObjectStore:
@@ -276,14 +203,12 @@ def open_reader(settings: Settings, source: Mapping[str, Any], *, limits: Limits
     if scheme in {"http", "https"}:
         from pipeline.sources.auth import open_auth
         from pipeline.sources.http import HttpReader
-        from pipeline.sources.proxies import Proxies
 
-        network = settings.network
         return HttpReader(
             url,
             auth=open_auth(source.get("auth", {}), settings.auth_variables, urlsplit(url).hostname or "", where=f"{where}: auth"),
-            proxies=Proxies(network.https_proxy, network.http_proxy, network.no_proxy),
-            ca_file=_authorities(settings),
+            proxies=proxies_of(settings),
+            ca_file=authorities_of(settings),
             limits=limits,
         )
     if scheme in {"", "file"}:
@@ -348,7 +273,7 @@ def pick_store(settings: Settings) -> ObjectStore:
             endpoint=settings.endpoint or None,
             region=settings.region or None,
             connections=settings.connections,
-            ca_file=_authorities(settings),
+            ca_file=authorities_of(settings),
         )
     if scheme == "oss":
         from pipeline.stores.oss import OssStore
@@ -361,25 +286,12 @@ def pick_store(settings: Settings) -> ObjectStore:
             region=settings.region or settings.oss.region,
             credentials=settings.oss,
             connections=settings.connections,
-            ca_file=_authorities(settings),
+            ca_file=authorities_of(settings),
         )
     raise SettingsError(
         f"{where}: the store {settings.store!r} has the unknown scheme {scheme!r}; {ask(scheme, SCHEMES)}",
         hint="Use a path, file:///path, s3://bucket/prefix or oss://bucket/prefix.",
     )
-
-
-def _authorities(settings: Settings) -> str | None:
-    """The file of certificate authorities to trust, None for the system's.
-
-    Raises:
-        SettingsError: there is no such file; a vendor's SDK would say so in its own words, or too late.
-    """
-    path = settings.network.ca_file
-    if path and not Path(path).is_file():
-        where = settings.origins["ca_bundle"] if settings.ca_bundle else "SSL_CERT_FILE"
-        raise SettingsError(f"{where}: there is no file {path}", hint="Name a file of PEM certificates.")
-    return path or None
 
 
 def _bucket_of(url: str, where: str) -> tuple[str, str]:

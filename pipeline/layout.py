@@ -38,8 +38,6 @@ PRIVATE = "no-store"
 JSON = "application/json"
 BYTES = "application/octet-stream"
 
-TopRole = Literal["root", "targets", "snapshot"]
-
 ObjectKind = Literal["root", "role", "timestamp", "manifest", "channel", "part"]
 
 _MANIFEST_FILE = re.compile(r"targets/([a-z0-9._-]+)/([a-z0-9.-]+)/([0-9a-f]{64})\.manifest\.json")

@@ -2,7 +2,7 @@
 
 Takes a word that nothing is called and the words that are, gives the end of an error message.
 
-next: ``release``
+next: ``spelling``
 """
 
 from __future__ import annotations

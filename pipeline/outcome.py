@@ -14,6 +14,7 @@ import msgspec
 from pipeline.digest import Sha256
 from pipeline.errors import LeftInLedger
 from pipeline.manifest import Manifest
+from pipeline.spelling import spell_subject
 from pipeline.steps.edge_proof import EdgeProof
 from pipeline.steps.index import Counts
 from pipeline.steps.prove import Proved
@@ -156,9 +157,9 @@ def left_error(done: str, left: Sequence[LeftResult], *, channel: str = "") -> L
     if channel:
         parts.append(f"{channel} stays where it is")
     if urls:
-        parts.append(f"{urls} URLs wait in the ledger" + (f" until {days[-1]}" if days else ""))
+        parts.append(f"{spell_subject(urls, 'URL', 'wait')} in the ledger" + (f" until {days[-1]}" if days else ""))
     if refused:
-        parts.append(f"{refused} URLs were refused")
+        parts.append(f"{spell_subject(refused, 'URL', 'were')} refused")
     named = [f"{one.cdn}: {one.why}" for one in left if not (one.urls and one.until)]
     if refused:
         again = "invoke cdn.resume" if channel or urls else "it again"

@@ -124,14 +124,6 @@ class ObjectStore(Protocol):
         ...
 
 
-class PartSource(Protocol):
-    """Where bytes of a part come from: a store, an edge, a bundle, a site."""
-
-    def part(self, blake3: str, *, start: int, size: int) -> Iterator[bytes]:
-        """Yield ``size`` stored bytes of the part from ``start``. They are not verified yet."""
-        ...
-
-
 # What a range is handed to: a block is valid during the call only, for its memory is used again. What is given back, if
 # anything, is memory where the taker would have the next block; a source may use it or not.
 Take = Callable[[memoryview], memoryview | None]

@@ -77,6 +77,7 @@ def promote_release(
 
     Raises:
         EdgeProofFailed: an edge does not have the release, or serves it wrongly.
+        AccessDenied: a credential of a CDN is not set; nothing moved.
         ChannelMoved: the channel was moved by somebody else meanwhile.
         UnknownName, ConflictError (yanked), TrustError, IntegrityError, UnavailableError
     """
@@ -150,6 +151,9 @@ class _Moving:
         """Move the channel, if it still points there at the end where it does at the beginning."""
         place, listen = self._place, self._listen
         place.view().release(release)
+        if not self._warms:
+            # Users would see the move late: without its credentials no CDN can be made to forget what it has.
+            place.delivery.check()
         place.step("promote.ready")
         ready = ready_to_sign(place.publisher(listen), place.keys, release, probe=self._probe)
         view, target = ready.view, ready.view.release(release)

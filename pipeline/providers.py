@@ -77,6 +77,16 @@ class Credentials:
             raise AccessDenied(f"the credential {name} of the CDN is not set", hint=f"Set {named}.")
         return found
 
+    def check(self, provider: Provider) -> None:
+        """See that those are set without which the provider takes no call.
+
+        Raises:
+            AccessDenied: one is not.
+        """
+        for one in provider.credentials:
+            if one.needed:
+                self.need(one.name)
+
     @property
     def places(self) -> tuple[str, ...]:
         """The variables of those that are set, for hints."""

@@ -8,18 +8,36 @@ next: ``settings``
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from pipeline.errors import SettingsError
 from pipeline.manifest import CHUNK_BYTES, PART_BYTES
 from pipeline.meant import ask
 from pipeline.providers import PROVIDERS, Option, OptionKind
-from pipeline.release import NameRefused, check_channel
+from pipeline.setting_checks import (
+    Check,
+    Value,
+    check_channel_name,
+    check_file_or_none,
+    check_numbers,
+    check_path,
+    check_patterns,
+    check_place,
+    check_regexps,
+    check_size,
+    check_switch,
+    check_text,
+    check_url,
+    check_web_url,
+    check_words,
+    count_between,
+    fields_of,
+    parse_size,
+    wrong,
+)
 from pipeline.setting_schemas import (
     CDN_SCHEMA,
     KEY_SCHEMA,
@@ -33,23 +51,6 @@ from pipeline.setting_schemas import (
 
 # "release" signs snapshot, timestamp and models unless they have a key of their own.
 KEY_SLOTS = ("root", "targets", "release", "snapshot", "timestamp")
-Value = Any
-# (value, where it stands, folder that relative paths start from) → the checked value
-Check = Callable[[Value, str, Path], Any]
-
-_SIZE = re.compile(SIZE)
-_UNITS = {
-    "": 1,
-    "B": 1,
-    "KiB": 2**10,
-    "MiB": 2**20,
-    "GiB": 2**30,
-    "TiB": 2**40,
-    "kB": 10**3,
-    "MB": 10**6,
-    "GB": 10**9,
-    "TB": 10**12,
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,217 +63,82 @@ class Key:
     schema: Mapping[str, Any]
 
 
-def parse_size(value: Value, where: str) -> int:
-    """Read bytes: a whole number, or text with a unit such as 64MiB.
-
-    Raises:
-        SettingsError: it is neither.
-    """
-    match = _SIZE.fullmatch(str(value).strip()) if isinstance(value, str | int) and not isinstance(value, bool) else None
-    if match is None:
-        raise _wrong(where, value, "a size such as 64MiB or 67108864")
-    return int(match[1]) * _UNITS[match[2] or ""]
-
-
-def _wrong(where: str, value: Value, expected: str) -> SettingsError:
-    return SettingsError(
-        f"{where}: {value!r} is not {expected}", hint="docs/reference/settings.md shows each setting with an example."
-    )
-
-
-def _text(value: Value, where: str, folder: Path) -> str:
-    del folder
-    if not isinstance(value, str):
-        raise _wrong(where, value, "text")
-    return value
-
-
-def _url(value: Value, where: str, folder: Path) -> str:
-    text = _text(value, where, folder)
-    try:
-        user = "@" in urlsplit(text).netloc
-    except ValueError:
-        raise _wrong(where, text, "a URL") from None
-    if user:
-        raise SettingsError(
-            f"{where}: a URL must not hold a user name or password",
-            hint="Credentials are never settings: give them by the vendor's own variables, such as AWS_ACCESS_KEY_ID.",
-        )
-    return text
-
-
-def _place(value: Value, where: str, folder: Path) -> str:
-    text = _url(value, where, folder)
-    if not text:
-        raise _wrong(where, text, "a path or URL")
-    return text if re.match(r"[a-z][a-z0-9+.-]*:", text) else str(folder / Path(text).expanduser())
-
-
-def _path(value: Value, where: str, folder: Path) -> Path:
-    text = _text(value, where, folder)
-    if not text:
-        raise _wrong(where, text, "a path")
-    return folder / Path(text).expanduser()
-
-
-def _file_or_none(value: Value, where: str, folder: Path) -> Path | None:
-    return _path(value, where, folder) if value != "" else None
-
-
-def _count(low: int, high: int) -> Check:
-    def check(value: Value, where: str, folder: Path) -> int:
-        del folder
-        if isinstance(value, bool) or not re.fullmatch(r"[0-9]{1,9}", str(value)) or not low <= int(value) <= high:
-            raise _wrong(where, value, f"a whole number from {low} to {high}")
-        return int(value)
-
-    return check
-
-
 def _part_size(value: Value, where: str, folder: Path) -> int | None:
     del folder
     if value == "auto":
         return None
     size = parse_size(value, where)
     if not CHUNK_BYTES <= size <= PART_BYTES:
-        raise _wrong(where, value, "auto, or a size from 4MiB to 256MiB")
+        raise wrong(where, value, "auto, or a size from 4MiB to 256MiB")
     return size
-
-
-def _size(value: Value, where: str, folder: Path) -> int:
-    del folder
-    return parse_size(value, where)
-
-
-def _fields(checks: Mapping[str, Check], *, others: Check | None = None) -> Check:
-    def check(value: Value, where: str, folder: Path) -> dict[str, Any]:
-        if not isinstance(value, Mapping):
-            raise _wrong(where, value, "a mapping")
-        found = {}
-        for key, item in value.items():
-            one = checks.get(key, others)
-            if one is None:
-                raise SettingsError(
-                    f"{where}: {key!r} is unknown here; {ask(key, checks)}", hint="docs/reference/settings.md lists them."
-                )
-            found[key] = one(item, f"{where}: {key}", folder)
-        return found
-
-    return check
-
-
-def _channel(value: Value, where: str, folder: Path) -> str:
-    try:
-        return check_channel(_text(value, where, folder))
-    except NameRefused as error:
-        raise SettingsError(f"{where}: {error}", hint=error.hint) from error
 
 
 def _source(value: Value, where: str, folder: Path) -> tuple[Mapping[str, str], ...]:
     items = value if isinstance(value, list) else value.split() if isinstance(value, str) else [value]
-    one = _fields({"url": _place, "channel": _channel, "auth": _fields({}, others=_text)})
+    one = fields_of({"url": check_place, "channel": check_channel_name, "auth": fields_of({}, others=check_text)})
     found = tuple(one({"url": item} if isinstance(item, str) else item, where, folder) for item in items)
     if not all("url" in item for item in found):
-        raise _wrong(where, value, "a URL, a list of URLs, or mappings that have a url")
+        raise wrong(where, value, "a URL, a list of URLs, or mappings that have a url")
     return found
 
 
 def _uris(value: Value, where: str, folder: Path) -> tuple[str, ...]:
-    return tuple(_text(item, where, folder) for item in (value if isinstance(value, list) else [value]))
+    return tuple(check_text(item, where, folder) for item in (value if isinstance(value, list) else [value]))
 
 
 def _keys(value: Value, where: str, folder: Path) -> Mapping[str, tuple[str, ...]]:
-    found = _fields(dict.fromkeys(KEY_SLOTS, _uris) | {"roles": _fields({}, others=_uris)})(value, where, folder)
+    found = fields_of(dict.fromkeys(KEY_SLOTS, _uris) | {"roles": fields_of({}, others=_uris)})(value, where, folder)
     return {**found.pop("roles", {}), **found}
 
 
-def _switch(value: Value, where: str, folder: Path) -> bool:
-    del folder
-    found = {"true": True, "false": False}.get(str(value).lower())
-    if found is None:
-        raise _wrong(where, value, "true or false")
-    return found
-
-
-def _words(value: Value, where: str, folder: Path) -> tuple[str, ...]:
-    items = value if isinstance(value, list) else str(value).replace(",", " ").split()
-    return tuple(_text(item, where, folder) for item in items)
-
-
-def _patterns(value: Value, where: str, folder: Path) -> tuple[str, ...]:
-    """Texts that may hold spaces and commas: a list, or one."""
-    return tuple(_text(item, where, folder) for item in (value if isinstance(value, list) else [value]))
-
-
-def _regexps(value: Value, where: str, folder: Path) -> tuple[str, ...]:
-    found = _patterns(value, where, folder)
-    for one in found:
-        try:
-            re.compile(one)
-        except re.error as error:
-            raise _wrong(where, one, f"a regular expression ({error})") from None
-    return found
-
-
 def _bases(value: Value, where: str, folder: Path) -> tuple[str, ...]:
-    return tuple(_web_url(item, where, folder) + "/" for item in _words(value, where, folder))
+    return tuple(check_web_url(item, where, folder) + "/" for item in check_words(value, where, folder))
 
 
 def _web_model(value: Value, where: str, folder: Path) -> Mapping[str, str]:
-    found: dict[str, str] = _fields({"release": _text, "tree": _text})(
+    found: dict[str, str] = fields_of({"release": check_text, "tree": check_text})(
         {"release": value} if isinstance(value, str) else value, where, folder
     )
     if "release" not in found:
-        raise _wrong(where, value, "a release, or a mapping that has a release")
+        raise wrong(where, value, "a release, or a mapping that has a release")
     return found
 
 
 def _web(value: Value, where: str, folder: Path) -> Mapping[str, Any]:
-    navigate = _fields({"fallback": _text, "allow": _regexps, "deny": _regexps, "clean_urls": _switch, "ignore": _words})
+    navigate = fields_of(
+        {"fallback": check_text, "allow": check_regexps, "deny": check_regexps, "clean_urls": check_switch, "ignore": check_words}
+    )
     checks: Mapping[str, Check] = {
-        "channel": _channel,
-        "keep": _patterns,
-        "optional": _patterns,
+        "channel": check_channel_name,
+        "keep": check_patterns,
+        "optional": check_patterns,
         "mirrors": _bases,
-        "isolate": _switch,
-        "packs": _switch,
+        "isolate": check_switch,
+        "packs": check_switch,
         "navigate": navigate,
-        "models": _fields({}, others=_web_model),
+        "models": fields_of({}, others=_web_model),
     }
-    return {"channel": "stable", **_fields(checks)(value, where, folder)}
-
-
-def _numbers(value: Value, where: str, folder: Path) -> tuple[int, ...]:
-    items = value if isinstance(value, list) else str(value).replace(",", " ").split()
-    return tuple(_count(0, 10**9 - 1)(item, where, folder) for item in items)
-
-
-def _web_url(value: Value, where: str, folder: Path) -> str:
-    text = _url(value, where, folder)
-    parts = urlsplit(text)
-    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment:
-        raise _wrong(where, text, "an http or https URL without query")
-    return f"{parts.scheme}://{parts.netloc.lower()}{parts.path.rstrip('/')}"
+    return {"channel": "stable", **fields_of(checks)(value, where, folder)}
 
 
 _OPTION_CHECKS: Mapping[OptionKind, Check] = {
-    "text": _text,
-    "count": _count(1, 10**9 - 1),
-    "switch": _switch,
-    "list": _words,
-    "numbers": _numbers,
-    "url": _web_url,
+    "text": check_text,
+    "count": count_between(1, 10**9 - 1),
+    "switch": check_switch,
+    "list": check_words,
+    "numbers": check_numbers,
+    "url": check_web_url,
 }
 # What every CDN's mapping may hold; the others are its provider's (pipeline.providers).
 CDN_KEYS: Mapping[str, Check] = {
-    "provider": _text,
-    "base_url": _web_url,
-    "endpoint": _web_url,
-    "prefetch_per_day": _count(1, 10**9 - 1),
-    "urls_per_call": _count(1, 10**6),
-    "calls_per_second": _count(1, 10**4),
-    "credentials": _fields({}, others=_text),
-    "auth": _fields({}, others=_text),
+    "provider": check_text,
+    "base_url": check_web_url,
+    "endpoint": check_web_url,
+    "prefetch_per_day": count_between(1, 10**9 - 1),
+    "urls_per_call": count_between(1, 10**6),
+    "calls_per_second": count_between(1, 10**4),
+    "credentials": fields_of({}, others=check_text),
+    "auth": fields_of({}, others=check_text),
 }
 
 
@@ -291,11 +157,11 @@ def _option(option: Option) -> Check:
 
 def _one_cdn(value: Value, where: str, folder: Path) -> Mapping[str, Any]:
     if not isinstance(value, Mapping):
-        raise _wrong(where, value, "a mapping such as {provider: aliyun, base_url: https://cdn.example.org}")
+        raise wrong(where, value, "a mapping such as {provider: aliyun, base_url: https://cdn.example.org}")
     name = value.get("provider")
     if name is None:
         # A quota alone decides the part size, before there is a CDN.
-        alone = _fields({"prefetch_per_day": CDN_KEYS["prefetch_per_day"], "provider": _text})
+        alone = fields_of({"prefetch_per_day": CDN_KEYS["prefetch_per_day"], "provider": check_text})
         quota: Mapping[str, Any] = alone(value, where, folder)
         return quota
     if name not in PROVIDERS:
@@ -304,7 +170,7 @@ def _one_cdn(value: Value, where: str, folder: Path) -> Mapping[str, Any]:
             hint="docs/reference/cdns.md lists the providers.",
         )
     provider = PROVIDERS[name]
-    found = _fields({**CDN_KEYS, **{key: _option(option) for key, option in provider.options.items()}})(value, where, folder)
+    found = fields_of({**CDN_KEYS, **{key: _option(option) for key, option in provider.options.items()}})(value, where, folder)
     needed = [key for key, option in provider.options.items() if option.needed]
     needed += ["base_url"] + (["endpoint"] if not provider.endpoint and not provider.own_endpoint else [])
     missing = [key for key in needed if not found.get(key)]
@@ -334,20 +200,20 @@ def _cdn(value: Value, where: str, folder: Path) -> tuple[Mapping[str, Any], ...
 
 KEYS: Mapping[str, Key] = {
     "store": Key(
-        _place,
+        check_place,
         "./.modelport/store",
         "Where the tree lies: a path, `file:///…`, `s3://bucket/prefix` or `oss://bucket/prefix`; or a list, of which the first decides.",
         STORE_SCHEMA,
     ),
-    "endpoint": Key(_url, "", "URL of an S3-compatible or OSS endpoint; empty is the vendor's own.", {"type": "string"}),
-    "region": Key(_text, "", "Region of the bucket; empty leaves it to the vendor's own chain.", {"type": "string"}),
+    "endpoint": Key(check_url, "", "URL of an S3-compatible or OSS endpoint; empty is the vendor's own.", {"type": "string"}),
+    "region": Key(check_text, "", "Region of the bucket; empty leaves it to the vendor's own chain.", {"type": "string"}),
     "ca_bundle": Key(
-        _file_or_none,
+        check_file_or_none,
         "",
         "File of certificate authorities (PEM) to trust for https; empty is `SSL_CERT_FILE`, else the system's.",
         {"type": "string"},
     ),
-    "models_dir": Key(_path, "models", "Folder that holds one folder per release.", {"type": "string", "minLength": 1}),
+    "models_dir": Key(check_path, "models", "Folder that holds one folder per release.", {"type": "string", "minLength": 1}),
     "source": Key(
         _source,
         [],
@@ -371,7 +237,7 @@ KEYS: Mapping[str, Key] = {
         mapping_schema(**dict.fromkeys(KEY_SLOTS, KEY_SCHEMA), roles={"type": "object", "additionalProperties": KEY_SCHEMA}),
     ),
     "connections": Key(
-        _count(1, 64),
+        count_between(1, 64),
         8,
         "Transfers at the same time, 1 to 64.",
         {"type": ["integer", "string"], "pattern": "^[0-9]+$", "minimum": 1, "maximum": 64},
@@ -382,7 +248,7 @@ KEYS: Mapping[str, Key] = {
         "Largest part, 4MiB to 256MiB (profile web: 16MiB). `auto` is the smallest of 64, 128, 256 MiB whose parts fit into 80 % of the prefetch quota.",
         SIZE_SCHEMA | {"pattern": f"^(?:auto|{SIZE})$"},
     ),
-    "cache_limit": Key(_size, "20GiB", "Most bytes that the fetch cache keeps.", SIZE_SCHEMA),
+    "cache_limit": Key(check_size, "20GiB", "Most bytes that the fetch cache keeps.", SIZE_SCHEMA),
     "web": Key(
         _web,
         {"channel": "stable"},

@@ -2,7 +2,7 @@
 
 Takes the options of the providers, gives one schema for each kind of value.
 
-next: ``setting_keys``
+next: ``setting_checks``
 """
 
 from __future__ import annotations

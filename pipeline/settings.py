@@ -5,7 +5,7 @@ and with the place it came from. Precedence: flags > ``MODELPORT_*`` (nested key
 ``modelport.yaml``, found upwards from the working folder > defaults. Credentials are never
 settings: the vendors' own variables hold them. docs/reference/settings.md is generated from ``setting_keys``.
 
-next: ``connect``
+next: ``outward``
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Takes URLs and the folder of state, gives paths below it. What lies in them is ``pipeline.trust.state``'s.
 
-next: ``connect``
+next: ``outward``
 """
 
 from __future__ import annotations

@@ -104,10 +104,6 @@ class Manifest:
                 yield Place(index, at, chunk)
                 at += chunk.plain
 
-    def needs_zstd(self) -> bool:
-        """Whether any chunk is compressed."""
-        return any(chunk.encoding != "raw" for file in self.files for chunk in file.chunks)
-
 
 def open_manifest(data: bytes, sha256: str, what: str) -> Manifest:
     """Read a manifest whose bytes were verified against ``sha256``.

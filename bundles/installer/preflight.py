@@ -281,7 +281,8 @@ def _refuse_lost(plan: Plan, work: Work, site: Folder | None) -> None:
             "Install the base first, or ask for a bundle for what is here: invoke bundle.inventory, then bundle.build --have.",
         )
     part = next(iter(work.lost))
-    raise IntegrityError(f"{len(work.lost)} parts are neither in the bundle nor at the site, the first is {part}", HINT)
+    lost = "1 part is" if len(work.lost) == 1 else f"{len(work.lost)} parts are"
+    raise IntegrityError(f"{lost} neither in the bundle nor at the site, the first is {part}", HINT)
 
 
 def _keep_all(
@@ -295,4 +296,5 @@ def _keep_all(
             elif part.blake3 not in kept:
                 missing += 1
     if missing:
-        judged.warn(f"{missing} parts are not in this bundle and not at the site: its tree will not serve these releases whole")
+        absent = "1 part is" if missing == 1 else f"{missing} parts are"
+        judged.warn(f"{absent} not in this bundle and not at the site: its tree will not serve these releases whole")

@@ -13,6 +13,7 @@ from html import escape
 from bundles.site.answers import HTML, Made
 from bundles.site.catalogue import Catalogue, Held
 from bundles.site.targets import join_target, quote
+from pipeline.spelling import spell_count, spell_size
 
 _STYLE = (
     "body{font:16px/1.5 system-ui,sans-serif;max-width:60em;margin:2em auto;padding:0 1em}"
@@ -20,8 +21,6 @@ _STYLE = (
 )
 # Nothing on these pages runs, whatever a name may hold.
 _POLICY = (("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'"),)
-_UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB", "PiB")
-_UNIT = 1024
 
 
 def index_page(catalogue: Catalogue, *, tree: bool) -> Made:
@@ -37,7 +36,7 @@ def index_page(catalogue: Catalogue, *, tree: bool) -> Made:
         )
         for held in (catalogue.releases[name] for name in sorted(catalogue.releases))
     ]
-    lines = [f"<p>Generation {catalogue.generation}, {len(rows)} releases.</p>"]
+    lines = [f"<p>Generation {catalogue.generation}, {spell_count(len(rows), 'release')}.</p>"]
     lines.append(_table(("release", "", "", "channels", "size", "revision"), rows))
     lines += [f"<p>{escape(name)} is not served: {escape(why)}</p>" for name, why in sorted(catalogue.unserved.items())]
     webs = [held.model for held in catalogue.live_of_kind("web")]
@@ -64,14 +63,6 @@ def release_page(held: Held) -> Made:
 def quote_path(path: str) -> str:
     """A relative URL of a file."""
     return "/".join(quote(name) for name in path.split("/"))
-
-
-def spell_size(size: int) -> str:
-    """A size in the unit that people read."""
-    value, unit = float(size), 0
-    while value >= _UNIT and unit < len(_UNITS) - 1:
-        value, unit = value / _UNIT, unit + 1
-    return f"{size} bytes" if not unit else f"{value:.1f} {_UNITS[unit]}"
 
 
 def _channels(catalogue: Catalogue, held: Held) -> list[str]:

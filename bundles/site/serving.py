@@ -32,6 +32,7 @@ from bundles.site.sending import SendingProtocol
 from pipeline.errors import ModelportError, UnavailableError, UsageError
 from pipeline.events import Listener, Serving, StepFinished, StepStarted, Warned, one_at_a_time
 from pipeline.ports import TreeReader
+from pipeline.spelling import spell_count
 
 if TYPE_CHECKING:
     # Whoever serves what is installed needs neither TUF nor decoders, nor their memory.
@@ -116,10 +117,10 @@ def serve_site(order: ServeOrder, listen: Listener) -> SiteServed:
             address = bound.getsockname()[0]
             if not ipaddress.ip_address(address.partition("%")[0]).is_loopback:
                 who = "everybody who reaches this address" if guard.is_open else "whoever brings a token and reaches this address"
-                listen(Warned("exposed", f"{url} serves {len(catalogue.releases)} releases{beside} to {who}"))
+                listen(Warned("exposed", f"{url} serves {spell_count(len(catalogue.releases), 'release')}{beside} to {who}"))
             listen(StepStarted(STEP, len(catalogue.releases), sum(held.size for held in catalogue.releases.values())))
             began = monotonic()
-            ready = partial(listen, Serving(url, f"{len(catalogue.releases)} releases of {order.site}{beside}"))
+            ready = partial(listen, Serving(url, f"{spell_count(len(catalogue.releases), 'release')} of {order.site}{beside}"))
             _run(site, bound, context, ready)
             seconds = monotonic() - began
         listen(StepFinished(STEP, site.tally.requests, site.tally.bytes, seconds))

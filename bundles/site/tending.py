@@ -28,6 +28,7 @@ from pipeline.digest import sha256_of
 from pipeline.errors import ConflictError, IntegrityError, UnknownName, UsageError
 from pipeline.events import Listener, StepFinished, StepStarted, Warned
 from pipeline.meant import suggest
+from pipeline.spelling import spell_subject
 
 STEP = "verify"
 
@@ -160,7 +161,12 @@ def verify_whole(place: Path, listen: Listener) -> SiteVerified:
         found = verify_site(site)
     damaged = {release: paths for release, paths in found.items() if paths}
     for release, paths in damaged.items():
-        listen(Warned("verify-finding", f"{release}: {len(paths)} files are missing or altered, the first is {paths[0]}"))
+        listen(
+            Warned(
+                "verify-finding",
+                f"{release}: {spell_subject(len(paths), 'file', 'are')} missing or altered, the first is {paths[0]}",
+            )
+        )
     listen(StepFinished(STEP, len(found)))
     return SiteVerified(site=str(place), releases=sorted(found), damaged=damaged)
 

@@ -12,32 +12,30 @@ from __future__ import annotations
 import hashlib
 import hmac
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import quote, urlencode
 
 from pipeline.cdns.calling import Call, Calling, Reply, host_of
-from pipeline.cdns.progress import Search, UrlState, count_in, field_of, percent_in, status_of
-from pipeline.cdns.verdicts import Verdict, failure, next_midnight
+from pipeline.cdns.progress import UrlState, count_in, field_of, find_tasks, percent_in, status_of
+from pipeline.cdns.verdicts import CHINA, Verdict, failure, next_midnight
 from pipeline.ports import CallLimits, CdnTask, Op, Quota, TaskState, TaskStatus
 from pipeline.providers import Credentials
 
 VERSION = "2018-05-10"
 ALGORITHM = "ACS3-HMAC-SHA256"
 HISTORY = timedelta(days=3)
-# How long before that of UTC its day begins.
-DAY_AHEAD = timedelta(hours=8)
 IDS_PER_CALL = 10
 PAGE_ROWS = 100
 # Five thousand tasks since one submit are not ours; what is not found is sent again.
 PAGES = 50
 # https://www.alibabacloud.com/help/en/cdn/developer-reference/api-cdn-2018-05-10-refreshobjectcaches
 LIMITS: Mapping[Op, CallLimits] = {
-    Op.PREFETCH: CallLimits(urls=100, per_second=20.0, history=HISTORY, per_day=1000, day_ahead=DAY_AHEAD),
-    Op.REFRESH: CallLimits(urls=1000, hosts=10, per_second=20.0, history=HISTORY, per_day=10_000, day_ahead=DAY_AHEAD),
-    Op.REFRESH_PREFIX: CallLimits(urls=100, hosts=10, per_second=20.0, history=HISTORY, per_day=100, day_ahead=DAY_AHEAD),
+    Op.PREFETCH: CallLimits(urls=100, per_second=20.0, history=HISTORY, per_day=1000, day_ahead=CHINA),
+    Op.REFRESH: CallLimits(urls=1000, hosts=10, per_second=20.0, history=HISTORY, per_day=10_000, day_ahead=CHINA),
+    Op.REFRESH_PREFIX: CallLimits(urls=100, hosts=10, per_second=20.0, history=HISTORY, per_day=100, day_ahead=CHINA),
 }
 _TYPES = {Op.PREFETCH: "preload", Op.REFRESH: "file", Op.REFRESH_PREFIX: "directory"}
 _QUOTAS = {Op.PREFETCH: "Preload", Op.REFRESH: "Url", Op.REFRESH_PREFIX: "Dir"}
@@ -123,7 +121,7 @@ class Aliyun:
 
     def quota(self) -> Mapping[Op, Quota] | None:
         reply = self._call("DescribeRefreshQuota", {}, asks=True)
-        ends_at = next_midnight(self.calling.now(), hours_east=8)
+        ends_at = next_midnight(self.calling.now(), ahead=CHINA)
         found: dict[Op, Quota] = {}
         for op, name in _QUOTAS.items():
             # They are text here, and an older account lacks some.
@@ -141,15 +139,16 @@ class Aliyun:
             "PageSize": str(PAGE_ROWS),
         }
         fields |= {"ObjectPath": urls[0]} if len(urls) == 1 else {"DomainName": self.account}
-        search = Search(op, urls)
+        return find_tasks(op, urls, ((field_of(row, "TaskId"), field_of(row, "ObjectPath")) for row in self._log(fields)))
+
+    def _log(self, fields: Mapping[str, str]) -> Iterator[Mapping[str, Any]]:
         for page in range(1, PAGES + 1):
             # Not the shape of DescribeRefreshTaskById: one object deeper.
-            rows = self._call("DescribeRefreshTasks", fields | {"PageNumber": str(page)}, asks=True).rows("Tasks", "CDNTask")
-            for row in rows:
-                search.look(field_of(row, "TaskId"), field_of(row, "ObjectPath"))
-            if search.over or len(rows) < PAGE_ROWS:
-                break
-        return search.tasks()
+            asked = {**fields, "PageNumber": str(page)}
+            rows = self._call("DescribeRefreshTasks", asked, asks=True).rows("Tasks", "CDNTask")
+            yield from rows
+            if len(rows) < PAGE_ROWS:
+                return
 
     def _call(self, action: str, fields: Mapping[str, str], *, asks: bool = False, urls: Sequence[str] = ()) -> Reply:
         now = self.calling.now()
@@ -191,7 +190,7 @@ class Aliyun:
             now=now,
             request_id=reply.text("RequestId"),
             urls=urls,
-            resets_at=next_midnight(now, hours_east=8),
+            resets_at=next_midnight(now, ahead=CHINA),
         )
 
 

@@ -4,7 +4,7 @@ Takes URLs, gives a job that lets seed peers, or all peers, pull them before any
 peers hold is named by its URL and never changes. Preheating twice is harmless, for what a peer holds it does not pull again.
 API: https://d7y.io/docs/advanced-guides/open-api/preheat/
 
-next: ``connect``
+next: ``connect_cdns``
 """
 
 from __future__ import annotations

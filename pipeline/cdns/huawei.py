@@ -20,8 +20,8 @@ from typing import Any
 from urllib.parse import quote
 
 from pipeline.cdns.calling import Call, Calling, Reply, host_of
-from pipeline.cdns.progress import Search, UrlState, count_in, field_of, status_of
-from pipeline.cdns.verdicts import Verdict, failure, next_midnight
+from pipeline.cdns.progress import UrlState, count_in, field_of, find_tasks, status_of
+from pipeline.cdns.verdicts import CHINA, Verdict, failure, next_midnight
 from pipeline.errors import CallRefused
 from pipeline.ports import CallLimits, CdnTask, Op, Quota, TaskState, TaskStatus
 from pipeline.providers import Credentials
@@ -30,16 +30,14 @@ ALGORITHM = "SDK-HMAC-SHA256"
 CONTENT = "/v1.0/cdn/content"
 TASKS = "/v1.0/cdn/historytasks"
 HISTORY = timedelta(days=7)
-# How long before that of UTC its day begins.
-DAY_AHEAD = timedelta(hours=8)
 PAGE_ROWS = 1000
 PAGES = 20
 # Tasks of the same size whose URLs are looked at; what is not found is sent again.
 LOOKS = 50
 LIMITS: Mapping[Op, CallLimits] = {
-    Op.PREFETCH: CallLimits(urls=1000, url_chars=4096, per_second=5.0, history=HISTORY, per_day=1000, day_ahead=DAY_AHEAD),
-    Op.REFRESH: CallLimits(urls=1000, url_chars=4096, per_second=5.0, history=HISTORY, per_day=2000, day_ahead=DAY_AHEAD),
-    Op.REFRESH_PREFIX: CallLimits(urls=100, url_chars=4096, per_second=5.0, history=HISTORY, per_day=100, day_ahead=DAY_AHEAD),
+    Op.PREFETCH: CallLimits(urls=1000, url_chars=4096, per_second=5.0, history=HISTORY, per_day=1000, day_ahead=CHINA),
+    Op.REFRESH: CallLimits(urls=1000, url_chars=4096, per_second=5.0, history=HISTORY, per_day=2000, day_ahead=CHINA),
+    Op.REFRESH_PREFIX: CallLimits(urls=100, url_chars=4096, per_second=5.0, history=HISTORY, per_day=100, day_ahead=CHINA),
 }
 _QUOTAS = {"preheat": Op.PREFETCH, "file_refresh": Op.REFRESH, "dir_refresh": Op.REFRESH_PREFIX}
 _STATES = {
@@ -115,7 +113,7 @@ class Huawei:
         return {task.id: self._status(task) for task in tasks}
 
     def quota(self) -> Mapping[Op, Quota] | None:
-        ends_at = next_midnight(self.calling.now(), hours_east=8)
+        ends_at = next_midnight(self.calling.now(), ahead=CHINA)
         found: dict[Op, Quota] = {}
         for row in self._call("GET", "/v1.0/cdn/quota").rows("quotas"):
             op, limit, used = _QUOTAS.get(field_of(row, "type")), count_in(row.get("quota_limit")), count_in(row.get("used"))
@@ -132,13 +130,9 @@ class Huawei:
             "file_type": "directory" if op is Op.REFRESH_PREFIX else "file",
             "page_size": str(PAGE_ROWS),
         }
-        search = Search(op, urls)
-        for task_id in islice(self._candidates(query, len(urls)), LOOKS):
-            for row in self._detail(task_id).rows("urls"):
-                search.look(task_id, field_of(row, "url"))
-            if search.over:
-                break
-        return search.tasks()
+        candidates = islice(self._candidates(query, len(urls)), LOOKS)
+        rows = ((task_id, row) for task_id in candidates for row in self._detail(task_id).rows("urls"))
+        return find_tasks(op, urls, ((task_id, field_of(row, "url")) for task_id, row in rows))
 
     def _candidates(self, query: Mapping[str, str], count: int) -> Iterator[str]:
         """The list has no URLs: a task of another size is not the call that was sent."""
@@ -207,7 +201,7 @@ class Huawei:
             now=now,
             request_id=reply.headers.get("x-request-id", "") or reply.text("request_id"),
             urls=urls,
-            resets_at=next_midnight(now, hours_east=8),
+            resets_at=next_midnight(now, ahead=CHINA),
         )
 
 

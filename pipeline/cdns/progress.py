@@ -52,33 +52,26 @@ def status_of(task: CdnTask, found: Iterable[UrlState]) -> TaskStatus:
     return TaskStatus(TaskState.FAILED if failed else TaskState.DONE, percent, failed)
 
 
-class Search:
-    """Looks for the tasks that hold ``urls`` in what a vendor lists, newest first."""
+def find_tasks(op: Op, urls: Sequence[str], rows: Iterable[tuple[str, str]]) -> list[CdnTask]:
+    """Find the tasks that hold ``urls`` in what a vendor lists, newest first: a task's id and a URL a row.
 
-    def __init__(self, op: Op, urls: Sequence[str]) -> None:
-        self._op = op
-        self._urls = list(dict.fromkeys(urls))
-        self._missing = {seen_as(url) for url in self._urls}
-        self._owner: dict[str, str] = {}
-
-    def look(self, task_id: str, url: str) -> None:
-        """Take one row of the list: the newest task that holds a URL is its own."""
-        if task_id and seen_as(url) in self._missing:
-            self._missing.discard(seen_as(url))
-            self._owner[seen_as(url)] = task_id
-
-    @property
-    def over(self) -> bool:
-        """Whether every URL has its task."""
-        return not self._missing
-
-    def tasks(self) -> list[CdnTask]:
-        """The tasks that were found, each with those of the URLs that it holds."""
-        held: dict[str, list[str]] = {}
-        for url in self._urls:
-            if seen_as(url) in self._owner:
-                held.setdefault(self._owner[seen_as(url)], []).append(url)
-        return [CdnTask(task_id, self._op, tuple(urls)) for task_id, urls in held.items()]
+    The newest task that holds a URL is its own; rows are taken until every URL has one.
+    """
+    wanted = list(dict.fromkeys(urls))
+    missing = {seen_as(url) for url in wanted}
+    owner: dict[str, str] = {}
+    for task_id, url in rows:
+        seen = seen_as(url)
+        if task_id and seen in missing:
+            missing.discard(seen)
+            owner[seen] = task_id
+        if not missing:
+            break
+    held: dict[str, list[str]] = {}
+    for url in wanted:
+        if seen_as(url) in owner:
+            held.setdefault(owner[seen_as(url)], []).append(url)
+    return [CdnTask(task_id, op, tuple(found)) for task_id, found in held.items()]
 
 
 def percent_in(value: Any) -> int | None:

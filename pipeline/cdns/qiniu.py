@@ -20,14 +20,14 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from pipeline.cdns.calling import Call, Calling, Reply, host_of
-from pipeline.cdns.verdicts import Verdict, failure, next_midnight
+from pipeline.cdns.verdicts import CHINA, Verdict, failure, next_midnight
 from pipeline.errors import CallRefused, CdnUnavailable, ModelportError
 from pipeline.ports import CallLimits, CdnTask, Op, Quota, TaskState, TaskStatus
 from pipeline.providers import Credentials
+from pipeline.spelling import spell_subject
 
 # The page of 2026: 20 URLs or 5 directories a call, 240 URLs a second over all calls, the day ends at midnight in China.
-CHINA = 8
-_PREFETCH = CallLimits(urls=20, per_second=10.0, history=timedelta(days=7), per_day=100, day_ahead=timedelta(hours=CHINA))
+_PREFETCH = CallLimits(urls=20, per_second=10.0, history=timedelta(days=7), per_day=100, day_ahead=CHINA)
 LIMITS = {
     Op.PREFETCH: _PREFETCH,
     Op.REFRESH: replace(_PREFETCH, per_day=500),
@@ -130,7 +130,7 @@ class Qiniu:
         if refused:
             named = tuple(url for url in urls if url in refused)
             raise CallRefused(
-                f"qiniu {op}: {code}, {len(named)} URLs are invalid, the first is {named[0] if named else reply.call.shown(refused[0])}",
+                f"qiniu {op}: {code}, {spell_subject(len(named), 'URL', 'are')} invalid, the first is {named[0] if named else reply.call.shown(refused[0])}",
                 hint="Check that their host is a domain of this account.",
                 code=code,
                 urls=named,
@@ -172,7 +172,7 @@ class Qiniu:
             now=now,
             request_id=reply.headers.get("x-reqid", ""),
             urls=urls,
-            resets_at=next_midnight(now, hours_east=CHINA),
+            resets_at=next_midnight(now, ahead=CHINA),
         )
 
 
@@ -210,6 +210,6 @@ def status_of(task: CdnTask, items: Sequence[Mapping[str, Any]]) -> TaskStatus:
 
 def _time_in(text: object) -> datetime | None:
     try:
-        return datetime.strptime(str(text), "%Y-%m-%d %H:%M:%S").replace(tzinfo=timezone(timedelta(hours=CHINA)))
+        return datetime.strptime(str(text), "%Y-%m-%d %H:%M:%S").replace(tzinfo=timezone(CHINA))
     except ValueError:
         return None

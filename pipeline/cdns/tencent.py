@@ -18,8 +18,8 @@ from datetime import datetime, timedelta, timezone
 from typing import Any
 
 from pipeline.cdns.calling import Call, Calling, Reply, host_of
-from pipeline.cdns.progress import Search, UrlState, count_in, field_of, percent_in, status_of
-from pipeline.cdns.verdicts import Verdict, failure, next_midnight
+from pipeline.cdns.progress import UrlState, count_in, field_of, find_tasks, percent_in, status_of
+from pipeline.cdns.verdicts import CHINA, Verdict, failure, next_midnight
 from pipeline.ports import CallLimits, CdnTask, Op, Quota, TaskState, TaskStatus
 from pipeline.providers import Credentials
 
@@ -28,16 +28,14 @@ ALGORITHM = "TC3-HMAC-SHA256"
 SERVICE = "cdn"
 CONTENT_TYPE = "application/json; charset=utf-8"
 HISTORY = timedelta(days=7)
-# How long before that of UTC its day begins.
-DAY_AHEAD = timedelta(hours=8)
 PAGE_ROWS = 100
 PAGES = 50
 # Times of this API are those of its home.
-HOME = timezone(DAY_AHEAD)
+HOME = timezone(CHINA)
 LIMITS: Mapping[Op, CallLimits] = {
-    Op.PREFETCH: CallLimits(urls=500, per_second=15.0, history=HISTORY, per_day=1000, day_ahead=DAY_AHEAD),
-    Op.REFRESH: CallLimits(urls=1000, per_second=15.0, history=HISTORY, per_day=10_000, day_ahead=DAY_AHEAD),
-    Op.REFRESH_PREFIX: CallLimits(urls=500, per_second=15.0, history=HISTORY, per_day=100, day_ahead=DAY_AHEAD),
+    Op.PREFETCH: CallLimits(urls=500, per_second=15.0, history=HISTORY, per_day=1000, day_ahead=CHINA),
+    Op.REFRESH: CallLimits(urls=1000, per_second=15.0, history=HISTORY, per_day=10_000, day_ahead=CHINA),
+    Op.REFRESH_PREFIX: CallLimits(urls=500, per_second=15.0, history=HISTORY, per_day=100, day_ahead=CHINA),
 }
 _ACTIONS = {Op.PREFETCH: "PushUrlsCache", Op.REFRESH: "PurgeUrlsCache", Op.REFRESH_PREFIX: "PurgePathCache"}
 _PURGE_TYPES = {Op.REFRESH: "url", Op.REFRESH_PREFIX: "path"}
@@ -112,7 +110,7 @@ class Tencent:
             Op.REFRESH: purges.rows("Response", "UrlPurge"),
             Op.REFRESH_PREFIX: purges.rows("Response", "PathPurge"),
         }
-        ends_at = next_midnight(self.calling.now(), hours_east=8)
+        ends_at = next_midnight(self.calling.now(), ahead=CHINA)
         found: dict[Op, Quota] = {}
         for op, every in rows.items():
             counted = [_quota(row, ends_at) for row in _of_area(every, self.area)]
@@ -127,12 +125,7 @@ class Tencent:
             "EndTime": _stamp(now + timedelta(minutes=5)),
         }
         asked["Keyword"] = urls[0] if len(urls) == 1 else self.account
-        search = Search(op, urls)
-        for row in self._log(op, asked):
-            search.look(field_of(row, "TaskId"), field_of(row, "Url"))
-            if search.over:
-                break
-        return search.tasks()
+        return find_tasks(op, urls, ((field_of(row, "TaskId"), field_of(row, "Url")) for row in self._log(op, asked)))
 
     def _log(self, op: Op, asked: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
         action, name = ("DescribePushTasks", "PushLogs") if op is Op.PREFETCH else ("DescribePurgeTasks", "PurgeLogs")
@@ -178,7 +171,7 @@ class Tencent:
             now=now,
             request_id=reply.text("Response", "RequestId"),
             urls=urls,
-            resets_at=next_midnight(now, hours_east=8),
+            resets_at=next_midnight(now, ahead=CHINA),
         )
 
 

@@ -17,6 +17,8 @@ from pipeline.errors import AccessDenied, CallRefused, CdnUnavailable, ClockSkew
 
 # No vendor takes a signature that is further off than this.
 SKEW = timedelta(minutes=5)
+# How long before that of UTC a day begins at the vendors whose home is China.
+CHINA = timedelta(hours=8)
 _TOKEN = re.compile(r"[^\s\"'`,;<>\[\](){}|\\]+")
 
 
@@ -98,8 +100,8 @@ def named_in(message: str, urls: Iterable[str]) -> tuple[str, ...]:
     return tuple(url for url in urls if url in tokens)
 
 
-def next_midnight(now: datetime, *, hours_east: int) -> datetime:
-    """When the day ends ``hours_east`` hours east of Greenwich, UTC."""
-    zone = timezone(timedelta(hours=hours_east))
+def next_midnight(now: datetime, *, ahead: timedelta) -> datetime:
+    """When the day ends whose begin is ``ahead`` of that of UTC; given in UTC."""
+    zone = timezone(ahead)
     tomorrow = (now.astimezone(zone) + timedelta(days=1)).replace(hour=0, minute=0, second=0, microsecond=0)
     return tomorrow.astimezone(UTC)

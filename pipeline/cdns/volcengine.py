@@ -18,8 +18,8 @@ from typing import Any
 from urllib.parse import quote
 
 from pipeline.cdns.calling import Call, Calling, Reply, host_of
-from pipeline.cdns.progress import Search, UrlState, count_in, field_of, percent_in, status_of
-from pipeline.cdns.verdicts import Verdict, failure, next_midnight
+from pipeline.cdns.progress import UrlState, count_in, field_of, find_tasks, percent_in, status_of
+from pipeline.cdns.verdicts import CHINA, Verdict, failure, next_midnight
 from pipeline.ports import CallLimits, CdnTask, Op, Quota, TaskState, TaskStatus
 from pipeline.providers import Credentials
 
@@ -28,14 +28,12 @@ ALGORITHM = "HMAC-SHA256"
 SERVICE = "cdn"
 REGION = "cn-north-1"
 HISTORY = timedelta(days=7)
-# How long before that of UTC its day begins.
-DAY_AHEAD = timedelta(hours=8)
 PAGE_ROWS = 100
 PAGES = 50
 LIMITS: Mapping[Op, CallLimits] = {
-    Op.PREFETCH: CallLimits(urls=100, per_second=15.0, history=HISTORY, per_day=1000, day_ahead=DAY_AHEAD),
-    Op.REFRESH: CallLimits(urls=100, per_second=15.0, history=HISTORY, per_day=10_000, day_ahead=DAY_AHEAD),
-    Op.REFRESH_PREFIX: CallLimits(urls=50, per_second=15.0, history=HISTORY, per_day=50, day_ahead=DAY_AHEAD),
+    Op.PREFETCH: CallLimits(urls=100, per_second=15.0, history=HISTORY, per_day=1000, day_ahead=CHINA),
+    Op.REFRESH: CallLimits(urls=100, per_second=15.0, history=HISTORY, per_day=10_000, day_ahead=CHINA),
+    Op.REFRESH_PREFIX: CallLimits(urls=50, per_second=15.0, history=HISTORY, per_day=50, day_ahead=CHINA),
 }
 _TYPES = {Op.PREFETCH: "preload", Op.REFRESH: "refresh_file", Op.REFRESH_PREFIX: "refresh_dir"}
 # Op → the fields of DescribeContentQuota: a day's limit, what is left of it, the limit of a call.
@@ -116,7 +114,7 @@ class Volcengine:
 
     def quota(self) -> Mapping[Op, Quota] | None:
         reply = self._call("DescribeContentQuota", {}, asks=True)
-        ends_at = next_midnight(self.calling.now(), hours_east=8)
+        ends_at = next_midnight(self.calling.now(), ahead=CHINA)
         found: dict[Op, Quota] = {}
         for op, names in _QUOTAS.items():
             limit, left, batch = (count_in(reply.text("Result", name)) for name in names)
@@ -129,12 +127,7 @@ class Volcengine:
         start = int(max(since, now - HISTORY).timestamp())
         asked: dict[str, Any] = {"StartTime": start, "EndTime": int(now.timestamp()) + 300}
         asked |= {"Url": urls[0]} if len(urls) == 1 else {"DomainName": self.account}
-        search = Search(op, urls)
-        for row in self._log(op, asked):
-            search.look(field_of(row, "TaskID"), field_of(row, "Url"))
-            if search.over:
-                break
-        return search.tasks()
+        return find_tasks(op, urls, ((field_of(row, "TaskID"), field_of(row, "Url")) for row in self._log(op, asked)))
 
     def _log(self, op: Op, asked: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
         for page in range(1, PAGES + 1):
@@ -186,7 +179,7 @@ class Volcengine:
             now=now,
             request_id=reply.text("ResponseMetadata", "RequestId"),
             urls=urls,
-            resets_at=next_midnight(now, hours_east=8),
+            resets_at=next_midnight(now, ahead=CHINA),
         )
 
 

@@ -4,7 +4,7 @@ Takes URLs, gives tasks where the answer names some. Any 2xx is yes; its body ma
 ``Idempotency-Key`` that is the same for the same request on every machine, so that a repeated call is done once. With a secret it
 is signed: ``sha256=`` and the hex HMAC-SHA256 of ``<timestamp>.<body>``, both in headers whose names are settings.
 
-next: ``connect``
+next: ``connect_cdns``
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ from pipeline.events import Listener, StepFinished, StepStarted, Warned
 from pipeline.meant import ask
 from pipeline.plan.wants import read_want
 from pipeline.release import Release
-from pipeline.setting_keys import parse_size
+from pipeline.setting_checks import parse_size
 from pipeline.settings import Settings
 from pipeline.wire import DOCUMENT_BYTES
 

@@ -12,8 +12,8 @@ from bundles.installer.program import spell_volumes
 from bundles.planning import BundlePlan
 from bundles.repairing import Repaired
 from bundles.verifying import BundleVerified
-from pipeline.cli.report import spell_count, spell_size
 from pipeline.cli.typable import flag_words
+from pipeline.spelling import spell_count, spell_size
 
 SHOWN = 40
 

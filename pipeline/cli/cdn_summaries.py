@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 from pipeline.cdn_status import CallsPlanned, CdnStatus, LaneShown
 from pipeline.cdn_work import JobWorked, Worked
-from pipeline.cli.report import spell_count
+from pipeline.spelling import spell_count
 
 SHOWN = 10
 

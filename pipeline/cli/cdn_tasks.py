@@ -96,7 +96,7 @@ def status(run: Run, *, all: bool = False) -> Answer:  # noqa: A002 (the flag's 
     """
     from pipeline.cdn_status import read_status
     from pipeline.cli.cdn_summaries import status_summary
-    from pipeline.connect import open_cdns
+    from pipeline.connect_cdns import open_cdns
     from pipeline.errors import InvalidDocument
     from pipeline.plan.records import DAMAGED
 
@@ -127,7 +127,7 @@ def resume(run: Run, *, quota_ok: bool = False, allow_unsafe_store: bool = False
 
 
 def _cdns(run: Run) -> tuple[Cdn, ...]:
-    from pipeline.connect import open_cdns
+    from pipeline.connect_cdns import open_cdns
     from pipeline.errors import UsageError
 
     cdns = open_cdns(run.settings)

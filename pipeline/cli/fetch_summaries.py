@@ -7,10 +7,10 @@ next: ``fetch_tasks``
 
 from __future__ import annotations
 
-from pipeline.cli.report import spell_count, spell_size
 from pipeline.cli.typable import flag_words
 from pipeline.fetch import Fetched
 from pipeline.sources.cachefolder import Removed
+from pipeline.spelling import spell_count, spell_size
 from pipeline.verify_folder import FolderVerified
 
 

@@ -75,7 +75,7 @@ def clean(run: Run, *, keep: str = "") -> Answer:
     Exit codes: 0 done, 2 not a size, 6 the disk failed.
     """
     from pipeline.cli.fetch_summaries import clean_summary
-    from pipeline.setting_keys import parse_size
+    from pipeline.setting_checks import parse_size
     from pipeline.sources.cachefolder import CacheFolder
 
     settings = run.settings

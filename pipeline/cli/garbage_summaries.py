@@ -7,10 +7,10 @@ next: ``garbage_tasks``
 
 from __future__ import annotations
 
-from pipeline.cli.report import spell_count, spell_size
 from pipeline.collect import Collected, CollectedObject
 from pipeline.keeping import Kept
 from pipeline.release import Release
+from pipeline.spelling import spell_count, spell_size
 
 SHOWN = 20
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from bundles.installer.program import spell_volumes
 from bundles.installing import BundleInstalled
 from bundles.site_inventory import InventoryExported
-from pipeline.cli.report import spell_count, spell_size
+from pipeline.spelling import spell_count, spell_size
 
 SHOWN = 20
 

@@ -11,8 +11,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from html import escape
 
-from pipeline.cli.report import spell_count, spell_size
 from pipeline.overview import NEW, REPEAT, Overview, PartShown, ShownFile, Span
+from pipeline.spelling import spell_count, spell_size
 from pipeline.trust.facts import instant, instant_text
 
 # A picture has no more bars than a person compares; the table below it has every file.

@@ -27,8 +27,8 @@ def sample(run: Run) -> Answer:
     Example: invoke sample
     Exit codes: 0 done, 2 the package is not installed (the message says how to), 6 no space.
     """
-    from pipeline.cli.report import spell_count
     from pipeline.sample import lay_out_sample
+    from pipeline.spelling import spell_count
 
     laid = lay_out_sample(run.settings.models_dir, dry=run.dry)
     return Answer(

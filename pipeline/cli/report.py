@@ -17,10 +17,12 @@ from dataclasses import asdict, is_dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
 from pipeline.cli.answer import Answer
+from pipeline.cli.lines import plain_line
 from pipeline.cli.pace import Pace
 from pipeline.cli.streams import write_line
 from pipeline.errors import ModelportError, UsageError
 from pipeline.events import CdnAsked, Event, PartDone, Progress, Retrying, Serving, StepFinished, StepStarted, Warned
+from pipeline.spelling import spell_size
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -157,39 +159,6 @@ class JsonReport:
         write_line(stream, json.dumps(self._mask.value(value), ensure_ascii=False, default=str))
 
 
-def plain_line(event: Event) -> str:
-    """Say ``event`` in one line, or in none."""
-    match event:
-        case StepStarted(step, items, size):
-            return f"{step}: " + (_amount(items, size) or "started")
-        case StepFinished(step, items, size, seconds):
-            done = _amount(items, size)
-            return f"{step}: done" + (f", {done}" if done else "") + f" in {seconds:.1f} s"
-        case Retrying(what, attempt, wait_s, why):
-            return f"retry {attempt} of {what} in {wait_s:.1f} s: {why}"
-        case Warned(code, message):
-            return f"warning ({code}): {message}"
-        case Serving(url, what):
-            return f"serving {what} at {url}; Ctrl-C stops it"
-        case CdnAsked(cdn, done, running, left, failed):
-            more = ", ".join(f"{count} {word}" for count, word in ((left, "for later"), (failed, "failed")) if count)
-            return f"{cdn}: {spell_count(done, 'URL')} done, {running} under way{f', {more}' if more else ''}"
-        case PartDone(_, name, size, "replaced"):
-            return f"replaced part {name} ({spell_size(size)})"
-        case _:
-            return ""
-
-
-def spell_count(count: int, thing: str) -> str:
-    """Spell a number of things: 1 file, 2 files, 0 entries for "entry"."""
-    many = f"{thing.removesuffix('y')}ies" if thing.endswith("y") else f"{thing}s"
-    return f"{count} {thing if count == 1 else many}"
-
-
-def _amount(items: int, size: int) -> str:
-    return ", ".join([spell_count(items, "item")] * bool(items) + [spell_size(size)] * bool(size))
-
-
 def plain_value(value: Any) -> Any:
     """Turn dataclasses and structs into what JSON can hold."""
     if is_dataclass(value) and not isinstance(value, type):
@@ -203,18 +172,6 @@ def plain_value(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [plain_value(item) for item in value]
     return value
-
-
-def spell_size(size: int) -> str:
-    """Spell bytes for people: 1023 B, 1.5 KiB, 64.0 MiB."""
-    if abs(size) < 1024:
-        return f"{size} B"
-    amount = float(size)
-    for unit in ("KiB", "MiB", "GiB"):
-        amount /= 1024
-        if abs(amount) < 1024:
-            return f"{amount:.1f} {unit}"
-    return f"{amount / 1024:.1f} TiB"
 
 
 def report_bug(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from bundles.site.nginx_site import NginxWritten
 from bundles.site.setups import SiteSetup
 from bundles.site.tending import SiteListed, SiteRemoved, SiteSwitched, SiteVerified
-from pipeline.cli.report import spell_count, spell_size
+from pipeline.spelling import spell_count, spell_size
 
 if TYPE_CHECKING:
     # Its module needs the extra ``site``; the other tasks do not.

@@ -117,7 +117,7 @@ def nginx(
     """
     from bundles.site.nginx_site import NginxOrder, write_nginx
     from pipeline.cli.site_summaries import nginx_summary
-    from pipeline.setting_keys import parse_size
+    from pipeline.setting_checks import parse_size
 
     order = NginxOrder(
         site=Path(site),
@@ -231,7 +231,7 @@ def _upstream(run: Run, url: str, *, cache_size: str, max_age: str, timeout: str
     from bundles.site.serving import UpstreamOrder
     from pipeline.connect import open_reader
     from pipeline.errors import UsageError
-    from pipeline.setting_keys import parse_size
+    from pipeline.setting_checks import parse_size
     from pipeline.sources.pace import Limits
     from pipeline.state_folders import trust_home
     from pipeline.trust.state import TrustState

@@ -10,13 +10,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pipeline.bench import Benched
-from pipeline.cli.report import spell_count, spell_size
 from pipeline.cli.summaries import copy_line
 from pipeline.doctor import Diagnosis
 from pipeline.export import Exported
 from pipeline.mirroring import Mirrored
 from pipeline.ociexport import OciExported
 from pipeline.plan.partlists import LIST_NAMES, SCRIPT
+from pipeline.spelling import spell_count, spell_size
 from pipeline.spreading import Repaired
 from pipeline.steps.examine import SourceHealth
 

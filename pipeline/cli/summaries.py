@@ -7,13 +7,13 @@ next: ``release_tasks``
 
 from __future__ import annotations
 
-from pipeline.cli.report import spell_count, spell_size
 from pipeline.outcome import CopyResult, EdgeResult, LeftResult, Published
 from pipeline.overview import Overview
 from pipeline.plan.cost import ReleasePlan
 from pipeline.promote import Moved
 from pipeline.release import Release
 from pipeline.show import Shown, ShownPin
+from pipeline.spelling import spell_count, spell_size
 from pipeline.trust.facts import Move
 from pipeline.verify import Verified
 from pipeline.withdraw import Withdrawn

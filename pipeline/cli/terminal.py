@@ -16,7 +16,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColum
 from rich.text import Text
 
 from pipeline.cli.answer import Answer
-from pipeline.cli.report import plain_line
+from pipeline.cli.lines import plain_line
 from pipeline.cli.streams import write_line
 from pipeline.events import CdnAsked, Event, PartDone, Retrying, Serving, StepFinished, StepStarted, Warned
 from pipeline.events import Progress as Progressed

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pipeline.cli.report import spell_count, spell_size
 from pipeline.cli.summaries import left_line
 from pipeline.cli.typable import flag_words
+from pipeline.spelling import spell_count, spell_size
 
 if TYPE_CHECKING:
     from pipeline.webview import Synced

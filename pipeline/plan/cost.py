@@ -13,7 +13,6 @@ from collections.abc import Sequence
 import msgspec
 
 from pipeline.digest import Blake3, Sha256
-from pipeline.manifest import Part
 from pipeline.plan.inputs import Inputs
 
 PLAN_FORMAT = "modelport-plan"
@@ -113,8 +112,3 @@ def estimate_of(totals: Totals, *, charged: bool, prices: Prices | None = None) 
         requests=round((totals.writes * prices.write_1000 + totals.reads * prices.read_1000) / 1000),
         storage_month=round(totals.bytes * prices.gb_month / 10**9),
     )
-
-
-def part_of(part: PlannedPart) -> Part:
-    """The manifest's noun for a planned part."""
-    return Part(blake3=part.blake3, sha256=part.sha256, size=part.size)

@@ -86,11 +86,6 @@ class Arrival:
         self._landing = landing
 
     @property
-    def landed(self) -> bool:
-        """This run put it there; it was not there already."""
-        return self._landing is not None
-
-    @property
     def needed_bytes(self) -> int:
         """Bytes that the file system must still find room for."""
         if self._landing is None:

@@ -25,6 +25,7 @@ from pipeline.plan.ledger import KeyState, Lane, OpenTask
 from pipeline.plan.records import Accepted, Again, Polled, Refused, Sending, TaskRecord, Unsent, Waits
 from pipeline.ports import CallLimits, Cdn, CdnTask, Op, TaskState, TaskStatus
 from pipeline.retry import Patience, Retry
+from pipeline.spelling import spell_subject
 from pipeline.steps.ledger import Ledger, Log, make
 from pipeline.trust.publisher import no_step, utc_now
 
@@ -350,7 +351,7 @@ class Driver:
             Warned(
                 "quota-used-up",
                 f"{self._cdn.name} {self._cdn.base_url}: the quota of the day is used up; "
-                f"{planned} URLs are left for {day_of(until, self.limits)}",
+                f"{spell_subject(planned, 'URL', 'are')} left for {day_of(until, self.limits)}",
             )
         )
 

@@ -19,6 +19,7 @@ from pipeline.events import CdnAsked, Listener, StepFinished, StepStarted, Warne
 from pipeline.plan.ledger import Job, KeyState, Lane
 from pipeline.plan.records import CdnName, Finished, Ordered, Promised
 from pipeline.ports import Cdn, Op
+from pipeline.spelling import spell_subject
 from pipeline.steps.driving import Driver, Tempo
 from pipeline.steps.edge_proof import Front
 from pipeline.steps.ledger import Ledger, Log, make
@@ -250,7 +251,8 @@ def _wait(drivers: Sequence[Driver | WarmingReader], dispatch: Dispatch) -> None
             tasks = sum(len(driver.lane.tasks) for driver in waiting)
             dispatch.listen(
                 Warned(
-                    "tasks-not-ended", f"{tasks} tasks have not ended after {tempo.deadline_s:.0f} s; they are left to cdn.resume"
+                    "tasks-not-ended",
+                    f"{spell_subject(tasks, 'task', 'have')} not ended after {tempo.deadline_s:.0f} s; what is left is cdn.resume's",
                 )
             )
             return

@@ -17,6 +17,7 @@ from pipeline.events import Listener, Progress, Warned, ignore
 from pipeline.plan.ledger import KeyState, Lane
 from pipeline.plan.records import Again, Read
 from pipeline.retry import Retry
+from pipeline.spelling import spell_subject
 from pipeline.steps.driving import Tempo
 from pipeline.steps.edge_proof import Front
 from pipeline.steps.ledger import Log, make
@@ -61,7 +62,7 @@ class WarmingReader:
         self._listen(
             Warned(
                 "one-location-warm",
-                f"{self._front.cdn.name} has no prefetch: {len(wanted)} objects are read through {base_url}, "
+                f"{self._front.cdn.name} has no prefetch: {spell_subject(len(wanted), 'object', 'are')} read through {base_url}, "
                 "which warms the one location that answers this machine",
             )
         )

@@ -8,7 +8,7 @@ next: ``steps.commit``
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -32,11 +32,15 @@ RECENT = timedelta(days=1)
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """The CDNs before a store, and how time passes there; without ``fronts`` there is none, and nothing is asked."""
+    """The CDNs before a store, and how time passes there; without ``fronts`` there is none, and nothing is asked.
+
+    ``check()`` raises ``AccessDenied`` where a credential of a CDN is not set; nobody is called.
+    """
 
     fronts: tuple[Front, ...] = ()
     tempo: Tempo = field(default_factory=Tempo)
     waiting: Waiting = field(default_factory=Waiting)
+    check: Callable[[], None] = field(default=lambda: None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from pathlib import Path
 from urllib.parse import parse_qsl, urlsplit
 
 from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.serialization import load_pem_private_key, load_pem_public_key
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from securesystemslib import exceptions as sslib
 from securesystemslib.signer import (
     AWSSigner,
@@ -30,7 +30,6 @@ from securesystemslib.signer import (
     Key,
     SecretsHandler,
     Signer,
-    SSlibKey,
     VaultSigner,
 )
 
@@ -101,25 +100,6 @@ def load_signer(uri: str, secrets: KeySecrets | None = None) -> Signer:
         raise KeyUnusable(
             f"signing key {uri}: the key service answered {type(error).__name__}: {_line(error)}",
             hint="Check the key's name, your credentials for its service, and the right to read its public key.",
-        ) from error
-
-
-def load_public_key(path: Path) -> Key:
-    """Load somebody's public key from a PEM file, to be named for a role.
-
-    Raises:
-        KeyUnusable: it is not one.
-    """
-    try:
-        data = path.read_bytes()[:KEY_FILE_BYTES]
-    except OSError as error:
-        raise KeyUnusable(f"public key {path}: {error.strerror}", hint="Check the path.") from error
-    try:
-        return SSlibKey.from_crypto(load_pem_public_key(data))
-    except (ValueError, UnsupportedAlgorithm, sslib.UnsupportedLibraryError) as error:
-        raise KeyUnusable(
-            f"public key {path}: expected a PEM public key (Ed25519, ECDSA or RSA)",
-            hint="Its holder writes it with: openssl pkey -in key.pem -pubout",
         ) from error
 
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import pytest
 import yaml
 
-from pipeline.connect import open_cdns
+from pipeline.connect_cdns import open_cdns
 from pipeline.errors import AccessDenied, ModelportError, SettingsError
 from pipeline.ports import Op
 from pipeline.providers import PROVIDERS

@@ -1,6 +1,7 @@
 """Publishing, promoting and rolling back behind edges in memory: what users see, when, and what is recorded."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -20,11 +21,12 @@ from pipeline.errors import (
     UnknownName,
     UsageError,
 )
-from pipeline.events import StepStarted
+from pipeline.events import StepStarted, ignore
 from pipeline.keeping import keep_releases
 from pipeline.layout import PARTS, TIMESTAMP, part_key
 from pipeline.outcome import left_error
 from pipeline.ports import Op
+from pipeline.promote import promote_release, rollback_channel
 from pipeline.release import Channel
 from pipeline.show import show_tree
 from pipeline.steps.ledger import Ledger
@@ -421,6 +423,22 @@ def test_rollback_goes_back_in_one_command_and_again_further(fronted):
     with pytest.raises(UsageError, match="no release before it"):
         fronted.rollback()
     assert [to for _, to, _ in fronted.history()] == [v(0), v(1), v(2), v(1), v(0)]
+
+
+def test_rollback_moves_though_a_cdn_cannot_be_asked_and_a_promotion_does_not(fronted):
+    fronted.publish(0)
+    fronted.publish(1)
+
+    def lacks():
+        raise AccessDenied("the credential token of the CDN is not set", hint="Set TOKEN.")
+
+    place = fronted.place()
+    lacking = replace(place, delivery=replace(place.delivery, check=lacks))
+    with pytest.raises(AccessDenied):
+        promote_release(version(0), STABLE, lacking, ignore)
+    assert fronted.seen() == v(1)
+    assert rollback_channel(BERT, STABLE, lacking, ignore).to == v(0)
+    assert fronted.seen() == v(0)
 
 
 def test_rollback_passes_over_yanked_releases(fronted):

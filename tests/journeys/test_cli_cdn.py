@@ -244,3 +244,20 @@ def test_several_cdns_are_all_served_and_the_smallest_quota_decides_the_part_siz
     assert [share["url"] for share in done["jobs"][0]["cdns"]] == [BASE, other]
     urls = sent(plane)
     assert {url for url in urls if url.startswith(other)} == {url.replace(BASE, other) for url in urls if url.startswith(BASE)}
+
+
+@pytest.mark.parametrize(
+    "provider, environment, code, lacks",
+    [
+        ("tencent", {}, 5, "Set TENCENTCLOUD_SECRET_ID"),
+        ("tencent", {"TENCENTCLOUD_SECRET_ID": "id"}, 5, "Set TENCENTCLOUD_SECRET_KEY"),
+        ("qiniu", {}, 5, "Set QINIU_ACCESS_KEY"),
+        ("akamai", {f"AKAMAI_{name}": "x" for name in ("CLIENT_TOKEN", "CLIENT_SECRET", "ACCESS_TOKEN")}, 2, "AKAMAI_HOST"),
+    ],
+)
+def test_promote_says_what_a_cdn_lacks_before_anything_moves(published, tmp_path, provider, environment, code, lacks):
+    desk = desk_at(published, tmp_path, {"provider": provider, "base_url": BASE}, environment)
+    store = desk.folder / ".modelport" / "store"
+    before = {file: file.stat().st_mtime_ns for file in store.rglob("*")}
+    assert lacks in desk.run("promote", "--model", "bert-v1.0.0", "--channel", "beta").refused(code)
+    assert {file: file.stat().st_mtime_ns for file in store.rglob("*")} == before

@@ -9,17 +9,16 @@ from __future__ import annotations
 import json
 import os
 import re
-import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import urllib3
 
 from pipeline.ports import Op
+from tests.servers.listening import Connection, listening
 from tests.servers.processes import free_port, program, running, scratch
 
 SLICE = 1 << 20
@@ -205,18 +204,16 @@ def run_varnish(origin: str, path: str) -> Iterator[VarnishServer]:
             yield VarnishServer(url, folder / "log", child.pid)
 
 
-class _Hook(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
+class _Hook(Connection):
     edge: EdgeServer
 
-    def do_POST(self):
+    def _act(self):
         urls = json.loads(self.rfile.read(int(self.headers["Content-Length"])))["urls"]
         self.edge.act(Op(self.path.strip("/")), urls)
         self.send_response(204)
         self.end_headers()
 
-    def log_message(self, *arguments):
-        pass
+    do_POST = _act  # noqa: N815 (http.server's names)
 
 
 @contextmanager
@@ -227,12 +224,5 @@ def run_hook(edge: EdgeServer) -> Iterator[str]:
         pass
 
     Hook.edge = edge
-    with ThreadingHTTPServer(("127.0.0.1", 0), Hook) as server:
-        server.daemon_threads = True
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_address[1]}"
-        finally:
-            server.shutdown()
-            thread.join()
+    with listening(Hook) as port:
+        yield f"http://127.0.0.1:{port}"

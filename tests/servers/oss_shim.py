@@ -12,20 +12,18 @@ import hashlib
 import hmac
 import http.client
 import re
-import threading
 import urllib.parse
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from http.server import BaseHTTPRequestHandler
 
 import crcmod
 from botocore.auth import S3SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
-from tests.servers.relay import QueueingServer
+from tests.servers.listening import Connection, listening
 from tests.servers.s3_servers import S3Server
 
 ACCESS_KEY_ID = "ossak"
@@ -113,15 +111,9 @@ def run_oss(upstream: S3Server) -> Iterator[OssServer]:
     class Shim(_Shim):
         pass
 
-    with QueueingServer(("127.0.0.1", 0), Shim) as server:
-        Shim.oss = OssServer(upstream, f"http://127.0.0.1:{server.server_address[1]}")
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
-        thread.start()
-        try:
-            yield Shim.oss
-        finally:
-            server.shutdown()
-            thread.join()
+    with listening(Shim) as port:
+        Shim.oss = OssServer(upstream, f"http://127.0.0.1:{port}")
+        yield Shim.oss
 
 
 class _RefusedError(Exception):
@@ -130,13 +122,8 @@ class _RefusedError(Exception):
         self.status, self.code, self.message, self.more = status, code, message, more
 
 
-class _Shim(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True
+class _Shim(Connection):
     oss: OssServer
-
-    def log_message(self, *arguments):
-        pass
 
     def _serve(self):
         parts = urllib.parse.urlsplit(self.path)

@@ -16,10 +16,10 @@ import urllib.parse
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Literal
 
 from pipeline.digest import sha256_of
+from tests.servers.listening import Connection, listening
 
 BLOCK = 256 << 10
 RESET = struct.pack("ii", 1, 0)
@@ -103,30 +103,8 @@ class Relay:
             self.requests.clear()
 
 
-class _Passing(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True
+class _Passing(Connection):
     relay: Relay
-    context: ssl.SSLContext | None
-
-    def setup(self):
-        if self.context is not None:
-            self.request = self.context.wrap_socket(self.request, server_side=True)
-        super().setup()
-
-    def handle(self):
-        with contextlib.suppress(OSError, http.client.HTTPException):
-            super().handle()
-
-    def finish(self):
-        with contextlib.suppress(OSError):
-            super().finish()
-        # ThreadingHTTPServer closes the socket that it accepted, not the one wrapped around it.
-        with contextlib.suppress(OSError):
-            self.request.close()
-
-    def log_message(self, *arguments):
-        pass
 
     def _pass(self):
         request = Request(
@@ -220,14 +198,6 @@ class _Passing(BaseHTTPRequestHandler):
         self.connection.close()
 
 
-class QueueingServer(ThreadingHTTPServer):
-    """A thread a connection; twenty clients may connect at once, and none that stays connected holds the end up."""
-
-    request_queue_size = 128
-    daemon_threads = True
-    block_on_close = False
-
-
 @contextmanager
 def run_relay(upstream: str, *, context: ssl.SSLContext | None = None, rules: Sequence[Rule] = ()) -> Iterator[Relay]:
     """Run a relay before ``upstream``; with ``context`` it speaks TLS."""
@@ -235,20 +205,15 @@ def run_relay(upstream: str, *, context: ssl.SSLContext | None = None, rules: Se
     class Passing(_Passing):
         pass
 
-    with QueueingServer(("127.0.0.1", 0), Passing) as server:
+    with listening(Passing) as port:
         scheme = "http" if context is None else "https"
-        relay = Relay(upstream, f"{scheme}://127.0.0.1:{server.server_address[1]}")
+        relay = Relay(upstream, f"{scheme}://127.0.0.1:{port}")
         relay.rules.extend(rules)
         Passing.relay, Passing.context = relay, context
-        server.handle_error = lambda *_: None
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
-        thread.start()
         try:
             yield relay
         finally:
             relay.forget()
-            server.shutdown()
-            thread.join()
 
 
 def sends_through_a_stall(store, relay):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline.cdns.progress import Search, UrlState, count_in, percent_in, seen_as, status_of
+from pipeline.cdns.progress import UrlState, count_in, find_tasks, percent_in, seen_as, status_of
 from pipeline.ports import CdnTask, Op, TaskState
 
 DONE, RUNNING, FAILED = TaskState.DONE, TaskState.RUNNING, TaskState.FAILED
@@ -45,13 +45,10 @@ def test_another_spelling_is_the_same_url_and_is_told_as_it_was_asked():
 
 
 def test_each_url_is_found_in_the_newest_task_that_holds_it():
-    search = Search(Op.REFRESH, [A, B, A])
-    for task_id, url in (("3", "cdn.example.com/b"), ("", A), ("2", C), ("2", A), ("1", B)):
-        assert not search.over
-        search.look(task_id, url)
-        if search.over:
-            break
-    assert search.tasks() == [CdnTask("2", Op.REFRESH, (A,)), CdnTask("3", Op.REFRESH, (B,))]
+    rows = iter([("3", "cdn.example.com/b"), ("", A), ("2", C), ("2", A), ("1", B)])
+    assert find_tasks(Op.REFRESH, [A, B, A], rows) == [CdnTask("2", Op.REFRESH, (A,)), CdnTask("3", Op.REFRESH, (B,))]
+    # The page with it was not asked for.
+    assert next(rows) == ("1", B)
 
 
 @pytest.mark.parametrize(

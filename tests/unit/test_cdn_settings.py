@@ -8,7 +8,7 @@ from pipeline.cdns.configured import ConfiguredCdn
 from pipeline.cdns.memory import MemoryCdn
 from pipeline.cli.masking import Mask, secrets_in
 from pipeline.cli.reference import settings_schema
-from pipeline.connect import open_cdns, open_fronts
+from pipeline.connect_cdns import open_cdns, open_fronts
 from pipeline.errors import AccessDenied, SettingsError
 from pipeline.ports import Op
 from pipeline.providers import PROVIDERS, Credentials

@@ -8,20 +8,19 @@ import pytest
 from rich.console import Console
 
 from pipeline.cli.answer import Answer
+from pipeline.cli.lines import plain_line
 from pipeline.cli.masking import Mask
 from pipeline.cli.report import (
     EVENT_NAMES,
     JsonReport,
     PlainReport,
     open_report,
-    plain_line,
     plain_value,
-    spell_count,
-    spell_size,
 )
 from pipeline.cli.terminal import RichReport
 from pipeline.errors import UsageError
 from pipeline.events import Event, PartDone, Progress, Retrying, StepFinished, StepStarted, Warned
+from pipeline.spelling import spell_count, spell_size, spell_subject
 
 
 @pytest.fixture
@@ -125,3 +124,9 @@ def test_one_is_not_many(event, said):
 
 def test_counts_are_spelled_as_people_do():
     assert [spell_count(number, "entry") for number in (0, 1, 2)] == ["0 entries", "1 entry", "2 entries"]
+    assert [spell_count(number, "key") for number in (0, 1, 2)] == ["0 keys", "1 key", "2 keys"]
+
+
+def test_verbs_follow_their_number():
+    assert [spell_subject(number, "URL", "are") for number in (0, 1, 2)] == ["0 URLs are", "1 URL is", "2 URLs are"]
+    assert spell_subject(1, "task", "have") == "1 task has"

@@ -1,7 +1,7 @@
 """What a publish will take: counts, money, and the inputs that settle a manifest."""
 
 from pipeline.manifest import Dependency
-from pipeline.plan.cost import FIXED_READS, FIXED_WRITES, PlannedPart, Prices, estimate_of, part_of, total_of
+from pipeline.plan.cost import FIXED_READS, FIXED_WRITES, PlannedPart, Prices, estimate_of, total_of
 from pipeline.plan.inputs import source_identity
 from tests.makers.manifests import digest
 
@@ -33,11 +33,6 @@ def test_money_follows_the_prices_that_stand_in_the_estimate():
 def test_a_store_that_is_only_a_disk_costs_nothing():
     found = estimate_of(total_of(PARTS, 10**9), charged=False)
     assert (found.requests, found.storage_month) == (0, 0)
-
-
-def test_planned_part_is_the_manifests_noun():
-    part = part_of(PARTS[1])
-    assert (part.blake3, part.sha256, part.size) == (digest("b"), digest("bs"), 20)
 
 
 def test_source_is_named_by_what_is_known_before_it_is_read():

@@ -46,3 +46,9 @@ def test_edge_that_shows_the_old_timestamp_asks_for_a_refresh():
     assert error is not None
     assert "https://a: it may show what was there before: 412 other bytes came" in str(error)
     assert "cdn.refresh" in error.hint
+
+
+def test_one_url_is_told_as_one():
+    waits = left_results([LeftAt("aliyun https://a", 1, "the quota of the day is used up", DAY)])
+    assert "1 URL waits in the ledger" in str(left_error("done", waits))
+    assert "1 URL was refused" in str(left_error("done", left_results([LeftAt("a", 1, "no", refused=True)])))

@@ -8,7 +8,8 @@ import yaml
 
 from pipeline.cli.reference import settings_schema
 from pipeline.errors import SettingsError
-from pipeline.setting_keys import KEYS, parse_size
+from pipeline.setting_checks import parse_size
+from pipeline.setting_keys import KEYS
 from pipeline.settings import load_settings
 
 

@@ -3,44 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-import http.client
 import ssl
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from email.utils import format_datetime
-from http.server import BaseHTTPRequestHandler
 
 from tests.servers.control_planes.plane import Asked, Plane, Told
-from tests.servers.relay import QueueingServer
+from tests.servers.listening import Connection, listening
 
 # Longer than http.server takes: an SDK that puts a hundred URLs into the query is genuine.
 LINE_BYTES = 1 << 20
 
 
-class _Door(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True
+class _Door(Connection):
     plane: Plane
-    context: ssl.SSLContext | None
-
-    def setup(self):
-        if self.context is not None:
-            self.request = self.context.wrap_socket(self.request, server_side=True)
-        super().setup()
-
-    def handle(self):
-        with contextlib.suppress(OSError, http.client.HTTPException):
-            super().handle()
-
-    def finish(self):
-        with contextlib.suppress(OSError):
-            super().finish()
-        with contextlib.suppress(OSError):
-            self.request.close()
-
-    def log_message(self, *arguments):
-        pass
 
     def handle_one_request(self):
         # As the inherited one, which refuses request lines over 64 KiB.
@@ -99,12 +75,7 @@ def run_plane(plane: Plane, context: ssl.SSLContext | None = None) -> Iterator[P
             if scheme == "https" and tls is None:
                 continue
             door = type("Door", (_Door,), {"plane": plane, "context": tls})
-            server = stack.enter_context(QueueingServer(("127.0.0.1", 0), door))
-            server.handle_error = lambda *_: None
-            thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.005}, daemon=True)
-            thread.start()
-            stack.callback(thread.join)
-            stack.callback(server.shutdown)
-            setattr(plane, scheme, f"{scheme}://127.0.0.1:{server.server_address[1]}")
+            port = stack.enter_context(listening(door))
+            setattr(plane, scheme, f"{scheme}://127.0.0.1:{port}")
         stack.callback(plane.over.set)
         yield plane

@@ -1,0 +1,191 @@
+"""What a value of a setting may be: text, URL, path, count, size, switch, list or mapping of these.
+
+Takes a value as a person wrote it, where it stands, and the folder that relative paths start from; gives the checked one.
+
+next: ``setting_keys``
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from pipeline.errors import SettingsError
+from pipeline.meant import ask
+from pipeline.release import NameRefused, check_channel
+from pipeline.setting_schemas import SIZE
+
+Value = Any
+# (value, where it stands, folder that relative paths start from) → the checked value
+Check = Callable[[Value, str, Path], Any]
+
+_SIZE = re.compile(SIZE)
+_UNITS = {
+    "": 1,
+    "B": 1,
+    "KiB": 2**10,
+    "MiB": 2**20,
+    "GiB": 2**30,
+    "TiB": 2**40,
+    "kB": 10**3,
+    "MB": 10**6,
+    "GB": 10**9,
+    "TB": 10**12,
+}
+
+
+def parse_size(value: Value, where: str) -> int:
+    """Read bytes: a whole number, or text with a unit such as 64MiB.
+
+    Raises:
+        SettingsError: it is neither.
+    """
+    match = _SIZE.fullmatch(str(value).strip()) if isinstance(value, str | int) and not isinstance(value, bool) else None
+    if match is None:
+        raise wrong(where, value, "a size such as 64MiB or 67108864")
+    return int(match[1]) * _UNITS[match[2] or ""]
+
+
+def wrong(where: str, value: Value, expected: str) -> SettingsError:
+    """Make the error of a value that is not what was expected."""
+    return SettingsError(
+        f"{where}: {value!r} is not {expected}", hint="docs/reference/settings.md shows each setting with an example."
+    )
+
+
+def check_text(value: Value, where: str, folder: Path) -> str:
+    """Take text."""
+    del folder
+    if not isinstance(value, str):
+        raise wrong(where, value, "text")
+    return value
+
+
+def check_url(value: Value, where: str, folder: Path) -> str:
+    """Take a URL, or a path, that holds no credentials."""
+    text = check_text(value, where, folder)
+    try:
+        user = "@" in urlsplit(text).netloc
+    except ValueError:
+        raise wrong(where, text, "a URL") from None
+    if user:
+        raise SettingsError(
+            f"{where}: a URL must not hold a user name or password",
+            hint="Credentials are never settings: give them by the vendor's own variables, such as AWS_ACCESS_KEY_ID.",
+        )
+    return text
+
+
+def check_place(value: Value, where: str, folder: Path) -> str:
+    """Take a URL, or a path, which is made absolute."""
+    text = check_url(value, where, folder)
+    if not text:
+        raise wrong(where, text, "a path or URL")
+    return text if re.match(r"[a-z][a-z0-9+.-]*:", text) else str(folder / Path(text).expanduser())
+
+
+def check_path(value: Value, where: str, folder: Path) -> Path:
+    """Take a path of this machine, made absolute."""
+    text = check_text(value, where, folder)
+    if not text:
+        raise wrong(where, text, "a path")
+    return folder / Path(text).expanduser()
+
+
+def check_file_or_none(value: Value, where: str, folder: Path) -> Path | None:
+    """Take a path; None for ""."""
+    return check_path(value, where, folder) if value != "" else None
+
+
+def count_between(low: int, high: int) -> Check:
+    """Make the check of a whole number from ``low`` to ``high``."""
+
+    def check(value: Value, where: str, folder: Path) -> int:
+        del folder
+        if isinstance(value, bool) or not re.fullmatch(r"[0-9]{1,9}", str(value)) or not low <= int(value) <= high:
+            raise wrong(where, value, f"a whole number from {low} to {high}")
+        return int(value)
+
+    return check
+
+
+def check_size(value: Value, where: str, folder: Path) -> int:
+    """Take a size in bytes, or with a unit."""
+    del folder
+    return parse_size(value, where)
+
+
+def fields_of(checks: Mapping[str, Check], *, others: Check | None = None) -> Check:
+    """Make the check of a mapping: each key by its own check, others by ``others`` or not at all."""
+
+    def check(value: Value, where: str, folder: Path) -> dict[str, Any]:
+        if not isinstance(value, Mapping):
+            raise wrong(where, value, "a mapping")
+        found = {}
+        for key, item in value.items():
+            one = checks.get(key, others)
+            if one is None:
+                raise SettingsError(
+                    f"{where}: {key!r} is unknown here; {ask(key, checks)}", hint="docs/reference/settings.md lists them."
+                )
+            found[key] = one(item, f"{where}: {key}", folder)
+        return found
+
+    return check
+
+
+def check_channel_name(value: Value, where: str, folder: Path) -> str:
+    """Take the name of a channel."""
+    try:
+        return check_channel(check_text(value, where, folder))
+    except NameRefused as error:
+        raise SettingsError(f"{where}: {error}", hint=error.hint) from error
+
+
+def check_switch(value: Value, where: str, folder: Path) -> bool:
+    """Take true or false."""
+    del folder
+    found = {"true": True, "false": False}.get(str(value).lower())
+    if found is None:
+        raise wrong(where, value, "true or false")
+    return found
+
+
+def check_words(value: Value, where: str, folder: Path) -> tuple[str, ...]:
+    """Take words: a list, or a text with spaces or commas between."""
+    items = value if isinstance(value, list) else str(value).replace(",", " ").split()
+    return tuple(check_text(item, where, folder) for item in items)
+
+
+def check_patterns(value: Value, where: str, folder: Path) -> tuple[str, ...]:
+    """Take texts that may hold spaces and commas: a list, or one."""
+    return tuple(check_text(item, where, folder) for item in (value if isinstance(value, list) else [value]))
+
+
+def check_regexps(value: Value, where: str, folder: Path) -> tuple[str, ...]:
+    """Take regular expressions: a list, or one."""
+    found = check_patterns(value, where, folder)
+    for one in found:
+        try:
+            re.compile(one)
+        except re.error as error:
+            raise wrong(where, one, f"a regular expression ({error})") from None
+    return found
+
+
+def check_numbers(value: Value, where: str, folder: Path) -> tuple[int, ...]:
+    """Take whole numbers: a list, or a text with spaces or commas between."""
+    items = value if isinstance(value, list) else str(value).replace(",", " ").split()
+    return tuple(count_between(0, 10**9 - 1)(item, where, folder) for item in items)
+
+
+def check_web_url(value: Value, where: str, folder: Path) -> str:
+    """Take a web address without a query; gives it without a slash at its end."""
+    text = check_url(value, where, folder)
+    parts = urlsplit(text)
+    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment:
+        raise wrong(where, text, "an http or https URL without query")
+    return f"{parts.scheme}://{parts.netloc.lower()}{parts.path.rstrip('/')}"
