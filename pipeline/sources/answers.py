@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 
 from pipeline.errors import AccessDenied, ModelportError, ObjectMissing, SourceLied, StoreUnavailable, UnavailableError
 
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 # "Too early" and "request timeout" are asked again like the server errors (RFC 9110 §15.5.9, RFC 8470 §5.2).
+# What is older than this cannot be written again within the second that its validator is made of.
+_SETTLED = timedelta(seconds=2)
 _TRY_AGAIN = frozenset({408, 425, 429})
 _ALTERED = "Something between here and the source alters answers: a proxy or an optimiser. Switch it off for this host."
 
@@ -86,6 +88,18 @@ def date_of(head: Head) -> datetime | None:
 def retry_after_s(head: Head) -> float | None:
     """Seconds that an answer asks to wait, or None."""
     return read_retry_after(head.first("retry-after"), date_of(head))
+
+
+def telling_etag(head: Head) -> str:
+    """The ETag of an answer; "" where another body may have had the same.
+
+    Web servers make it of a size and a time in whole seconds: what was written in the second of the answer may be written
+    once more in it, and looks unchanged for ever (RFC 9110 §8.8.2.2).
+    """
+    written, answered = read_date(head.first("last-modified")), read_date(head.first("date"))
+    if written is not None and answered is not None and answered - written < _SETTLED:
+        return ""
+    return head.first("etag")
 
 
 def read_date(text: str) -> datetime | None:

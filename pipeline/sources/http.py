@@ -23,7 +23,7 @@ from pipeline.errors import InvalidDocument, ModelportError, RedirectRefused, Se
 from pipeline.layout import content_type
 from pipeline.ports import Fresh, NotModified, Take
 from pipeline.release import NameRefused, path_fault
-from pipeline.sources.answers import REDIRECTS, Head, plain, refusal
+from pipeline.sources.answers import REDIRECTS, Head, plain, refusal, telling_etag
 from pipeline.sources.auth import Auth, NoAuth
 from pipeline.sources.dialing import Dialler, congestion_of
 from pipeline.sources.http_pool import USER_AGENT, Pool
@@ -177,7 +177,7 @@ class HttpReader:
                 if total > cap:
                     raise InvalidDocument(f"{told}: more than {cap} bytes came", hint="Try another source.")
                 found.append(block)
-        return Fresh(b"".join(found), exchange.head.first("etag"))
+        return Fresh(b"".join(found), telling_etag(exchange.head))
 
     def peek(self, key: str, at: int, *, total: int | None) -> tuple[Head, bool]:
         """Ask for the one byte at ``at`` of an object; give the head, and whether the byte came alone.

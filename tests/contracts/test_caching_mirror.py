@@ -111,8 +111,8 @@ def test_new_release_and_moved_channel_are_seen(tmp_path):
         assert mirror.ask("/bert/resolve/2.0.0/config.json").status == 404
         source = tree.lay_out("bert-v2.0.0", publish=False, other=7)
         tree.publish("bert-v2.0.0", source, channel="stable")
-        got = mirror.ask("/bert/resolve/main/config.json")
-        assert (got.status, got.body) == (200, (source / "config.json").read_bytes())
+        got = mirror.ask("/bert/resolve/main/model.safetensors")
+        assert (got.status, got.body) == (200, (source / "model.safetensors").read_bytes())
         machine = fetcher_of(tree, mirror.url)
         assert machine.fetch("bert@stable").release == "bert-v2.0.0"
 

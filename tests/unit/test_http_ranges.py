@@ -3,7 +3,7 @@
 import pytest
 
 from pipeline.errors import SourceLied
-from pipeline.sources.answers import Head
+from pipeline.sources.answers import Head, telling_etag
 from pipeline.sources.ranges import SKIP_BYTES, Accepted, Asked, judge, range_field
 
 # 100 bytes from 50 of an object of 1000.
@@ -139,3 +139,20 @@ def test_no_more_than_a_part_is_skipped():
 def test_range_field_names_the_last_byte():
     assert range_field(50, 100) == "bytes=50-149"
     assert range_field(50, None) == "bytes=50-"
+
+
+@pytest.mark.parametrize(
+    "written, found",
+    [
+        # In the second of the answer it may be written once more, with the same size.
+        ("Sun, 22 Nov 2026 10:00:10 GMT", ""),
+        ("Sun, 22 Nov 2026 10:00:09 GMT", ""),
+        ("Sun, 22 Nov 2026 10:00:11 GMT", ""),
+        ("Sun, 22 Nov 2026 10:00:08 GMT", '"6a5f-1e0"'),
+        ("", '"6a5f-1e0"'),
+        ("yesterday", '"6a5f-1e0"'),
+    ],
+)
+def test_etag_of_what_was_written_just_now_tells_nothing(written, found):
+    fields = {"date": "Sun, 22 Nov 2026 10:00:10 GMT", "etag": '"6a5f-1e0"', "last-modified": written}
+    assert telling_etag(Head(200, tuple(fields.items()))) == found
