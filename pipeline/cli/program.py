@@ -10,7 +10,6 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterable
-from importlib.metadata import version
 from typing import Any, NoReturn
 
 from invoke.exceptions import Exit, ParseError
@@ -61,6 +60,8 @@ def _refuse(message: str, known: Iterable[str], task: str | None = None) -> NoRe
 
 def make_program() -> Program:
     """Make ``modelport`` with its version and its listing."""
+    from importlib.metadata import version
+
     program = Program(name="modelport", binary="modelport", version=version("modelport"), namespace=build_namespace())
     furnish(program)
     return program
