@@ -101,6 +101,11 @@ def test_token_opens_the_site_and_is_shown_nowhere(place, tmp_path):
         got = server.ask("/models/bert-v1.1.0/config.json", Authorization=f"Bearer {token}")
         assert got.status == 200
         assert "public" not in got.headers["cache-control"]
+        tags = server.ask("/v2/bert/manifests/1.1.0", Authorization=f"Bearer {token}")
+        digest = tags.headers["docker-content-digest"]
+        manifest = server.ask(f"/v2/bert/manifests/{digest}", Authorization=f"Bearer {token}")
+        assert manifest.status == 200
+        assert manifest.headers["cache-control"].startswith("private, max-age=")
         assert server.ask("/healthz").status == 200
         _, out = server.stop()
     assert token not in out + "".join(server.said)
