@@ -154,6 +154,10 @@ def test_upstream_is_asked_once_for_a_slice_and_outlived(made, place, tmp_path):
             assert bodies == [data] * 20
             asked = [line for line in (behind.folder / "access.log").read_text().splitlines() if WEIGHTS in line]
             assert len(asked) == 3, asked
+            # A query is none of the upstream's business, and no other object.
+            assert server.ask(f"{WEIGHTS}?once=more").body == data
+            asked = [line for line in (behind.folder / "access.log").read_text().splitlines() if WEIGHTS in line]
+            assert len(asked) == 3, asked
             assert server.ask(WEIGHTS, Range="bytes=5000000-5000009").body == data[5_000_000:5_000_010]
             timestamp = server.ask("/metadata/timestamp.json")
             assert timestamp.body == (place / "metadata" / "timestamp.json").read_bytes()
