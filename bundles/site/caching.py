@@ -243,9 +243,6 @@ class MirrorApp(SiteApp):
             text = f"{text}; cache=full" if text else "reachable; cache=full"
         return ((STANDING, text),) if text else ()
 
-    def _cache(self, rule: str) -> str:
-        return rule if self.guard.is_open else rule.replace("public", "private")
-
 
 class Flowing:
     """A reply whose bytes may still be on their way; ``decoding`` gives them where the disk takes no more."""
@@ -304,6 +301,8 @@ class Flowing:
                 at = upto
             else:
                 block = await self._app.in_thread(os.pread, self._source.descriptor, min(upto - at, 1 << 20), at)
+                if not block:
+                    raise OSError("a kept file became shorter while it was read")
                 await self._body(send, block)
                 at += len(block)
         return True

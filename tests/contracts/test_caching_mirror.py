@@ -283,3 +283,15 @@ def test_private_folders_of_a_mirror_are_not_served(mirror, place):
     mirror.ask(WEIGHTS)
     for path in [path for path in place.rglob("*") if path.is_file()]:
         assert mirror.ask(f"/{path.relative_to(place)}").status == 404
+
+
+def test_kept_file_that_became_shorter_is_put_together_again(tree, upstream, place, weights):
+    with run_mirror(tree, upstream.url, place) as mirror:
+        assert mirror.ask(WEIGHTS).body == weights
+        settle(place)
+        digest = hashlib.sha256(weights).hexdigest()
+        with (place / "cache" / "files" / digest[:2] / digest).open("r+b") as file:
+            file.truncate(len(weights) // 2)
+        assert mirror.ask(WEIGHTS).body == weights
+        settle(place)
+        assert (place / "cache" / "files" / digest[:2] / digest).stat().st_size == len(weights)
