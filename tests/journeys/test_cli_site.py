@@ -11,6 +11,7 @@ import pytest
 import trustme
 
 from tests.desk import Desk
+from tests.servers.processes import free_port
 from tests.site_world import install_all, publish_all, serving
 
 
@@ -81,6 +82,13 @@ def test_what_cannot_be_served_is_refused_in_one_line(place, desk, words, code, 
         spelled = {"SITE": str(place.folder), "127.0.0.1:BUSY": f"127.0.0.1:{busy.getsockname()[1]}"}
         said = desk.run("site.serve", *(spelled.get(word, word) for word in words))
     assert why in said.refused(code)
+
+
+def test_mirror_of_an_upstream_that_is_neither_there_nor_trusted_does_not_start(desk):
+    words = ("--site", "new", "--listen", "127.0.0.1:0", "--upstream", f"http://127.0.0.1:{free_port()}")
+    why = desk.run("site.serve", *words).refused(4)
+    assert "no root of it is trusted here" in why
+    assert "--root-fingerprint" in why
 
 
 def test_address_that_others_reach_is_told(place):
