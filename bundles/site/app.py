@@ -101,7 +101,7 @@ class SiteApp:
     def _made(self, found: Made | Moved | Refused, method: str, headers: Mapping[str, str], shared: Headers) -> ASGIApp:
         if isinstance(found, Made):
             content = Content(
-                len(found.body), found.etag, found.content_type, found.cache, (*found.headers, *shared), found.status
+                len(found.body), found.etag, found.content_type, self._cache(found.cache), (*found.headers, *shared), found.status
             )
             return Sending(reply_to(method, headers, content), self.tally, data=found.body)
         if isinstance(found, Moved):
@@ -122,13 +122,16 @@ class SiteApp:
             with os.fdopen(descriptor, "rb") as file:
                 data = file.read(found.cap)
             return self._made(Made(data, found.content_type, found.cache, headers=found.headers), method, headers, shared)
-        cache = found.cache if self.guard.is_open else found.cache.replace("public", "private")
-        content = Content(size, found.etag, found.content_type, cache, (*found.headers, *shared))
+        content = Content(size, found.etag, found.content_type, self._cache(found.cache), (*found.headers, *shared))
         reply = reply_to(method, headers, content)
         if not any(isinstance(piece, Span) for piece in reply.pieces):
             os.close(descriptor)
             descriptor = -1
         return Sending(reply, self.tally, descriptor=descriptor)
+
+    def _cache(self, rule: str) -> str:
+        """What caches may do with an answer; those that others share keep nothing that needs a token (RFC 9111 §3.5)."""
+        return rule if self.guard.is_open else rule.replace("public", "private")
 
     def _shared(self, origin: str) -> Headers:
         if not self.origins:

@@ -11,6 +11,7 @@ next: ``upstream``
 from __future__ import annotations
 
 import hashlib
+import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -65,8 +66,11 @@ class Assembler:
             if job is not None and job.want(start, end):
                 return Source(file.size, job.growing)
         kept = self.shelf.open("files", file.sha256)
-        if kept is not None:
+        if kept is not None and os.fstat(kept).st_size == file.size:
             return Source(file.size, None, kept)
+        if kept is not None:
+            os.close(kept)
+            self.shelf.drop("files", file.sha256)
         with self._lock:
             job = self._jobs.get(file.sha256)
             if (job is None or not job.want(start, end)) and not self.shelf.has("files", file.sha256):

@@ -56,6 +56,8 @@ STANDING = "Modelport-Upstream"
 TREE = frozenset({"metadata", "targets", "parts"})
 # Requests that wait in threads at the same time; the loop serves all others meanwhile.
 THREADS = 128
+# Others, for those that ask for parts of which nobody here heard: names that were made up, perhaps.
+UNNAMED_THREADS = 32
 # Of the limit, the share of documents: manifests, channels.
 DOCUMENTS = 20
 
@@ -124,6 +126,7 @@ class MirrorApp(SiteApp):
 
     mirror: Mirror = field(kw_only=True)
     _threads: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(THREADS), kw_only=True)
+    _unnamed_threads: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(UNNAMED_THREADS), kw_only=True)
     _asking: set[asyncio.Task[None]] = field(default_factory=set, kw_only=True)
 
     async def _answer(self, request: Request, headers: Mapping[str, str], shared: Headers) -> ASGIApp:
@@ -216,7 +219,9 @@ class MirrorApp(SiteApp):
             reply = reply_to(method, headers, _sized(content, shape.size))
             if not any(isinstance(piece, Span) for piece in reply.pieces):
                 return Sending(reply, self.tally)
-        source = await self.in_thread(self.mirror.hauler.part, part)
+        source = await self.in_thread(self.mirror.hauler.part_at_once, part)
+        if source is None:
+            source = await anyio.to_thread.run_sync(self.mirror.hauler.part, part, limiter=self._unnamed_threads)
         reply = reply_to(method, headers, _sized(content, source.size))
         spans = [piece for piece in reply.pieces if isinstance(piece, Span)]
         return await self._flowing(reply, source, spans[0].start if spans else 0)
@@ -242,9 +247,6 @@ class MirrorApp(SiteApp):
         if self.mirror.shelf.is_full:
             text = f"{text}; cache=full" if text else "reachable; cache=full"
         return ((STANDING, text),) if text else ()
-
-    def _cache(self, rule: str) -> str:
-        return rule if self.guard.is_open else rule.replace("public", "private")
 
 
 class Flowing:
@@ -304,6 +306,8 @@ class Flowing:
                 at = upto
             else:
                 block = await self._app.in_thread(os.pread, self._source.descriptor, min(upto - at, 1 << 20), at)
+                if not block:
+                    raise OSError("a kept file became shorter while it was read")
                 await self._body(send, block)
                 at += len(block)
         return True

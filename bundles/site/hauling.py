@@ -117,6 +117,16 @@ class Hauler:
             ObjectMissing: the upstream has none.
             IntegrityError, UnavailableError, DiskError
         """
+        source = self.part_at_once(name)
+        return source if source is not None else self._unnamed_part(name)
+
+    def part_at_once(self, name: str) -> Source | None:
+        """Open a part without waiting for the upstream; None where nobody knows its size before all of it came.
+
+        Raises:
+            ObjectMissing: the upstream had none a moment ago.
+            StoreUnavailable, DiskError
+        """
         source = self._kept_or_coming(name)
         if source is not None:
             return source
@@ -126,7 +136,7 @@ class Hauler:
         shape = self.shape_of(name)
         # What began to come before a manifest named it comes to its end.
         if shape is None or name in self._unnamed:
-            return self._unnamed_part(name)
+            return None
         with self._lock:
             growing = self._coming.get(name)
             if growing is not None and growing.use():
@@ -140,7 +150,7 @@ class Hauler:
                 self._pool.submit(self._haul, name, shape, growing, temporary)
                 return Source(growing.size, growing)
         # It came between two looks.
-        return self.part(name)
+        return self.part_at_once(name)
 
     def _kept_or_coming(self, name: str) -> Source | None:
         with self._lock:

@@ -18,6 +18,8 @@ from pipeline.layout import FOREVER, PRIVATE, REVALIDATE, TIMESTAMP
 from pipeline.release import RESERVED_NAMES
 
 SLICE = "4m"
+# Headers by which an upstream would order nginx about: the first one to send any file that an internal location finds.
+_ORDERS = "X-Accel-Redirect X-Accel-Expires X-Accel-Limit-Rate X-Accel-Buffering X-Accel-Charset"
 # A repository is one name or two; of what both could be, the shorter one counts, as in the embedded server.
 _REPO = "(?<mp_repo>[^/]+(?:/[^/]+)??)"
 
@@ -296,7 +298,7 @@ def _last_words(server: Server) -> str:
     secure = f"""
         proxy_ssl_server_name on; proxy_ssl_name {parts.hostname}; proxy_ssl_verify on; proxy_ssl_verify_depth 4;
         proxy_ssl_trusted_certificate /etc/ssl/certs/ca-certificates.crt;""" if parts.scheme == "https" else ""  # fmt: skip
-    there = f"{parts.scheme}://mp_upstream{parts.path.rstrip('/')}$request_uri"
+    there = f"{parts.scheme}://mp_upstream{parts.path.rstrip('/')}$mp_bare"
     shared = f"""
         proxy_cache mp_cache; proxy_http_version 1.1; proxy_set_header Connection ""; proxy_set_header Host {parts.netloc};
         proxy_set_header Authorization ""; proxy_set_header Accept-Encoding "";{secure}
@@ -318,13 +320,13 @@ def _last_words(server: Server) -> str:
     }}{registry}
     location = /.sliced {{
         internal;
-        slice {SLICE}; proxy_set_header Range $slice_range; proxy_cache_key $request_uri$slice_range;
-        proxy_cache_valid 200 206 365d; proxy_cache_valid 404 10s;{shared}
+        slice {SLICE}; proxy_set_header Range $slice_range; proxy_cache_key $mp_bare$slice_range;
+        proxy_ignore_headers {_ORDERS}; proxy_cache_valid 200 206 365d; proxy_cache_valid 404 10s;{shared}
         proxy_pass {there};
     }}
     # Metadata is asked for each time, and served from here only while the upstream is away.
     location = /.behind {{
         internal;
-        proxy_cache_key $request_uri; proxy_ignore_headers Cache-Control Expires; proxy_cache_valid 200 1s;{shared}
+        proxy_cache_key $mp_bare; proxy_ignore_headers {_ORDERS} Cache-Control Expires; proxy_cache_valid 200 1s;{shared}
         proxy_pass {there};
     }}"""

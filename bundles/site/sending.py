@@ -23,6 +23,8 @@ CUT = "modelport.cut"
 # So much at a time: a reader is slow when it does not take this within STALL_S seconds, at 7 KiB/s.
 BLOCK = 4 << 20
 STALL_S = 600.0
+# A request's head comes within so long, from the connection's beginning or its own: half of one holds no connection for ever.
+HEAD_S = 30.0
 
 # (descriptor, start, size) → bytes that were sent; fewer only if the reader went away.
 SendFile = Callable[[int, int, int], Awaitable[int]]
@@ -31,8 +33,42 @@ SendFile = Callable[[int, int, int], Awaitable[int]]
 class SendingProtocol(HttpToolsProtocol):
     """uvicorn's protocol, and a way to send a file within an answer."""
 
+    _late: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn narrows it
+        """Begin a connection, as uvicorn does, and wait for its first request."""
+        super().connection_made(transport)
+        self._await_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """End a connection, as uvicorn does."""
+        self._end_wait()
+        super().connection_lost(exc)
+
+    def on_message_begin(self) -> None:
+        """A further request began: it, too, has to come to the end of its head."""
+        super().on_message_begin()
+        if self._late is None:
+            self._await_head()
+
+    def _await_head(self) -> None:
+        self._late = self.loop.call_later(HEAD_S, self._too_late)
+
+    def _too_late(self) -> None:
+        if getattr(self.cycle, "response_complete", True):
+            self.timeout_keep_alive_handler()
+        else:
+            # An answer is under way, and nothing is read meanwhile.
+            self._await_head()
+
+    def _end_wait(self) -> None:
+        if self._late is not None:
+            self._late.cancel()
+            self._late = None
+
     def on_headers_complete(self) -> None:
         """Begin a request, as uvicorn does; its task runs after this returned."""
+        self._end_wait()
         before = self.cycle
         super().on_headers_complete()
         cycle = self.cycle

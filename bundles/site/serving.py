@@ -29,7 +29,7 @@ from bundles.site.app import SiteApp, make_app
 from bundles.site.guard import read_guard
 from bundles.site.holdings import Holdings
 from bundles.site.sending import SendingProtocol
-from pipeline.errors import ModelportError, UnavailableError, UsageError
+from pipeline.errors import ModelportError, NotPinned, UnavailableError, UsageError
 from pipeline.events import Listener, Serving, StepFinished, StepStarted, Warned, one_at_a_time
 from pipeline.ports import TreeReader
 from pipeline.spelling import spell_count
@@ -167,7 +167,13 @@ def _mirror(order: ServeOrder, listen: Listener) -> Mirror | None:
     if mirror.upstream.known is None:
         try:
             mirror.upstream.view()
-        except UnavailableError:
+        except UnavailableError as error:
+            if not state.pins and next(state.roots(), None) is None:
+                mirror.close()
+                raise NotPinned(
+                    f"{wanted.reader.url} does not answer, and no root of it is trusted here: it could not be believed later either",
+                    hint="Name the fingerprint that its publisher tells by another way: --root-fingerprint",
+                ) from error
             # It may come later; until then what is asked for is answered with 504.
             return mirror
         except ModelportError:

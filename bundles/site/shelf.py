@@ -69,24 +69,35 @@ class Shelf:
         self.make_room()
 
     def open(self, kind: Kind, name: str) -> int | None:
-        """A descriptor of what is kept under this digest, proven and locked against eviction; None where it is not there."""
+        """A descriptor of what is kept under this digest, proven and locked against eviction; None where it is not there.
+
+        Raises:
+            DiskError: it is there and cannot be opened: too many open files, another owner.
+        """
         path = self._path(kind, name)
         try:
             descriptor = os.open(path, READ)
-        except OSError:
+        except FileNotFoundError:
             return None
+        except OSError as error:
+            raise disk_fault(path, error) from error
         fcntl.flock(descriptor, fcntl.LOCK_SH)
         found = os.fstat(descriptor)
         mark = (found.st_ino, found.st_size, found.st_mtime_ns)
         if kind == "parts" and self._proven.get(name) != mark:
             if blake3_of_file(descriptor) != name:
                 os.close(descriptor)
-                path.unlink(missing_ok=True)
-                self._listen(Warned("rotten", f"{path} was not what its name says: it is fetched again"))
+                self.drop(kind, name)
                 return None
             self._proven[name] = mark
         self._note_use(descriptor, name, found)
         return descriptor
+
+    def drop(self, kind: Kind, name: str) -> None:
+        """Remove what is not what its name says."""
+        path = self._path(kind, name)
+        path.unlink(missing_ok=True)
+        self._listen(Warned("rotten", f"{path} was not what its name says: it is fetched again"))
 
     def has(self, kind: Kind, name: str) -> bool:
         """Whether something stands under this digest."""

@@ -157,6 +157,9 @@ class Upstream:
         tree = KnownTree(_Remembering(self.reader), self._state, self._documents)
         data = read_capped(tree, TIMESTAMP, TIMESTAMP_BYTES)
         known = self.known
+        if known is not None and known.timestamp is not None and known.timestamp.signed.is_expired(self._now()):
+            # What was fresh when it came need not be any more: an upstream that stands still has to be told from one that is well.
+            known = None
         # Without another timestamp there is no other root either: a rotation announces itself (docs/format.md §6).
         if known is None or known.timestamp is None or known.timestamp.data != data or known.source.url != tree.url:
             self._take(read_view(tree, self._state, now=self._now))

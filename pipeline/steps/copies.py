@@ -63,24 +63,28 @@ def note_behind(
     Raises:
         UnavailableError, DiskError
     """
-    number, there = _last(first, job_of(target))
-    if isinstance(there, Behind):
-        if (there.snapshot, there.why, there.names) == (snapshot, why, names):
+    job = job_of(target)
+    while True:
+        number, there = _last(first, job)
+        if isinstance(there, Behind):
+            if (there.snapshot, there.why, there.names) == (snapshot, why[:WHY_CHARS], names):
+                return
+            # What was to be there before is still to be: all, if it was all once; and nothing older than that.
+            names = tuple(sorted({*names, *there.names})) if names and there.names else ()
+            snapshot = max(snapshot, there.snapshot)
+        record = make(
+            Behind,
+            at,
+            store=target.store.url,
+            snapshot=snapshot,
+            why=why[:WHY_CHARS],
+            by=by,
+            endpoint=target.endpoint,
+            region=target.region,
+            names=names,
+        )
+        if _append(first, job, number + 1, record):
             return
-        # What was to be there before is still to be: all, if it was all once.
-        names = tuple(sorted({*names, *there.names})) if names and there.names else ()
-    record = make(
-        Behind,
-        at,
-        store=target.store.url,
-        snapshot=snapshot,
-        why=why[:WHY_CHARS],
-        by=by,
-        endpoint=target.endpoint,
-        region=target.region,
-        names=names,
-    )
-    _append(first, job_of(target), number + 1, record)
 
 
 def note_level(first: ObjectStore, target: Target, snapshot: int, *, by: str, at: datetime) -> None:
@@ -90,10 +94,13 @@ def note_level(first: ObjectStore, target: Target, snapshot: int, *, by: str, at
         UnavailableError, DiskError
     """
     job = job_of(target)
-    number, there = _last(first, job)
-    if not isinstance(there, Behind) or there.snapshot > snapshot:
-        return
-    number = _append(first, job, number + 1, make(Level, at, store=target.store.url, snapshot=snapshot, by=by))
+    while True:
+        number, there = _last(first, job)
+        if not isinstance(there, Behind) or there.snapshot > snapshot:
+            return
+        number += 1
+        if _append(first, job, number, make(Level, at, store=target.store.url, snapshot=snapshot, by=by)):
+            break
     for info in list(first.list(f"{LEDGER}{job}/")):
         named = ledger_record(info.key)
         if named and named[1] < number:
@@ -114,12 +121,11 @@ def _last(first: ObjectStore, job: str) -> tuple[int, object]:
     return -1, None
 
 
-def _append(first: ObjectStore, job: str, number: int, record: Behind | Level) -> int:
+def _append(first: ObjectStore, job: str, number: int, record: Behind | Level) -> bool:
+    """Write the record; False where somebody else has just written one of this number, which may change what is to be said."""
     data = encode_document(record)
-    while True:
-        try:
-            first.put(ledger_key(job, number), data, sha256=sha256_of(data), if_absent=True)
-        except ObjectExists:
-            number += 1
-        else:
-            return number
+    try:
+        first.put(ledger_key(job, number), data, sha256=sha256_of(data), if_absent=True)
+    except ObjectExists:
+        return False
+    return True

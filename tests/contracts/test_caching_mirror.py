@@ -6,9 +6,15 @@ import re
 import threading
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from bundles.site.upstream import Upstream
+from pipeline.layout import TIMESTAMP
+from pipeline.sources.cachefolder import CacheFolder
+from pipeline.sources.objects import StoreReader
+from pipeline.trust.state import TrustState
 from tests.caching_world import fetcher_of, kept, parts_of, run_mirror, run_upstream, settle
 from tests.fetch_world import contents, copy_of
 from tests.site_world import APP_SCRIPT, publish_all, python
@@ -283,3 +289,31 @@ def test_private_folders_of_a_mirror_are_not_served(mirror, place):
     mirror.ask(WEIGHTS)
     for path in [path for path in place.rglob("*") if path.is_file()]:
         assert mirror.ask(f"/{path.relative_to(place)}").status == 404
+
+
+def test_kept_file_that_became_shorter_is_put_together_again(tree, upstream, place, weights):
+    with run_mirror(tree, upstream.url, place) as mirror:
+        assert mirror.ask(WEIGHTS).body == weights
+        settle(place)
+        digest = hashlib.sha256(weights).hexdigest()
+        with (place / "cache" / "files" / digest[:2] / digest).open("r+b") as file:
+            file.truncate(len(weights) // 2)
+        assert mirror.ask(WEIGHTS).body == weights
+        settle(place)
+        assert (place / "cache" / "files" / digest[:2] / digest).stat().st_size == len(weights)
+
+
+def test_upstream_that_stands_still_until_it_expires_is_told(tree, tmp_path):
+    clock, said = [datetime.now(UTC)], []
+    state = TrustState(tmp_path / "state")
+    state.pin(tree.site.fingerprint)
+    documents = CacheFolder(tmp_path / "documents", 1 << 20)
+    upstream = Upstream(StoreReader(tree.site.store), state, documents, said.append, now=lambda: clock[0], max_age_s=0)
+    upstream.refresh()
+    before = upstream.document(TIMESTAMP)
+    assert (upstream.standing.header, said) == ("", [])
+    clock[0] += timedelta(days=3650)
+    upstream.refresh()
+    assert upstream.standing.header.startswith("refused; verified-at=2")
+    assert "expired" in said[-1].message
+    assert upstream.document(TIMESTAMP) == before

@@ -15,7 +15,7 @@ from pipeline.mirroring import MirrorOrder
 from pipeline.release import Release
 from pipeline.retry import Patience
 from pipeline.spreading import UNDER_WAY, Spreading, behind_error, check_targets, spread_tree
-from pipeline.steps.copies import Target, list_behind
+from pipeline.steps.copies import Target, list_behind, note_behind, note_level
 from pipeline.steps.ledger import Ledger
 from pipeline.stores.directory import DirectoryStore
 from pipeline.stores.s3 import S3Store
@@ -251,3 +251,35 @@ def test_quorum_that_cannot_be_is_refused(tmp_path, quorum):
         check_targets(stores[0], stores[1:], quorum)
     with pytest.raises(UsageError, match="twice"):
         check_targets(stores[0], [stores[1], stores[0]], "")
+
+
+def meanwhile(site, target, act):
+    """The first store; ``act`` happens just before its next record of a copy is written."""
+    left = [act]
+
+    def call(name, key):
+        if name == "put" and key.startswith(f"{LEDGER}copy.") and left:
+            left.pop()()
+
+    return Wrapped(site.store, call)
+
+
+def test_newer_snapshot_that_a_store_lacks_is_not_forgotten_when_an_older_one_came(site, tmp_path):
+    target, at = Target(DirectoryStore(tmp_path / "copy")), datetime.now(UTC)
+    note_behind(site.store, target, (), 5, UNDER_WAY, by="me@test", at=at)
+    first = meanwhile(site, target, lambda: note_behind(site.store, target, (), 6, UNDER_WAY, by="you@test", at=at))
+    note_level(first, target, 5, by="me@test", at=at)
+    assert [record.snapshot for record in list_behind(site.store)] == [6]
+    # A slower publisher, who comes with less.
+    note_behind(site.store, target, (), 5, "slow", by="me@test", at=at)
+    note_level(site.store, target, 5, by="me@test", at=at)
+    assert [record.snapshot for record in list_behind(site.store)] == [6]
+    note_level(site.store, target, 6, by="me@test", at=at)
+    assert list_behind(site.store) == []
+
+
+def test_two_publishers_at_once_leave_the_names_of_both(site, tmp_path):
+    target, at = Target(DirectoryStore(tmp_path / "copy")), datetime.now(UTC)
+    first = meanwhile(site, target, lambda: note_behind(site.store, target, ("gpt-v1.0.0",), 5, "full", by="you@test", at=at))
+    note_behind(first, target, ("bert-v1.0.0",), 5, "full", by="me@test", at=at)
+    assert list_behind(site.store)[0].names == ("bert-v1.0.0", "gpt-v1.0.0")

@@ -3,6 +3,7 @@
 import concurrent.futures
 import http.client
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -230,3 +231,22 @@ def test_slow_readers_of_a_cold_part_cost_little_memory(tree, place, part):
 
 def _memory(server):
     return int(Path(f"/proc/{server.process.pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE")
+
+
+def test_names_that_were_made_up_do_not_keep_others_from_what_is_here(tree, upstream, place, part):
+    with run_mirror(tree, upstream.url, place, "--upstream-timeout", "4") as mirror:
+        assert mirror.ask(part[0]).body == part[1]
+        upstream.behave(hostile.silent)
+        flood = []
+        try:
+            for number in range(200):
+                name = f"{number:064x}"
+                flood.append(socket.create_connection(mirror.address, timeout=10))
+                flood[-1].sendall(f"GET /parts/{name[:2]}/{name} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+            # All of them have been read when this is answered.
+            assert mirror.ask("/healthz").status == 200
+            assert mirror.ask(part[0]).body == part[1]
+            assert not select.select(flood, [], [], 0)[0]
+        finally:
+            for connection in flood:
+                connection.close()

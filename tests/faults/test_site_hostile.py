@@ -1,5 +1,6 @@
 """Clients of a site that do not mean well, and a site that changes under its readers."""
 
+import asyncio
 import json
 import os
 import random
@@ -12,8 +13,10 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+import uvicorn
 
 from bundles.installing import install_bundle, order_for
+from bundles.site import sending
 from pipeline.events import ignore
 from tests.media_world import pack
 from tests.site_nginx import SERVERS
@@ -274,3 +277,28 @@ def test_two_servers_of_one_site_do_not_disturb_each_other(server, place):
     with serving(place.folder) as second:
         assert second.address != server.address
         assert second.ask(WEIGHTS).body == server.ask(WEIGHTS).body
+
+
+@pytest.mark.parametrize(
+    "sent", [b"", b"GET /healthz HT", b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\nGET /healthz HTTP/1.1\r\nHo"]
+)
+def test_half_a_request_holds_no_connection_for_ever(sent, monkeypatch):
+    monkeypatch.setattr(sending, "HEAD_S", 0.2)
+
+    async def app(scope, receive, send):
+        await send({"type": "http.response.start", "status": 204, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+    async def talk_to_it():
+        config = uvicorn.Config(app, http=sending.SendingProtocol, ws="none", lifespan="off", interface="asgi3", log_config=None)
+        state = uvicorn.server.ServerState()
+        loop = asyncio.get_running_loop()
+        server = await loop.create_server(lambda: sending.SendingProtocol(config, state, {}), "127.0.0.1", 0)
+        async with server:
+            reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+            writer.write(sent)
+            answer = await asyncio.wait_for(reader.read(), 4)
+            writer.close()
+        return answer
+
+    assert statuses(asyncio.run(talk_to_it())) == ([204] if sent.endswith(b"Ho") else [])

@@ -11,6 +11,7 @@ import pytest
 import trustme
 
 from tests.desk import Desk
+from tests.servers.processes import free_port
 from tests.site_world import install_all, publish_all, serving
 
 
@@ -83,6 +84,13 @@ def test_what_cannot_be_served_is_refused_in_one_line(place, desk, words, code, 
     assert why in said.refused(code)
 
 
+def test_mirror_of_an_upstream_that_is_neither_there_nor_trusted_does_not_start(desk):
+    words = ("--site", "new", "--listen", "127.0.0.1:0", "--upstream", f"http://127.0.0.1:{free_port()}")
+    why = desk.run("site.serve", *words).refused(4)
+    assert "no root of it is trusted here" in why
+    assert "--root-fingerprint" in why
+
+
 def test_address_that_others_reach_is_told(place):
     with serving(place.folder, "--listen", "0.0.0.0:0") as server:
         warned = [json.loads(line) for line in server.said if "exposed" in line]
@@ -101,6 +109,11 @@ def test_token_opens_the_site_and_is_shown_nowhere(place, tmp_path):
         got = server.ask("/models/bert-v1.1.0/config.json", Authorization=f"Bearer {token}")
         assert got.status == 200
         assert "public" not in got.headers["cache-control"]
+        tags = server.ask("/v2/bert/manifests/1.1.0", Authorization=f"Bearer {token}")
+        digest = tags.headers["docker-content-digest"]
+        manifest = server.ask(f"/v2/bert/manifests/{digest}", Authorization=f"Bearer {token}")
+        assert manifest.status == 200
+        assert manifest.headers["cache-control"].startswith("private, max-age=")
         assert server.ask("/healthz").status == 200
         _, out = server.stop()
     assert token not in out + "".join(server.said)

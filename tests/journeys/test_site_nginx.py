@@ -5,6 +5,7 @@ import json
 import shutil
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -154,6 +155,10 @@ def test_upstream_is_asked_once_for_a_slice_and_outlived(made, place, tmp_path):
             assert bodies == [data] * 20
             asked = [line for line in (behind.folder / "access.log").read_text().splitlines() if WEIGHTS in line]
             assert len(asked) == 3, asked
+            # A query is none of the upstream's business, and no other object.
+            assert server.ask(f"{WEIGHTS}?once=more").body == data
+            asked = [line for line in (behind.folder / "access.log").read_text().splitlines() if WEIGHTS in line]
+            assert len(asked) == 3, asked
             assert server.ask(WEIGHTS, Range="bytes=5000000-5000009").body == data[5_000_000:5_000_010]
             timestamp = server.ask("/metadata/timestamp.json")
             assert timestamp.body == (place / "metadata" / "timestamp.json").read_bytes()
@@ -166,6 +171,28 @@ def test_upstream_is_asked_once_for_a_slice_and_outlived(made, place, tmp_path):
             assert (stale.body, stale.headers["x-cache"]) in {(timestamp.body, "STALE"), (timestamp.body, "HIT")}
             assert server.ask("/models/bert-v1.0.0/config.json").status == 200
             assert server.ask("/parts/00/" + "0" * 64).status == 502
+
+
+@pytest.mark.parametrize("target", ["/metadata/9.root.json", "/models/bert-v9.9.9/config.json"])
+def test_upstream_cannot_have_private_files_sent(place, target):
+    class Orders(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.send_header("X-Accel-Redirect", "/.send/state/secret")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *_):
+            pass
+
+    (place / "state" / "secret").write_text("canary")
+    with ThreadingHTTPServer(("127.0.0.1", 0), Orders) as behind, ThreadPoolExecutor(1) as pool:
+        pool.submit(behind.serve_forever, 0.01)
+        try:
+            with nginx_serving(place, upstream=f"http://127.0.0.1:{behind.server_port}") as server:
+                assert b"canary" not in server.ask(target).body
+        finally:
+            behind.shutdown()
 
 
 def test_modelport_fetches_through_the_slices(made, place, tmp_path, desk):

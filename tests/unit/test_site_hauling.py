@@ -14,7 +14,7 @@ from bundles.site.growing import Growing
 from bundles.site.hauling import Hauler
 from bundles.site.shelf import Shelf
 from bundles.site.transfer import Shape, segments
-from pipeline.errors import DigestMismatch, ObjectMissing, StoreUnavailable
+from pipeline.errors import DigestMismatch, DiskError, ObjectMissing, StoreUnavailable
 from pipeline.layout import part_key
 from pipeline.retry import Patience
 
@@ -208,3 +208,16 @@ def test_waiting_ends_with_the_fault_and_without_progress_with_one_of_its_own(tm
         growing.wait_in_thread(0, 20, timeout_s=10)
     assert not growing.use()
     growing.close()
+
+
+def test_kept_file_that_cannot_be_opened_is_a_fault_of_the_disk(shelf, said):
+    reader = Reader()
+    hauler = hauler_of(reader, shelf, said, shape_of())
+    path = shelf.place / "parts" / NAME[:2] / NAME
+    path.parent.mkdir(parents=True)
+    # A link is opened by nobody, and is there all the same.
+    path.symlink_to(__file__)
+    with pytest.raises(DiskError):
+        hauler.part(NAME)
+    assert reader.asked == []
+    hauler.close()
