@@ -14,9 +14,9 @@ from collections.abc import Iterable
 _SHOWN = 10
 
 
-def nearest(word: str, known: Iterable[str]) -> str:
-    """The known word that is most like ``word``; empty where none is like it."""
-    return next(iter(difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)), "")
+def nearest(word: str, known: Iterable[str], *, cutoff: float = 0.5) -> str:
+    """The known word that is most like ``word``; empty where none is as like it as ``cutoff``, of 1."""
+    return next(iter(difflib.get_close_matches(word, list(known), n=1, cutoff=cutoff)), "")
 
 
 def suggest(word: str, known: Iterable[str], *, before: str = "", none: str = "There is none.") -> str:

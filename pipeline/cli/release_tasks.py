@@ -263,7 +263,7 @@ def show(run: Run, *, model: str = "", allow_downgrade: bool = False) -> Answer:
     --source names a store, a directory or a folder of bundle volumes to look into instead of the store.
 
     Example: invoke show --model bert-v2.1.0
-    Exit codes: 0 done, 2 unknown name, 4 trust, 5 store.
+    Exit codes: 0 done, 2 unknown name, 3 damaged metadata, 4 trust, 5 store.
     """
     from pipeline.cli.orders import name_of
     from pipeline.cli.summaries import release_summary, tree_summary
@@ -289,7 +289,7 @@ def report(run: Run, *, model: str, to: str = "") -> Answer:
     The page asks no network. The same facts are in: invoke show --model bert-v2.1.0 --report json
 
     Example: invoke report --model bert-v2.1.0
-    Exit codes: 0 done, 2 unknown release, 4 trust, 5 store, 6 disk.
+    Exit codes: 0 done, 2 unknown release, 3 damaged metadata, 4 trust, 5 store, 6 disk.
     """
     from pipeline.cli.orders import save_file
     from pipeline.cli.page import release_page

@@ -62,6 +62,10 @@ def test_namespace_can_be_listed_alone(run):
         (["--lsit"], "'--list'"),
         (["--list", "bundel"], "'bundle'"),
         (["sample", "qqqqqq"], "NAME --help sample shows"),
+        # Alike by chance: 'report' is like bert, --hide like --size, and trust.pin is one of nine.
+        (["show", "bert"], "A value follows its flag, as in --model bert-v2.1.0; NAME --help show shows"),
+        (["cache.clean", "--size", "3"], "NAME --help cache.clean shows"),
+        (["trust"], "NAME --list trust shows"),
         (["qqqqqq"], "NAME --list shows"),
     ],
 )
