@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.cli.misspelt import meant_instead
 from pipeline.cli.namespace import walk_order
 from pipeline.cli.program import make_program
 
@@ -136,6 +137,14 @@ def test_folder_that_is_not_there_is_answered_with_its_nearest_neighbour(run, tm
     shown = run(*words)
     assert shown.returncode in (2, 4)
     assert f"Did you mean {meant}?" in shown.stderr
+
+
+@pytest.mark.parametrize("message", ["there is no release bert-v1.0.1 in file:///tree", "no model albert", "bert.old is damaged"])
+def test_path_that_only_looks_named_suggests_no_neighbour(tmp_path, monkeypatch, message):
+    (tmp_path / "berts").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert meant_instead("there is no folder /srv/bert", {"to": "bert"}) == "Did you mean --to berts?"
+    assert meant_instead(message, {"to": "bert"}) == ""
 
 
 def test_version_is_the_packages(run):
