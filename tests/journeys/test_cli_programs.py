@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.cli.misspelt import meant_instead
-from pipeline.cli.namespace import walk_order
+from pipeline.cli.namespace import build_namespace, walk_order
 from pipeline.cli.program import make_program
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -94,6 +95,19 @@ def test_help_of_every_task_has_example_and_exit_codes(capsys, name):
     assert "Example: invoke " + name in shown
     assert "Exit codes: 0 " in shown
     assert "--report" in shown
+
+
+# Needed, in one way or another: the task itself says so when it lacks them.
+NEEDED = {"publish": {"model"}, "web.build": {"assets"}}
+
+
+@pytest.mark.parametrize("name", walk_order())
+def test_help_of_every_flag_that_may_be_left_out_has_its_default(name):
+    task = build_namespace()[name]
+    may_be_left_out = [
+        flag for flag in task.get_arguments() if isinstance(flag.default, str | bool) and flag.name not in NEEDED.get(name, ())
+    ]
+    assert [flag.name for flag in may_be_left_out if not re.search(r"\bDefault\b", flag.help or "")] == []
 
 
 COMPLETE = """
