@@ -7,7 +7,6 @@ next: ``spelling``
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 
 # So many known words fit into a line that is still read.
@@ -16,6 +15,9 @@ _SHOWN = 10
 
 def nearest(word: str, known: Iterable[str], *, cutoff: float = 0.5) -> str:
     """The known word that is most like ``word``; empty where none is as like it as ``cutoff``, of 1."""
+    # Not before somebody mistypes: it takes as long to import as half of the command line.
+    import difflib
+
     return next(iter(difflib.get_close_matches(word, list(known), n=1, cutoff=cutoff)), "")
 
 
