@@ -20,6 +20,7 @@ from bundles.medium import PARTIAL
 from bundles.parity import parity_files
 from bundles.side_files import INSTALLER, README, SUMS, WHEELS, read_sums, readme_text, sums_text
 from pipeline.digest import Sha256, sha256_of
+from pipeline.errors import UsageError
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,10 +58,13 @@ def make_folder(to: Path) -> None:
     """Make a folder where there is none.
 
     Raises:
+        UsageError: a file stands there.
         DiskError
     """
     try:
         to.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise UsageError(f"{to} is not a folder", hint="Choose another folder with --to.") from None
     except OSError as error:
         raise volume_error(error, to, 0) from error
 

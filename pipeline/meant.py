@@ -13,12 +13,12 @@ from collections.abc import Iterable
 _SHOWN = 10
 
 
-def nearest(word: str, known: Iterable[str]) -> str:
-    """The known word that is most like ``word``; empty where none is like it."""
+def nearest(word: str, known: Iterable[str], *, cutoff: float = 0.5) -> str:
+    """The known word that is most like ``word``; empty where none is as like it as ``cutoff``, of 1."""
     # Not before somebody mistypes: it takes as long to import as half of the command line.
     import difflib
 
-    return next(iter(difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)), "")
+    return next(iter(difflib.get_close_matches(word, list(known), n=1, cutoff=cutoff)), "")
 
 
 def suggest(word: str, known: Iterable[str], *, before: str = "", none: str = "There is none.") -> str:

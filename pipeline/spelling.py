@@ -30,6 +30,7 @@ def spell_size(size: int) -> str:
     amount = float(size)
     for unit in ("KiB", "MiB", "GiB"):
         amount /= 1024
-        if abs(amount) < 1024:
+        # As it is shown: 1023.96 KiB would read 1024.0 KiB.
+        if abs(round(amount, 1)) < 1024:
             return f"{amount:.1f} {unit}"
     return f"{amount / 1024:.1f} TiB"

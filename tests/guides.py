@@ -41,9 +41,10 @@ PATIENCE_S = 120
 _BLOCK = re.compile(r"^```(?P<kind>\w+)\n(?P<text>.*?)^```$|^<!-- (?P<mark>.*?) -->$", re.MULTILINE | re.DOTALL)
 # What no two runs have in common, and what is compared in its place.
 _FORMS = [
+    # First: some digests begin like a date.
+    (re.compile(r"\b[0-9a-f]{12,64}\b"), "<digest>"),
     (re.compile(r"\b20\d\d-?\d\d-?\d\d(?:T\d\d:?\d\d:?\d\dZ)?"), "<time>"),
     (re.compile(r"\b\d+\.\d+ (?:m?s|ms/MiB)\b"), "<span>"),
-    (re.compile(r"\b[0-9a-f]{12,64}\b"), "<digest>"),
     (re.compile(r"-[0-9a-f]{8}\b"), "-<id>"),
     (re.compile(r"\b[\w.-]+@[\w.-]+(?=[: ])(?<!@stable)"), "<who>"),
 ]

@@ -8,6 +8,7 @@ next: ``commands``
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
@@ -23,9 +24,14 @@ def meant_instead(message: str, given: Mapping[str, object]) -> str:
     for name in PLACES:
         value = given.get(name)
         for text in value if isinstance(value, list | tuple) else [value]:
-            if isinstance(text, str) and text and text in message and (near := _neighbour(Path(text))):
+            if isinstance(text, str) and _names(message, text) and (near := _neighbour(Path(text))):
                 return f"Did you mean --{name.strip('_')} {shlex.quote(str(near))}?"
     return ""
+
+
+def _names(message: str, text: str) -> bool:
+    """Tell whether a path stands in a message as a whole; in bert-v2.1.0 there is no folder bert."""
+    return bool(text) and re.search(rf"(?<![\w.-]){re.escape(text)}(?![\w-]|\.\w)", message) is not None
 
 
 def _neighbour(path: Path) -> Path | None:

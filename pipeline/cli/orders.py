@@ -138,7 +138,8 @@ def save_file(data: bytes, path: Path, *, what: str, flag: str) -> None:
     Raises:
         DiskError
     """
-    beside = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    # Not path.with_name: "." and "/" have none. A folder is refused below before anything is written.
+    beside = path.parent / f".{path.name}.{os.getpid()}.partial"
     try:
         if path.is_dir():
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))

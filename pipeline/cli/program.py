@@ -49,13 +49,29 @@ def _refusing(program: Program, parse: Callable[..., None]) -> Callable[..., Non
 
 def _refuse(message: str, known: Iterable[str], task: str | None = None) -> NoReturn:
     """End with what invoke's parser says, which has its words in quotes, or a flag as ``<Argument: models_dir>``."""
-    word = re.search(r"'(.+)'", message)
-    near = nearest(word[1], known) if word else ""
+    found = re.search(r"'(.+)'", message)
+    word = found[1] if found else ""
     looks = f"{program_name()} --help {task}" if task else f"{program_name()} --list"
-    hint = f"Did you mean {near!r}?" if near else f"{looks} shows what there is."
+    if near := _meant(word, known, task):
+        hint = f"Did you mean {near!r}?"
+    elif word and word in GROUPS and not task:
+        hint = f"{looks} {word} shows what there is."
+    elif task and word and not word.startswith("-"):
+        hint = f"A value follows its flag, as in --model bert-v2.1.0; {looks} shows what there is."
+    else:
+        hint = f"{looks} shows what there is."
     said = re.sub(r"Flag <Argument: (\w+).*> needed value .*", lambda found: f"{flag_name(found[1])} needs a value", message)
     sys.stderr.write(f"error: {said}\n  {hint}\n")
     raise Exit(code=UsageError.exit_code)
+
+
+def _meant(word: str, known: Iterable[str], task: str | None) -> str:
+    """The word that was probably meant; none where it is no slip of the pen: a group, or a value without its flag."""
+    if word.startswith("-"):
+        # All flags are alike in their dashes.
+        flags = {name.lstrip("-"): name for name in known if name.startswith("--")}
+        return flags.get(nearest(word.lstrip("-"), flags, cutoff=0.6), "")
+    return "" if task or word in GROUPS else nearest(word, known)
 
 
 def make_program() -> Program:

@@ -43,8 +43,8 @@ PUBLISH_FLAGS = {
     "kind": "What it is: model, web or wheels. Default model.",
     "channel": "Channel to move to the release in the same commit, as in stable. Default: none moves.",
     "base": "Earlier release whose parts may be reused; repeat it for more. Default: the channel's, else the newest.",
-    "profile": "default (packed and encoded), raw (plain bytes, files are whole parts) or web (raw, parts up to 16 MiB).",
-    "encoding": "auto (weights are coded, what gains under 3 % stays raw) or raw. Default auto.",
+    "profile": "default (packed and encoded), raw (plain bytes, files are whole parts) or web (raw, up to 16 MiB). Default: default.",
+    "encoding": "auto (weights are coded, what gains under 3 % stays raw) or raw. Default auto; raw with profile raw or web.",
 }
 
 
@@ -94,7 +94,7 @@ def plan(
     settings=(*STORE, "models_dir", "part_size"),
     help={
         **PUBLISH_FLAGS,
-        "plan": "A plan saved by `invoke plan --save`: do exactly that, or stop. Without --model, release and channel are the plan's.",
+        "plan": "A plan saved by `invoke plan --save`: do exactly that, or stop. Release and channel may be left to it. Default: none.",
         "rehash": "Read every file again, whatever the stat cache knows. Default: off.",
         "repair": "Replace objects that stand under a content name with other bytes. Default: they are an error.",
         "quota_ok": "End with 0 though the CDN's quota of the day left work in the ledger. Default: 7.",
@@ -186,7 +186,7 @@ def publish(
     settings=("source", "ca_bundle", *STORE, "connections"),
     help={
         "model": "The release to prove, as in bert-v2.1.0. With --folder: what it should hold. Default: what was fetched there.",
-        "folder": "Prove an installed folder instead of the store; asks no source for what a fetch put there.",
+        "folder": "Prove an installed folder instead of the store; asks no source for what a fetch put there. Default: the store.",
         "repair": "With --folder: fetch the chunks that are wrong, and nothing else. Default: off.",
         "offline": "With --folder: make no request at all. Default: off.",
         "sample": "Percent of the parts to read and hash, as in 5%. Default 0: sizes and the store's own digests.",
@@ -263,7 +263,7 @@ def show(run: Run, *, model: str = "", allow_downgrade: bool = False) -> Answer:
     --source names a store, a directory or a folder of bundle volumes to look into instead of the store.
 
     Example: invoke show --model bert-v2.1.0
-    Exit codes: 0 done, 2 unknown name, 4 trust, 5 store.
+    Exit codes: 0 done, 2 unknown name, 3 damaged metadata, 4 trust, 5 store.
     """
     from pipeline.cli.orders import name_of
     from pipeline.cli.summaries import release_summary, tree_summary
@@ -289,7 +289,7 @@ def report(run: Run, *, model: str, to: str = "") -> Answer:
     The page asks no network. The same facts are in: invoke show --model bert-v2.1.0 --report json
 
     Example: invoke report --model bert-v2.1.0
-    Exit codes: 0 done, 2 unknown release, 4 trust, 5 store, 6 disk.
+    Exit codes: 0 done, 2 unknown release, 3 damaged metadata, 4 trust, 5 store, 6 disk.
     """
     from pipeline.cli.orders import save_file
     from pipeline.cli.page import release_page

@@ -75,9 +75,7 @@ def scan_folder(place: Path, *, kind: Kind = "model") -> Folder:
     try:
         root = place.resolve(strict=True)
     except (OSError, RuntimeError) as error:
-        raise SourceError(
-            f"{place} cannot be read: {_why(error)}", hint="Name an existing folder or file with --source."
-        ) from None
+        raise SourceError(f"{place} cannot be read: {_why(error)}", hint="Name a folder or file that is there.") from None
     if root.is_dir():
         left_out: list[str] = []
         files = sorted(_walk(root, left_out), key=lambda file: file.path)
@@ -85,7 +83,7 @@ def scan_folder(place: Path, *, kind: Kind = "model") -> Folder:
         left_out = []
         files = [_source_file(place.name, root, root.stat())]
     if not files:
-        raise SourceError(f"{place} holds no files", hint="Put the model's files there, or name another folder with --source.")
+        raise SourceError(f"{place} holds no files", hint="Put the files there, or name another folder.")
     _check_names(files, place, WEB_PATH_BYTES if kind == "web" else PATH_BYTES)
     about = ModelYaml()
     for file in files:

@@ -2,13 +2,15 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from pipeline.cli.namespace import walk_order
+from pipeline.cli.misspelt import meant_instead
+from pipeline.cli.namespace import build_namespace, walk_order
 from pipeline.cli.program import make_program
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -62,6 +64,10 @@ def test_namespace_can_be_listed_alone(run):
         (["--lsit"], "'--list'"),
         (["--list", "bundel"], "'bundle'"),
         (["sample", "qqqqqq"], "NAME --help sample shows"),
+        # Alike by chance: 'report' is like bert, --hide like --size, and trust.pin is one of nine.
+        (["show", "bert"], "A value follows its flag, as in --model bert-v2.1.0; NAME --help show shows"),
+        (["cache.clean", "--size", "3"], "NAME --help cache.clean shows"),
+        (["trust"], "NAME --list trust shows"),
         (["qqqqqq"], "NAME --list shows"),
     ],
 )
@@ -89,6 +95,19 @@ def test_help_of_every_task_has_example_and_exit_codes(capsys, name):
     assert "Example: invoke " + name in shown
     assert "Exit codes: 0 " in shown
     assert "--report" in shown
+
+
+# Needed, in one way or another: the task itself says so when it lacks them.
+NEEDED = {"publish": {"model"}, "web.build": {"assets"}}
+
+
+@pytest.mark.parametrize("name", walk_order())
+def test_help_of_every_flag_that_may_be_left_out_has_its_default(name):
+    task = build_namespace()[name]
+    may_be_left_out = [
+        flag for flag in task.get_arguments() if isinstance(flag.default, str | bool) and flag.name not in NEEDED.get(name, ())
+    ]
+    assert [flag.name for flag in may_be_left_out if not re.search(r"\bDefault\b", flag.help or "")] == []
 
 
 COMPLETE = """
@@ -132,6 +151,14 @@ def test_folder_that_is_not_there_is_answered_with_its_nearest_neighbour(run, tm
     shown = run(*words)
     assert shown.returncode in (2, 4)
     assert f"Did you mean {meant}?" in shown.stderr
+
+
+@pytest.mark.parametrize("message", ["there is no release bert-v1.0.1 in file:///tree", "no model albert", "bert.old is damaged"])
+def test_path_that_only_looks_named_suggests_no_neighbour(tmp_path, monkeypatch, message):
+    (tmp_path / "berts").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert meant_instead("there is no folder /srv/bert", {"to": "bert"}) == "Did you mean --to berts?"
+    assert meant_instead(message, {"to": "bert"}) == ""
 
 
 def test_version_is_the_packages(run):

@@ -77,6 +77,7 @@ def test_what_people_wrote_is_no_markup(desk):
 def test_page_that_cannot_be_written_leaves_what_was_there(desk):
     (desk.folder / "taken").mkdir(exist_ok=True)
     assert "cannot write the page to taken" in desk.run("report", "--model", "bert-v1.1.0", "--to", "taken").refused(6)
+    assert "cannot write the page to ." in desk.run("report", "--model", "bert-v1.1.0", "--to", ".").refused(6)
     assert "--to" in desk.run("report", "--model", "bert-v1.1.0", "--to", "no/such/folder/page.html").refused(6)
     assert not [*desk.folder.glob(".*.partial")]
 

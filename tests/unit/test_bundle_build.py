@@ -9,6 +9,7 @@ from dataclasses import replace
 import pytest
 from securesystemslib.signer import CryptoSigner
 
+from bundles.beside import make_folder
 from bundles.index import Index
 from bundles.inventory import Installed, Inventory
 from bundles.recipes import RecipeShelf, recipe_of
@@ -425,3 +426,11 @@ def test_only_the_newest_recipes_are_kept(builder, tmp_path, monkeypatch):
 def test_sums_come_back():
     sums = {"b": Sha256("aa" * 32), "wheels/a b": Sha256("bb" * 32)}
     assert read_sums(sums_text(sums) + "nonsense\n") == sums
+
+
+@pytest.mark.parametrize("below", ["file", "file/volumes"])
+def test_a_file_is_no_folder_for_volumes(tmp_path, below):
+    (tmp_path / "file").write_bytes(b"mine")
+    with pytest.raises(UsageError, match="is not a folder"):
+        make_folder(tmp_path / below)
+    assert (tmp_path / "file").read_bytes() == b"mine"

@@ -87,6 +87,8 @@ def test_every_event_has_a_name():
         (3 << 30, "3.0 GiB"),
         (5 << 40, "5.0 TiB"),
         (-2048, "-2.0 KiB"),
+        (2**20 - 1, "1.0 MiB"),
+        (2**30 - 2**14, "1.0 GiB"),
     ],
 )
 def test_sizes_are_spelled_for_people(size, text):
