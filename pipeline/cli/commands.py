@@ -131,6 +131,14 @@ class Run:
         return self.opened.store
 
 
+class _Settled(Task[Any]):
+    """A task that invoke need not copy: it copies all tasks with all they hold when it loads ``tasks.py``, to list them."""
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> _Settled:
+        # Every namespace has tasks of its own already.
+        return self
+
+
 Body = Callable[..., Answer]
 # The settings that each task takes as flags, by the task's full name.
 TAKES: dict[str, Sequence[str]] = {}
@@ -181,6 +189,7 @@ def command(
         )
         made: Task[Any] = task(
             name=body.__name__,
+            klass=_Settled,
             positional=[],
             iterable=[*(flag.name for flag in flags if flag.default == ()), *(key for key in settings if key in repeated)],
             # Short flags are dealt out in order of the signature and would move when it grows.
