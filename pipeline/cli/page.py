@@ -98,7 +98,11 @@ def _numbers(shown: Overview, made_at: datetime) -> str:
         ),
         ("Saved", spell_size(max(0, shown.plain - shown.served)), f"{spell_size(shown.repeated)} of it by repeats within"),
         ("Added to the store", spell_size(shown.added), f"shared: {shares}"),
-        ("Signed until", until[:10], f"{days} days from this page" if until else ""),
+        (
+            "Signed until",
+            until[:10],
+            "" if not until else f"{spell_count(days, 'day')} from this page" if days >= 0 else "expired",
+        ),
     ]
     lines = "".join(f"<div><dt>{name}</dt><dd>{value}<small>{escape(note)}</small></dd></div>" for name, value, note in cells)
     return f'<h2>In numbers</h2><dl class="facts">{lines}</dl>'

@@ -79,6 +79,8 @@ def test_picture_of_a_file_is_as_long_as_the_file_and_never_longer_than_can_be_s
         ({"warnings": ["the clock <is> odd"]}, "the clock &lt;is&gt; odd"),
         ({"cdns": ["https://cdn.example"]}, "The ledger has no work of it."),
         ({"roles": [RoleShown("timestamp", 3, "2026-11-21T00:00:00Z", 1, ("k",))]}, "2026-11-21T00:00:00Z (expired)"),
+        ({"roles": [RoleShown("timestamp", 3, "2026-11-21T00:00:00Z", 1, ("k",))]}, "<small>expired</small>"),
+        ({"roles": [RoleShown("timestamp", 3, "2026-11-23T12:00:00Z", 1, ("k",))]}, "<small>1 day from this page</small>"),
         ({"roles": [RoleShown("bert", 0, "", 2, ("k", "l"))]}, "<td>not here</td><td></td><td>2 of 2</td>"),
     ],
 )
