@@ -34,6 +34,7 @@ class SendingProtocol(HttpToolsProtocol):
     """uvicorn's protocol, and a way to send a file within an answer."""
 
     _late: asyncio.TimerHandle | None = None
+    _stalled: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn narrows it
         """Begin a connection, as uvicorn does, and wait for its first request."""
@@ -43,7 +44,29 @@ class SendingProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """End a connection, as uvicorn does."""
         self._end_wait()
+        self._end_stall()
         super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """Hold what is to be sent back, as uvicorn does, from a reader who is behind, and let go of one who takes nothing."""
+        super().pause_writing()
+        self._stalled = self.loop.call_later(STALL_S, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """Go on, as uvicorn does."""
+        self._end_stall()
+        super().resume_writing()
+
+    def timeout_keep_alive_handler(self) -> None:
+        """Close a connection that nobody uses; what its reader left lying is not waited for longer than that of another."""
+        super().timeout_keep_alive_handler()
+        self._end_stall()
+        self._stalled = self.loop.call_later(STALL_S, self.transport.abort)
+
+    def _end_stall(self) -> None:
+        if self._stalled is not None:
+            self._stalled.cancel()
+            self._stalled = None
 
     def on_message_begin(self) -> None:
         """A further request began: it, too, has to come to the end of its head."""

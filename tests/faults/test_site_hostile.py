@@ -279,6 +279,30 @@ def test_two_servers_of_one_site_do_not_disturb_each_other(server, place):
         assert second.ask(WEIGHTS).body == server.ask(WEIGHTS).body
 
 
+def test_reader_who_takes_nothing_of_what_was_made_for_it_is_let_go(monkeypatch):
+    monkeypatch.setattr(sending, "STALL_S", 0.2)
+
+    async def app(scope, receive, send):
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": bytes(64 << 20)})
+
+    async def ask_and_take_nothing():
+        config = uvicorn.Config(app, http=sending.SendingProtocol, ws="none", lifespan="off", interface="asgi3", log_config=None)
+        state = uvicorn.server.ServerState()
+        loop = asyncio.get_running_loop()
+        server = await loop.create_server(lambda: sending.SendingProtocol(config, state, {}), "127.0.0.1", 0)
+        async with server:
+            with socket.create_connection(server.sockets[0].getsockname()) as reader:
+                reader.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+                async with asyncio.timeout(10):
+                    while not state.connections:  # noqa: ASYNC110 (uvicorn announces no change of this set)
+                        await asyncio.sleep(0.01)
+                    while state.connections:  # noqa: ASYNC110 (as above, nothing announces it)
+                        await asyncio.sleep(0.01)
+
+    asyncio.run(ask_and_take_nothing())
+
+
 @pytest.mark.parametrize(
     "sent", [b"", b"GET /healthz HT", b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\nGET /healthz HTTP/1.1\r\nHo"]
 )
