@@ -345,7 +345,7 @@ def run_soak(
             try:
                 name = soak.act()
                 soak.check()
-            except BaseException:
+            except (AssertionError, ModelportError):
                 say(f"soak: seed {seed}, round {number}: {dict(soak.done)}")
                 raise
             if number % 25 == 24:
