@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
+from itertools import chain
 from typing import Literal, NamedTuple, Protocol
 
 from typing_extensions import Buffer
@@ -364,6 +365,12 @@ class Edge(Protocol):
     def close(self) -> None:
         """Let go of every connection."""
         ...
+
+
+def begun(blocks: Iterator[bytes]) -> Iterator[bytes]:
+    """Read the first block now: a generator that was never begun would never let go of its file or connection."""
+    first = next(blocks, None)
+    return iter(()) if first is None else chain((first,), blocks)
 
 
 def read_object(store: ObjectStore, key: str, *, cap: int) -> bytes:

@@ -15,9 +15,9 @@ from email.utils import parsedate_to_datetime
 from pipeline.errors import AccessDenied, ModelportError, ObjectMissing, SourceLied, StoreUnavailable, UnavailableError
 
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
-# "Too early" and "request timeout" are asked again like the server errors (RFC 9110 §15.5.9, RFC 8470 §5.2).
 # What is older than this cannot be written again within the second that its validator is made of.
 _SETTLED = timedelta(seconds=2)
+# "Too early" and "request timeout" are asked again like the server errors (RFC 9110 §15.5.9, RFC 8470 §5.2).
 _TRY_AGAIN = frozenset({408, 425, 429})
 _ALTERED = "Something between here and the source alters answers: a proxy or an optimiser. Switch it off for this host."
 
@@ -106,7 +106,8 @@ def read_date(text: str) -> datetime | None:
     """Read an HTTP date (RFC 9110 §5.6.7) as UTC; None where it is none."""
     try:
         return parsedate_to_datetime(text).astimezone(UTC)
-    except ValueError:
+    # At the ends of the calendar another zone's time cannot be spelled as UTC.
+    except (ValueError, OverflowError):
         return None
 
 

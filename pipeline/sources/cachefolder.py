@@ -68,12 +68,14 @@ class CacheFolder:
             data = path.read_bytes()
         except OSError:
             return None
-        if sha256_of(data) != sha256:
-            path.unlink(missing_ok=True)
-            return None
+        right = sha256_of(data) == sha256
+        # A cache that may only be read serves as well.
         with suppress(OSError):
-            os.utime(path)
-        return data
+            if right:
+                os.utime(path)
+            else:
+                path.unlink(missing_ok=True)
+        return data if right else None
 
     def keep_document(self, data: bytes) -> None:
         """Keep a document under its digest; a full disk is no error here."""
@@ -177,10 +179,11 @@ class CacheFolder:
     def _folder_files(self, kind: str) -> Iterator[Path]:
         try:
             folders = sorted((self.place / kind).iterdir())
-        except (FileNotFoundError, NotADirectoryError):
+        except OSError:
+            # Not there, or another user's.
             return
         for folder in folders:
-            with suppress(NotADirectoryError, FileNotFoundError):
+            with suppress(OSError):
                 yield from sorted(folder.iterdir())
 
     def _path(self, kind: str, sha256: Sha256) -> Path:

@@ -9,7 +9,6 @@ next: ``sources.hits``
 from __future__ import annotations
 
 import http.client
-import itertools
 import ssl
 import threading
 from collections.abc import Callable, Generator, Iterator
@@ -21,7 +20,7 @@ from urllib.parse import quote, urlsplit
 
 from pipeline.errors import InvalidDocument, ModelportError, RedirectRefused, SettingsError, SourceLied, StoreUnavailable
 from pipeline.layout import content_type
-from pipeline.ports import Fresh, NotModified, Take
+from pipeline.ports import Fresh, NotModified, Take, begun
 from pipeline.release import NameRefused, path_fault
 from pipeline.sources.answers import REDIRECTS, Head, plain, refusal, telling_etag
 from pipeline.sources.auth import Auth, NoAuth
@@ -120,10 +119,7 @@ class HttpReader:
             self._finish(exchange)
             return iter(())
         accepted = self._accept(exchange, asked, told)
-        blocks = self._blocks(exchange, accepted, told)
-        # The first one now: a generator that was never begun would never let go of its connection.
-        first = next(blocks, None)
-        return iter(()) if first is None else itertools.chain((first,), blocks)
+        return begun(self._blocks(exchange, accepted, told))
 
     def _blocks(self, exchange: _Exchange, accepted: Accepted, told: str) -> Generator[bytes, None, None]:
         # Not the thread's memory: between two blocks the same thread may read a range.

@@ -9,7 +9,6 @@ next: ``sources.mirrors``
 from __future__ import annotations
 
 import errno
-import itertools
 import os
 import stat
 import threading
@@ -17,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from pipeline.errors import AccessDenied, DiskError, InvalidDocument, ModelportError, ObjectMissing, SourceLied, StoreUnavailable
-from pipeline.ports import BLOCK, Fresh, NotModified, ObjectStore, Take, read_object
+from pipeline.ports import BLOCK, Fresh, NotModified, ObjectStore, Take, begun, read_object
 from pipeline.release import NameRefused, path_fault
 
 KEY_BYTES = 1000
@@ -120,10 +119,7 @@ class FolderReader:
     def get(self, key: str, *, start: int = 0, size: int | None = None) -> Iterator[bytes]:
         """Yield the bytes of a file; see ``ports.TreeReader.get``."""
         fd, end = self._open(key)
-        blocks = self._read(key, fd, start, end if size is None else min(end, start + size))
-        # The first one now: a generator that was never begun would never close its file.
-        first = next(blocks, None)
-        return iter(()) if first is None else itertools.chain((first,), blocks)
+        return begun(self._read(key, fd, start, end if size is None else min(end, start + size)))
 
     def _read(self, key: str, fd: int, at: int, end: int) -> Iterator[bytes]:
         try:

@@ -99,6 +99,9 @@ def _slice(status: int, span: str, length: int | None, asked: Asked, told: str) 
     exact = to_the_end if asked.size is None else last == asked.start + asked.size - 1 or (to_the_end and not asked.exact)
     if (status == 200 and not (exact and total is not None)) or not (asked.ranged or whole):
         _refuse(told, f"{status} with Content-Range {plain(span)!r}", _expected(asked))
+    # Whoever asked for all up to the object's end at most has nobody who asks for the rest.
+    if not asked.exact and total is not None and not exact:
+        _refuse(told, f"{status} with Content-Range {plain(span)!r}", _expected(asked))
     if length is not None and length != size:
         _refuse(told, f"{length} bytes for Content-Range {plain(span)!r}", f"{size} bytes")
     return Accepted(skip=0, size=size, ends=True, honoured=True)

@@ -105,11 +105,12 @@ class Assembly:
     def _give_up(self) -> None:
         self._end()
         self._source.close()
-        self._decoders.end()
-        self._writers.end()
         deadline = time.monotonic() + STOP_S
         for worker in self._workers:
             worker.join(max(0.0, deadline - time.monotonic()))
+        # Not before: a worker that ends passes on what it gathered, and would wait for ever where nobody writes it.
+        self._decoders.end()
+        self._writers.end()
 
     def _run(self) -> None:
         watched_at, watched_bytes, settling = time.monotonic(), 0, True

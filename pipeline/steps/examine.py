@@ -12,7 +12,6 @@ import statistics
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 
 import msgspec
 
@@ -20,6 +19,7 @@ from pipeline.errors import ModelportError
 from pipeline.layout import TIMESTAMP, part_key
 from pipeline.manifest import Part
 from pipeline.ports import NotModified, TreeReader
+from pipeline.sources.answers import date_of
 from pipeline.sources.http import HttpReader
 from pipeline.trust.facts import instant_text
 from pipeline.trust.sealed import TIMESTAMP_BYTES
@@ -101,14 +101,13 @@ def _answer(reader: TreeReader, health: SourceHealth, now: Callable[[], datetime
     health.first_ms = _ms_since(begun)
     health.tls, health.tls_issuer, health.tls_until = seen.tls, seen.issuer, seen.until
     health.congestion_control = seen.congestion
-    try:
-        there = parsedate_to_datetime(seen.head.first("date"))
-    except ValueError:
+    there = date_of(seen.head)
+    if there is None:
         health.faults.append("it tells no Date: whether its clock and ours agree is not known")
         return
     # The header counts whole seconds, and was written at some moment between our question and its answer.
     ours = before + (now() - before) / 2
-    health.clock_skew_s = round((there.astimezone(UTC) - ours).total_seconds() + 0.5, 1)
+    health.clock_skew_s = round((there - ours).total_seconds() + 0.5, 1)
 
 
 def _latency(reader: TreeReader, health: SourceHealth, now: Callable[[], datetime]) -> None:

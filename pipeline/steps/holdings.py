@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import errno
 import os
-import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +18,7 @@ from pipeline.digest import Blake3
 from pipeline.manifest import Manifest
 from pipeline.plan.fetching import Copy, Piece, Spot
 from pipeline.sources.cachefolder import CacheFolder
-from pipeline.steps.folders import open_file, open_folder
+from pipeline.steps.folders import open_file
 from pipeline.steps.landing import Landing
 from pipeline.steps.proofread import hash_at
 from pipeline.workers import in_order, threads
@@ -96,7 +95,6 @@ def copy_held(
     failed: list[Piece] = []
     copied = 0
     reported: set[tuple[int, str]] = set()
-    lock = threading.Lock()
 
     def work(run: list[Copy]) -> list[tuple[Copy, bool]]:
         return _copy_run(landing, holders[run[0].spot.holder], run)
@@ -112,13 +110,12 @@ def copy_held(
                     done(size)
                 else:
                     failed.append(copy.piece)
-                with lock:
-                    if (spot.holder, spot.path) not in reported:
-                        reported.add((spot.holder, spot.path))
-                        (holder.used if right else holder.rotten)(spot.path)
-                    elif not right and (spot.holder, "!" + spot.path) not in reported:
-                        reported.add((spot.holder, "!" + spot.path))
-                        holder.rotten(spot.path)
+                if (spot.holder, spot.path) not in reported:
+                    reported.add((spot.holder, spot.path))
+                    (holder.used if right else holder.rotten)(spot.path)
+                elif not right and (spot.holder, "!" + spot.path) not in reported:
+                    reported.add((spot.holder, "!" + spot.path))
+                    holder.rotten(spot.path)
     return tuple(failed), copied
 
 
@@ -148,7 +145,8 @@ def _copy_run(landing: Landing, holder: Holder, run: list[Copy]) -> list[tuple[C
     target = first.piece.targets[0]
     size = sum(copy.piece.chunk.plain for copy in run)
     try:
-        folder_fd = open_folder(holder.folder)
+        # Links on the way are this machine's own affair: what is copied is believed only once it was hashed.
+        folder_fd = os.open(holder.folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             source_fd = open_file(folder_fd, first.spot.path)
         finally:

@@ -24,7 +24,7 @@ from typing_extensions import Buffer
 from pipeline.errors import UsageError
 from pipeline.manifest import Manifest
 from pipeline.steps.direct_files import O_DIRECT, DirectFiles
-from pipeline.steps.folders import disk_error, open_file, open_folder, open_parent, walk_files
+from pipeline.steps.folders import disk_error, open_file, open_folder, open_parent, opened_folder, walk_files
 from pipeline.steps.modes import set_mode
 from pipeline.steps.open_files import OpenFiles
 
@@ -145,19 +145,16 @@ class Landing:
         """Take a whole file over from the folder that is to be replaced, as a link; False where that cannot be."""
         path = self._manifest.files[file].path
         try:
-            source_fd, name = open_parent(folder_fd, path, make=False)
-            target_fd, _ = open_parent(self.fd, path, make=True)
+            with ExitStack() as stack:
+                source_fd, name = open_parent(folder_fd, path, make=False)
+                stack.callback(os.close, source_fd)
+                target_fd, _ = open_parent(self.fd, path, make=True)
+                stack.callback(os.close, target_fd)
+                with suppress(FileNotFoundError):
+                    os.unlink(name, dir_fd=target_fd)
+                os.link(name, name, src_dir_fd=source_fd, dst_dir_fd=target_fd, follow_symlinks=False)
         except OSError:
             return False
-        try:
-            with suppress(FileNotFoundError):
-                os.unlink(name, dir_fd=target_fd)
-            os.link(name, name, src_dir_fd=source_fd, dst_dir_fd=target_fd, follow_symlinks=False)
-        except OSError:
-            return False
-        finally:
-            os.close(source_fd)
-            os.close(target_fd)
         return True
 
     def settle(self, files: Sequence[int]) -> None:
@@ -213,20 +210,16 @@ class Landing:
             DiskError
         """
         try:
-            folder_fd = open_folder(self.destination)
-            try:
+            with opened_folder(self.destination) as folder_fd:
                 for index in files:
                     path = self._manifest.files[index].path
-                    source_fd, name = open_parent(self.fd, path, make=False)
-                    target_fd, _ = open_parent(folder_fd, path, make=True)
-                    try:
+                    with ExitStack() as stack:
+                        source_fd, name = open_parent(self.fd, path, make=False)
+                        stack.callback(os.close, source_fd)
+                        target_fd, _ = open_parent(folder_fd, path, make=True)
+                        stack.callback(os.close, target_fd)
                         os.replace(name, name, src_dir_fd=source_fd, dst_dir_fd=target_fd)
                         os.fsync(target_fd)
-                    finally:
-                        os.close(source_fd)
-                        os.close(target_fd)
-            finally:
-                os.close(folder_fd)
             shutil.rmtree(self._name, dir_fd=self._parent_fd)
         except OSError as error:
             raise disk_error(error, self.destination) from error

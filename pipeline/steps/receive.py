@@ -40,12 +40,13 @@ class Decoders:
         self._failed = failed
         self._jobs: queue.SimpleQueue[tuple[Piece, Block] | None] = queue.SimpleQueue()
         self._threads: list[threading.Thread] = []
+        self._beginning = threading.Lock()
 
     def put(self, piece: Piece, stored: Block) -> None:
         """Decode ``stored``, whose digest was checked; the block is given back when that is done."""
-        if not self._threads:
+        with self._beginning:
             # Whoever fetches raw releases needs no decoder and none of its memory.
-            for number in range(len(os.sched_getaffinity(0))):
+            for number in range(len(os.sched_getaffinity(0)) if not self._threads else 0):
                 thread = threading.Thread(target=self._work, name=f"decode-{number}", daemon=True)
                 self._threads.append(thread)
                 thread.start()

@@ -74,8 +74,8 @@ class Writers:
 
     def put(self, file: int, at: int, view: memoryview, block: Block) -> None:
         """Have ``view``, a part of ``block``, written soon; then give the block back."""
-        if not self._threads:
-            for number in range(THREADS):
+        with self._lock:
+            for number in range(THREADS if not self._threads else 0):
                 thread = threading.Thread(target=self._work, name=f"write-{number}", daemon=True)
                 self._threads.append(thread)
                 thread.start()

@@ -12,7 +12,8 @@ import base64
 import html
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
@@ -25,12 +26,15 @@ from pipeline.errors import (
     ModelportError,
     ObjectExists,
     ObjectMissing,
+    SourceLied,
     StoreUnavailable,
     UnavailableError,
     UnsafeStore,
     WrongStore,
 )
-from pipeline.sources.answers import read_date, read_retry_after
+from pipeline.sources import ranges
+from pipeline.sources.answers import Head, plain, read_date, read_retry_after
+from pipeline.sources.ranges import Accepted
 
 # Both vendors refuse a request whose time is off by more (S3 "RequestTimeTooSkewed", OSS the same).
 SKEW = timedelta(minutes=15)
@@ -171,7 +175,7 @@ def _about_place(answer: Answer, asked: Asked, told: str, said: str) -> Modelpor
     # A HEAD signed for another region is a bare 400 that names the bucket's.
     moved = moved or (answer.status == 400 and not answer.code and bool(asked.region) and answer.region not in {"", asked.region})
     if moved:
-        found = _plain(answer.region, 100) or "not told"
+        found = plain(answer.region, 100) or "not told"
         return WrongStore(
             f"{told}: the bucket is elsewhere: region or endpoint found: {found} ({said}); nothing was sent there",
             hint=f"Set the region{f' to {found}' if answer.region else ''}, and the endpoint if you use one.",
@@ -230,6 +234,58 @@ def require(told: str, answer: Mapping[str, object], *names: str) -> None:
         )
 
 
+def place_in(told: str, start: int, size: int | None, *, span: str | None, length: int) -> Accepted:
+    """Say where the bytes from ``start``, ``size`` of them or all the rest, lie in a body of ``length`` bytes.
+
+    ``span`` is its Content-Range; without one it is the whole object, whatever was asked for.
+
+    Raises:
+        StoreUnavailable: it is another range, or less than all of this one.
+    """
+    fields = (("content-length", str(length)), *((("content-range", span),) if span else ()))
+    asked = ranges.Asked(start, size, exact=False, ranged=bool(start) or size is not None, html=True)
+    try:
+        return ranges.judge(Head(206 if span else 200, fields), asked, told)
+    except SourceLied as error:
+        raise StoreUnavailable(f"{told}: asked for bytes from {start}, answered {plain(span or 'all')}") from error
+
+
+def next_page(told: str, token: str | None) -> str:
+    """Give the token of a listing's next page.
+
+    Raises:
+        StoreUnavailable: there is none, so that asking on would begin anew.
+    """
+    if not token:
+        raise StoreUnavailable(f"{told}: there is more, but the answer does not say where it goes on", hint="Check the endpoint.")
+    return token
+
+
+@contextmanager
+def creation(told: str, look: Callable[[], object], *, if_absent: bool) -> Iterator[None]:
+    """Write in this block; where the connection breaks and ``look`` finds an object, a write with ``if_absent`` has its answer.
+
+    The body went out, the answer was lost: some servers refuse early and cut the line, and would again.
+
+    Raises:
+        ObjectExists
+    """
+    try:
+        yield
+    except StoreUnavailable:
+        if if_absent and _finds(look):
+            raise ObjectExists(f"{told}: the connection broke, and an object is there") from None
+        raise
+
+
+def _finds(look: Callable[[], object]) -> bool:
+    try:
+        look()
+    except ModelportError:
+        return False
+    return True
+
+
 def sha256_in(text: str | None) -> Sha256 | None:
     """The digest in a checksum header; None for none, and for the "-N" form of one over parts."""
     try:
@@ -260,6 +316,20 @@ class StoreClock:
         seen = self._seen
         return None if seen is None else seen[0] + timedelta(seconds=_steady_s() - seen[1])
 
+    def read(self, told: str, ask: Callable[[], object]) -> datetime:
+        """The other side's time; before its first answer, ``ask`` gets one.
+
+        Raises:
+            StoreUnavailable: its answers have no Date.
+        """
+        found = self.now()
+        if found is None:
+            ask()
+            found = self.now()
+        if found is None:
+            raise StoreUnavailable(f"{told}: the store's answers have no Date", hint="Check the endpoint.")
+        return found
+
 
 def _steady_s() -> float:
     # BOOTTIME also counts the time that the machine slept.
@@ -267,13 +337,8 @@ def _steady_s() -> float:
 
 
 def _said(answer: Answer) -> str:
-    parts = (f"HTTP {answer.status}", _plain(answer.code, 60), _plain(answer.message, 200))
+    parts = (f"HTTP {answer.status}", plain(answer.code, 60), plain(answer.message, 200))
     return " ".join(part for part in parts if part)
-
-
-def _plain(text: str, limit: int) -> str:
-    # It stands in a terminal and in logs: one line, no control characters, short.
-    return "".join(character if character.isprintable() else " " for character in text)[:limit].strip()
 
 
 def _field(text: str, name: str) -> str:

@@ -34,7 +34,7 @@ from pipeline.errors import (
     WrongStore,
 )
 from pipeline.past_cache import write_past_cache
-from pipeline.ports import BLOCK, ObjectInfo, StoreProperties
+from pipeline.ports import BLOCK, ObjectInfo, StoreProperties, begun
 from pipeline.release import NameRefused
 from pipeline.stores.keys import check_key
 from pipeline.stores.placing import locked, place_new, remove_abandoned
@@ -101,7 +101,7 @@ class DirectoryStore:
         with self._told(key):
             fd = self._open(key)
             end = os.fstat(fd).st_size
-        return self._read(key, fd, start, end if size is None else min(end, start + size))
+        return begun(self._read(key, fd, start, end if size is None else min(end, start + size)))
 
     def _read(self, key: str, fd: int, at: int, end: int) -> Iterator[bytes]:
         try:
@@ -124,11 +124,11 @@ class DirectoryStore:
                 os.close(fd)
 
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
-        try:
-            root_fd = self._open_root(make=False)
-        except FileNotFoundError:
-            return
         with self._told(prefix):
+            try:
+                root_fd = self._open_root(make=False)
+            except FileNotFoundError:
+                return
             yield from _walk(root_fd, "", prefix)
 
     def delete(self, key: str) -> None:
@@ -206,9 +206,10 @@ class DirectoryStore:
     def _temp_folder(self) -> Iterator[int]:
         root_fd = self._open_root(make=True)
         try:
-            temp_fd = _enter(os.dup(root_fd), TEMP, make=True)
-        finally:
+            temp_fd = _enter(root_fd, TEMP, make=True)
+        except OSError:
             os.close(root_fd)
+            raise
         try:
             with self._sweeping:
                 if not self._swept:

@@ -14,6 +14,7 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, Protocol
 from xml.etree.ElementTree import ParseError
 
@@ -29,18 +30,27 @@ from typing_extensions import Buffer
 from pipeline.digest import Sha256
 from pipeline.errors import (
     AccessDenied,
-    ModelportError,
-    ObjectExists,
     ObjectMissing,
     SettingsError,
     StoreUnavailable,
     WrongStore,
 )
 from pipeline.layout import headers_for
-from pipeline.ports import BLOCK, ObjectInfo, StoreProperties
-from pipeline.stores.answers import Answer, Asked, PastTheEnd, StoreClock, date_of, refusal, require
+from pipeline.ports import ObjectInfo, StoreProperties
+from pipeline.stores.answers import (
+    Answer,
+    Asked,
+    PastTheEnd,
+    StoreClock,
+    creation,
+    date_of,
+    next_page,
+    place_in,
+    refusal,
+    require,
+)
 from pipeline.stores.keys import check_key, store_prefix
-from pipeline.stores.pools import ANSWER_BYTES, CONNECT_S, READ_S, SLICE, authorities, connection_fault, make_patient
+from pipeline.stores.pools import ANSWER_BYTES, CONNECT_S, READ_S, SLICE, authorities, connection_fault, make_patient, read_body
 
 # https://www.alibabacloud.com/help/en/oss/user-guide/regions-and-endpoints
 _ENDPOINT = re.compile(r"(?:https?://)?oss-(?P<region>[a-z0-9-]+?)(?:-internal)?\.aliyuncs\.com/?")
@@ -127,14 +137,10 @@ class OssStore:
             headers["x-oss-forbid-overwrite"] = "true"
         if if_etag is not None:
             headers["If-Match"] = if_etag
-        try:
+        told = f"{self.url}: put {key}"
+        with creation(told, lambda: self.head(key), if_absent=if_absent):
             got = self._call(asked, lambda: self._bucket.put_object(self._prefix + key, _Slices.of(view), headers=headers))
-        except StoreUnavailable:
-            # The body went out, the answer was lost: some servers refuse early and cut the line, and would again.
-            if if_absent and self._is_there(key):
-                raise ObjectExists(f"{self.url}: put {key}: the connection broke, and an object is there") from None
-            raise
-        require(f"{self.url}: put {key}", {"etag": got.etag}, "etag")
+        require(told, {"etag": got.etag}, "etag")
         self._check_arrival(key, view, got.crc, if_absent=if_absent)
         return ObjectInfo(key, view.nbytes, date_of(_lower(got.headers)) or datetime.now(UTC), got.etag)
 
@@ -162,28 +168,20 @@ class OssStore:
             )
         except PastTheEnd:
             return iter(())
-        raw, length = got.resp.response.raw, got.content_length
-        if length is None or (got.content_range or "bytes 0-").partition("-")[0] != f"bytes {start}":
-            raw.close()
-            raise StoreUnavailable(f"{self.url}: get {key}: asked for bytes from {start}, answered {got.content_range or 'all'}")
-        return self._read(key, raw, length)
+        raw, told = got.resp.response.raw, f"{self.url}: get {key}"
 
-    def _read(self, key: str, raw: urllib3.HTTPResponse, size: int) -> Iterator[bytes]:
-        told = f"{self.url}: get {key}"
-        left = size
-        try:
-            while left > 0:
-                block = raw.read(min(BLOCK, left), decode_content=False)
-                if not block:
-                    raise StoreUnavailable(f"{told}: the answer ended {left} of {size} bytes early", hint="Run it again.")
-                left -= len(block)
-                yield block
-        except urllib3.exceptions.HTTPError as error:
-            raise connection_fault(error, told) from None
-        finally:
-            if left:
+        def end(whole: bool) -> None:  # noqa: FBT001 (read_body calls it so)
+            if not whole:
                 raw.close()
             raw.release_conn()
+
+        try:
+            require(told, {"length": got.content_length}, "length")
+            place = place_in(told, start, size, span=got.content_range, length=got.content_length)
+        except StoreUnavailable:
+            end(False)
+            raise
+        return read_body(partial(raw.read, decode_content=False), place, told, end=end)
 
     def head(self, key: str) -> ObjectInfo:
         try:
@@ -206,7 +204,7 @@ class OssStore:
             )
             if not page.is_truncated:
                 return iter(sorted(found, key=lambda info: info.key))
-            token = page.next_continuation_token
+            token = next_page(f"{self.url}: list {prefix}", page.next_continuation_token)
 
     def delete(self, key: str) -> None:
         with suppress(ObjectMissing):
@@ -214,14 +212,7 @@ class OssStore:
 
     def now(self) -> datetime:
         """The Date of the store's last answer, carried on by a clock that nobody sets."""
-        found = self._clock.now()
-        if found is None:
-            self._bucket_seen = False
-            self._find_bucket()
-            found = self._clock.now()
-        if found is None:
-            raise StoreUnavailable(f"{self.url}: the store's answers have no Date", hint="Check the endpoint.")
-        return found
+        return self._clock.read(self.url, lambda: self._find_bucket(anew=True))
 
     def _page(self, prefix: str, token: str, *, most: int = 1000) -> Any:
         asked = self._asked("list", prefix.removeprefix(self._prefix))
@@ -229,19 +220,12 @@ class OssStore:
             asked, lambda: self._bucket.list_objects_v2(prefix=prefix, continuation_token=token, max_keys=most, fetch_owner=False)
         )
 
-    def _find_bucket(self) -> None:
-        if self._bucket_seen:
+    def _find_bucket(self, *, anew: bool = False) -> None:
+        if self._bucket_seen and not anew:
             return
         with suppress(AccessDenied):
             self._page(self._prefix, "", most=1)
         self._bucket_seen = True
-
-    def _is_there(self, key: str) -> bool:
-        try:
-            self.head(key)
-        except ModelportError:
-            return False
-        return True
 
     def _asked(self, op: str, key: str = "", *, if_absent: bool = False, if_etag: bool = False) -> Asked:
         if op != "list":

@@ -9,7 +9,7 @@ next: ``stores.s3``
 from __future__ import annotations
 
 import ssl
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
@@ -17,6 +17,8 @@ import urllib3
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
 from pipeline.errors import ModelportError, StoreUnavailable, UnavailableError
+from pipeline.ports import BLOCK
+from pipeline.sources.ranges import Accepted
 
 CONNECT_S = 10.0
 READ_S = 60.0
@@ -132,6 +134,36 @@ def send(pool: urllib3.PoolManager, method: str, url: str, *, headers: Mapping[s
 def _slices(body: memoryview) -> Iterator[bytes]:
     # urllib3 hands each slice to the socket as it is; its type names only bytes, which a view stands in for.
     return (cast("bytes", body[at : at + SLICE]) for at in range(0, body.nbytes, SLICE))
+
+
+def read_body(
+    read: Callable[[int], bytes],
+    place: Accepted,
+    told: str,
+    *,
+    end: Callable[[bool], None],
+    faults: tuple[type[Exception], ...] = (urllib3.exceptions.HTTPError,),
+) -> Iterator[bytes]:
+    """Yield the bytes of a body that lie at ``place``; ``end`` is told whether all of them came.
+
+    Raises:
+        StoreUnavailable, UnavailableError: it ended early, or one of ``faults``.
+    """
+    skip, size = place.skip, place.size or 0
+    left = size
+    try:
+        while skip > 0:
+            skip -= len(read(min(BLOCK, skip))) or skip
+        while left > 0:
+            block = read(min(BLOCK, left))
+            if not block:
+                raise StoreUnavailable(f"{told}: the answer ended {left} of {size} bytes early", hint="Run it again.")
+            left -= len(block)
+            yield block
+    except faults as error:
+        raise connection_fault(error, told) from None
+    finally:
+        end(not left)
 
 
 def connection_fault(error: Exception, told: str) -> ModelportError:

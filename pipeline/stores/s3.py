@@ -47,7 +47,6 @@ from pipeline.digest import Sha256
 from pipeline.errors import (
     AccessDenied,
     ModelportError,
-    ObjectExists,
     ObjectMissing,
     SettingsError,
     StoreUnavailable,
@@ -55,10 +54,23 @@ from pipeline.errors import (
     WrongStore,
 )
 from pipeline.layout import headers_for
-from pipeline.ports import BLOCK, ObjectInfo, StoreProperties
-from pipeline.stores.answers import Answer, Asked, PastTheEnd, StoreClock, date_of, read_answer, refusal, require, sha256_in
+from pipeline.ports import ObjectInfo, StoreProperties
+from pipeline.stores.answers import (
+    Answer,
+    Asked,
+    PastTheEnd,
+    StoreClock,
+    creation,
+    date_of,
+    next_page,
+    place_in,
+    read_answer,
+    refusal,
+    require,
+    sha256_in,
+)
 from pipeline.stores.keys import check_key, store_prefix
-from pipeline.stores.pools import CONNECT_S, READ_S, authorities, connection_fault, open_pool, send
+from pipeline.stores.pools import CONNECT_S, READ_S, authorities, connection_fault, open_pool, read_body, send
 
 if TYPE_CHECKING:
     from botocore.credentials import Credentials
@@ -154,14 +166,10 @@ class S3Store:
             headers["If-None-Match"] = "*"
         if if_etag is not None:
             headers["If-Match"] = if_etag
-        try:
+        told = f"{self.url}: put {key}"
+        with creation(told, lambda: self.head(key), if_absent=if_absent):
             got = self._call(asked, lambda line: self._send(line, key, view, sha256, headers))
-        except StoreUnavailable:
-            # The body went out, the answer was lost: some servers refuse early and cut the line, and would again.
-            if if_absent and self._is_there(key):
-                raise ObjectExists(f"{self.url}: put {key}: the connection broke, and an object is there") from None
-            raise
-        require(f"{self.url}: put {key}", got, "etag")
+        require(told, got, "etag")
         kept = sha256_in(got.get("x-amz-checksum-sha256"))
         self._keeps_sha256 = kept is not None
         at = date_of(got) or datetime.now(UTC)
@@ -189,36 +197,15 @@ class S3Store:
             got = self._call(asked, lambda line: line.client.get_object(**self._named(key), **wanted))
         except PastTheEnd:
             return iter(())
-        require(f"{self.url}: get {key}", got, "ContentLength")
-        body, length = got["Body"], got["ContentLength"]
-        if not wanted:
-            return self._read(asked, body, 0, length)
-        span = got.get("ContentRange")
-        if span is None:
-            # Judged by what the answer holds, not by its status: without Content-Range it is the whole object.
-            end = length if size is None else min(length, start + size)
-            return self._read(asked, body, start, max(end - start, 0))
-        if not span.startswith(f"bytes {start}-"):
-            body.close()
-            raise StoreUnavailable(f"{self.url}: get {key}: asked for bytes from {start}, answered {span}")
-        return self._read(asked, body, 0, length)
-
-    def _read(self, asked: Asked, body: Any, skip: int, size: int) -> Iterator[bytes]:
-        told = f"{asked.where}: get {asked.key}"
+        told, body = f"{self.url}: get {key}", got["Body"]
+        require(told, got, "ContentLength")
         try:
-            while skip > 0:
-                skip -= len(body.read(min(BLOCK, skip))) or skip
-            left = size
-            while left > 0:
-                block = body.read(min(BLOCK, left))
-                if not block:
-                    raise StoreUnavailable(f"{told}: the answer ended {left} of {size} bytes early", hint="Run it again.")
-                left -= len(block)
-                yield block
-        except (HTTPClientError, IncompleteReadError, urllib3.exceptions.HTTPError) as error:
-            raise connection_fault(error, told) from None
-        finally:
+            place = place_in(told, start, size, span=got.get("ContentRange"), length=got["ContentLength"])
+        except StoreUnavailable:
             body.close()
+            raise
+        faults = (HTTPClientError, IncompleteReadError, urllib3.exceptions.HTTPError)
+        return read_body(body.read, place, told, end=lambda _: body.close(), faults=faults)
 
     def head(self, key: str) -> ObjectInfo:
         asked = self._asked("head", key)
@@ -246,7 +233,7 @@ class S3Store:
                 found.append(ObjectInfo(key, item["Size"], item["LastModified"].astimezone(UTC), item["ETag"]))
             if not page.get("IsTruncated"):
                 break
-            query["ContinuationToken"] = page["NextContinuationToken"]
+            query["ContinuationToken"] = next_page(f"{self.url}: list {prefix}", page.get("NextContinuationToken"))
         # S3 lists in key order; servers that keep folders inside (SeaweedFS) give "a/b" before "a-b".
         return iter(sorted(found, key=lambda info: info.key))
 
@@ -259,24 +246,10 @@ class S3Store:
 
     def now(self) -> datetime:
         """The Date of the store's last answer, carried on by a clock that nobody sets."""
-        found = self._clock.now()
-        if found is None:
-            self._bucket_seen = False
-            self._find_bucket()
-            found = self._clock.now()
-        if found is None:
-            raise StoreUnavailable(f"{self.url}: the store's answers have no Date", hint="Check the endpoint.")
-        return found
+        return self._clock.read(self.url, lambda: self._find_bucket(anew=True))
 
-    def _is_there(self, key: str) -> bool:
-        try:
-            self.head(key)
-        except ModelportError:
-            return False
-        return True
-
-    def _find_bucket(self) -> None:
-        if self._bucket_seen:
+    def _find_bucket(self, *, anew: bool = False) -> None:
+        if self._bucket_seen and not anew:
             return
         # Who may use objects but not describe the bucket is denied: then it is there.
         with suppress(AccessDenied):

@@ -149,11 +149,18 @@ class TrustState:
             self._write(kept)
 
     def copy(self, role: str) -> bytes | None:
-        """The newest verified bytes of ``role``, to be verified again."""
+        """The newest verified bytes of ``role``, to be verified again; None where there are none.
+
+        Raises:
+            DiskError
+        """
+        path = self.folder / "metadata" / f"{role}.json"
         try:
-            return (self.folder / "metadata" / f"{role}.json").read_bytes()
+            return path.read_bytes()
         except FileNotFoundError:
             return None
+        except OSError as error:
+            raise DiskError(f"cannot read {path}: {error.strerror}", hint="Check its owner.") from error
 
     def check(self, role: str, sealed: Sealed[Any], document: StateDocument, *, what: str) -> None:
         """Refuse what is older than, or differs from, what ``document`` says was seen.

@@ -219,6 +219,30 @@ def test_an_answer_cut_off_is_not_taken_for_the_end(oss, relay):
         list(oss.get("parts/cut"))
 
 
+def test_a_range_that_the_server_ignores_is_cut_out_of_the_whole(oss, relay):
+    relay.spoil(Rule("answer", "GET", status=200, headers={"ETag": '"e"'}, body=b"0123456789", times=3))
+    assert b"".join(oss.get("parts/x", size=4)) == b"0123"
+    assert b"".join(oss.get("parts/x", start=3, size=4)) == b"3456"
+    assert b"".join(oss.get("parts/x", start=80, size=4)) == b""
+
+
+def test_a_range_that_ends_early_is_refused(oss, relay):
+    headers = {"Content-Range": "bytes 3-4/10", "ETag": '"e"'}
+    relay.spoil(Rule("answer", "GET", status=206, headers=headers, body=b"34"))
+    with pytest.raises(StoreUnavailable, match="asked for bytes from 3"):
+        oss.get("parts/x", start=3, size=4)
+
+
+def test_a_listing_that_says_there_is_more_and_not_where_ends(oss, relay):
+    page = (
+        b"<?xml version='1.0'?><ListBucketResult><IsTruncated>true</IsTruncated>"
+        b"<NextContinuationToken></NextContinuationToken></ListBucketResult>"
+    )
+    relay.spoil(Rule("answer", "GET", status=200, body=page, times=9))
+    with pytest.raises(StoreUnavailable, match="where it goes on"):
+        list(oss.list("parts/"))
+
+
 def test_a_clock_that_is_off_is_told_with_both_times(oss, relay):
     there = datetime.now(UTC) - timedelta(hours=3)
     headers = {"Date": format_datetime(there, usegmt=True)}

@@ -240,6 +240,20 @@ def test_another_range_than_asked_for_is_refused(s3, relay):
         s3.get("parts/x", start=3, size=4)
 
 
+def test_a_range_that_ends_early_is_refused(s3, relay):
+    headers = {"Content-Range": "bytes 3-4/10", "ETag": '"e"'}
+    relay.spoil(Rule("answer", "GET", status=206, headers=headers, body=b"34"))
+    with pytest.raises(StoreUnavailable, match="asked for bytes from 3"):
+        s3.get("parts/x", start=3, size=4)
+
+
+def test_a_listing_that_says_there_is_more_and_not_where_ends(s3, relay):
+    page = b"<?xml version='1.0'?><ListBucketResult><IsTruncated>true</IsTruncated></ListBucketResult>"
+    relay.spoil(Rule("answer", "GET", status=200, body=page, times=9))
+    with pytest.raises(StoreUnavailable, match="where it goes on"):
+        list(s3.list("parts/"))
+
+
 def test_an_answer_that_is_not_s3_is_told(s3, relay):
     relay.spoil(Rule("answer", status=200, body=b"<html>Please log in</html>", times=9))
     for call in (CALLS["list"], CALLS["head"], CALLS["put"]):

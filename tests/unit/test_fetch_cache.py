@@ -198,3 +198,14 @@ def test_a_damaged_manifest_is_no_manifest(tmp_path, record):
     installs.intend(made, data)
     next(installs.place.glob("manifests/*")).write_bytes(data + b" ")
     assert installs.manifest(made) is None
+
+
+def test_a_cache_that_cannot_be_read_or_tidied_holds_nothing(cache, monkeypatch):
+    cache.keep_document(b"{}")
+    name = next(path for path in (cache.place / "documents").rglob("*") if path.is_file())
+    name.write_bytes(b"rotten")
+    # As on a medium that is mounted for reading only.
+    monkeypatch.setattr(Path, "unlink", lambda *_, **__: (_ for _ in ()).throw(OSError(errno.EROFS, "Read-only file system")))
+    assert cache.document(sha256_of(b"{}")) is None
+    (cache.place / "files").symlink_to(cache.place / "files")
+    assert cache.spots([blake3_of(b"one")], 0) == {}

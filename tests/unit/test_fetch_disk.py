@@ -2,11 +2,15 @@
 
 import errno
 import os
+from pathlib import Path
 
 import pytest
 
 from pipeline.steps import holdings
+from pipeline.steps.folders import opened_folder
+from pipeline.steps.landing import landing_at
 from tests.fetch_world import Reader, contents, make_tree
+from tests.makers.fetching import manifest_of
 
 TENSOR = 600 << 10
 
@@ -56,3 +60,30 @@ def test_what_is_here_is_copied_by_the_kernel_where_it_can(published, monkeypatc
     assert contents(fetcher.models / "bert-v1.1.0") == contents(published.sources["bert-v1.1.0"])
     assert done.bytes_reused > TENSOR * 1.9
     assert sum(copied) >= (done.bytes_reused if fault is None else 0)
+
+
+def test_what_lies_behind_a_link_of_this_machine_serves_as_well(published, tmp_path):
+    fetcher = published.fetcher()
+    (tmp_path / "disk").mkdir()
+    fetcher.cache.place.parent.mkdir(parents=True, exist_ok=True)
+    fetcher.cache.place.symlink_to(tmp_path / "disk")
+    fetcher.fetch("bert-v1.0.0")
+    (fetcher.models / "bert-v1.0.0").rename(tmp_path / "moved")
+    done = fetcher.fetch("bert-v1.1.0")
+    assert contents(fetcher.models / "bert-v1.1.0") == contents(published.sources["bert-v1.1.0"])
+    assert done.bytes_reused > TENSOR * 1.9
+
+
+def test_a_file_that_cannot_be_taken_over_keeps_nothing_open(tmp_path):
+    manifest = manifest_of([[("one", 3)]], paths=["sub/a"])
+    old = tmp_path / "old" / "sub"
+    old.mkdir(parents=True)
+    (old / "a").write_bytes(b"one")
+    with (
+        opened_folder(tmp_path / "old") as old_fd,
+        landing_at(tmp_path / "new", manifest, "k" * 16, waiting=lambda: None) as landing,
+    ):
+        (landing.folder / "sub").write_text("what an earlier run left")
+        before = len(list(Path("/proc/self/fd").iterdir()))
+        assert not landing.adopt(0, old_fd)
+        assert len(list(Path("/proc/self/fd").iterdir())) == before

@@ -78,6 +78,9 @@ REFUSED = [
     (200, [length(40), span("50-89/1000")], RANGE, "200 with Content-Range"),
     (200, [length(100), span("50-149/*")], RANGE, "200 with Content-Range"),
     (200, [length(10), span("50-59/1000")], REST, "200 with Content-Range"),
+    # less than there is, though nobody asks for the rest
+    (206, [length(10), span("50-59/1000")], REST, "206 with Content-Range"),
+    (206, [length(10), span("950-959/1000")], MOST, "206 with Content-Range"),
     # part of it, though all was asked for
     (206, [length(10), span("0-9/1000")], ALL, "expected the whole object"),
     (200, [length(10), span("0-9/1000")], ALL, "expected the whole object"),

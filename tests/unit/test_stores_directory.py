@@ -334,3 +334,31 @@ def test_readers_do_not_leak_descriptors(store):
         with pytest.raises(ObjectMissing):
             store.get("parts/none/none")
     assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
+def descriptors():
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+def test_an_object_that_nobody_goes_on_to_read_is_closed(store):
+    put(store, "parts/x", b"x" * 10)
+    before = descriptors()
+    for start in (0, 5, 10):
+        store.get("parts/x", start=start)
+    assert descriptors() == before
+
+
+def test_a_write_that_is_refused_keeps_nothing_open(store):
+    store.path.mkdir()
+    (store.path / ".tmp").write_text("in the way")
+    before = descriptors()
+    for _ in range(3):
+        with pytest.raises(UsageError):
+            put(store, "parts/x")
+    assert descriptors() == before
+
+
+def test_a_store_that_cannot_be_opened_is_told_by_a_listing_too(tmp_path):
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    with pytest.raises(ObjectMissing, match="link"):
+        list(DirectoryStore(tmp_path / "loop").list(""))

@@ -15,6 +15,7 @@ from pipeline.digest import sha256_of
 from pipeline.errors import (
     BadSignature,
     DigestMismatch,
+    DiskError,
     IntegrityError,
     InvalidDocument,
     MetadataExpired,
@@ -337,6 +338,15 @@ def test_damaged_state_is_told_and_never_guessed(world):
     read(world, state)
     (state.folder / "state.json").write_bytes(b'{"pins":')
     with pytest.raises(ModelportError, match=r"state\.json"):
+        read(world, state)
+
+
+def test_a_kept_copy_that_cannot_be_read_is_told(world):
+    state = world.state()
+    read(world, state)
+    (state.folder / "metadata" / "targets.json").unlink()
+    (state.folder / "metadata" / "targets.json").mkdir()
+    with pytest.raises(DiskError, match=r"targets\.json"):
         read(world, state)
 
 
