@@ -12,13 +12,13 @@ from datetime import datetime, timedelta
 
 import msgspec
 
+from pipeline.clocks import utc_now
 from pipeline.errors import InvalidDocument, ModelportError
 from pipeline.plan.calls import chunk_urls, day_of, last_day, next_day_at, url_of
 from pipeline.plan.ledger import Job, KeyState, Lane
 from pipeline.ports import Cdn, CdnTask, ObjectStore, Op, Quota, TaskStatus
 from pipeline.steps.ledger import Ledger
 from pipeline.trust.facts import instant_text
-from pipeline.trust.publisher import utc_now
 
 Now = Callable[[], datetime]
 

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from pipeline.digest import Blake3, Sha256
-from pipeline.release import Channel, ModelName, Release
+from pipeline.release import Channel, ModelName, NameRefused, Release, path_fault
 
 METADATA = "metadata/"
 TARGETS = "targets/"
@@ -38,13 +38,15 @@ PRIVATE = "no-store"
 JSON = "application/json"
 BYTES = "application/octet-stream"
 
+# Amazon S3 and Aliyun OSS: 1,024 and 1,023 bytes with the store's prefix; docs/format.md §1 keeps below both.
+KEY_BYTES = 1000
+
 ObjectKind = Literal["root", "role", "timestamp", "manifest", "channel", "part"]
 
 _MANIFEST_FILE = re.compile(r"targets/([a-z0-9._-]+)/([a-z0-9.-]+)/([0-9a-f]{64})\.manifest\.json")
-_CHANNEL_FILE = re.compile(r"targets/([a-z0-9._-]+)/channels/([0-9a-f]{64})\.([a-z0-9-]+)\.json")
+_CHANNEL_FILE = re.compile(r"targets/([a-z0-9._-]+)/channels/([0-9a-f]{64})\.([a-z][a-z0-9-]*)\.json")
 _ROLE_FILE = re.compile(r"metadata/([1-9][0-9]{0,15})\.([a-z0-9._-]+)\.json")
 _LEDGER_FILE = re.compile(r"control/ledger/([A-Za-z0-9][A-Za-z0-9._-]{0,199})/([0-9]{8})\.json")
-_TARGET = re.compile(r"targets/[a-z0-9._-]+/(?:[^/]+/[0-9a-f]{64}\.manifest|channels/[0-9a-f]{64}\.[a-z][a-z0-9-]*)\.json")
 # "app.3f9c0a1b2c4d.js": the part of the web view that never changes under its name.
 _HASHED_WEB_FILE = re.compile(r".*\.[0-9a-f]{12,64}\.[^/.]+(?:\.map)?")
 
@@ -55,6 +57,18 @@ class ObjectHeaders:
 
     content_type: str
     cache_control: str
+
+
+def check_tree_key(key: str) -> str:
+    """Return ``key`` if a reader may ask for it.
+
+    Raises:
+        NameRefused: nothing of a tree can lie there.
+    """
+    fault = path_fault(key, limit=KEY_BYTES)
+    if fault:
+        raise NameRefused(f"key {key!r} is refused: {fault}", hint="Keys come from the tree's layout.")
+    return key
 
 
 def part_key(name: Blake3) -> str:
@@ -147,7 +161,15 @@ def is_hashed_web_file(key: str) -> bool:
 
 def is_target(key: str) -> bool:
     """Tell whether ``key`` is that of a manifest or of a channel's document."""
-    return _TARGET.fullmatch(key) is not None
+    return target_digest(key) is not None
+
+
+def target_digest(key: str) -> Sha256 | None:
+    """Digest in the key of a manifest or of a channel's document, or None for any other key."""
+    if match := _MANIFEST_FILE.fullmatch(key):
+        return Sha256(match[3])
+    match = _CHANNEL_FILE.fullmatch(key)
+    return Sha256(match[2]) if match else None
 
 
 def headers_for(key: str) -> ObjectHeaders:

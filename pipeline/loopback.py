@@ -21,11 +21,10 @@ from pathlib import Path
 from typing import ClassVar
 
 from pipeline.errors import UnavailableError
-from pipeline.layout import headers_for
+from pipeline.layout import KEY_BYTES, headers_for
 from pipeline.release import path_fault
 
 _RANGE = re.compile(r"bytes=([0-9]{1,18})-([0-9]{0,18})")
-KEY_BYTES = 1000
 
 
 class _Requests(BaseHTTPRequestHandler):

@@ -126,6 +126,8 @@ def _read(order: OciOrder, channel: str, view: View) -> tuple[Signed, str]:
 
 
 def _read_index(folder: Path) -> list[dict[str, Any]]:
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"{folder} is a file, expected a folder", hint="Name a new folder with --to.")
     if not folder.exists() or not any(name.name != INCOMING for name in folder.iterdir()):
         return []
     try:

@@ -13,6 +13,7 @@ from datetime import datetime
 from functools import partial
 from pathlib import Path
 
+from pipeline.clocks import utc_now
 from pipeline.events import Event, Listener, Warned, one_at_a_time
 from pipeline.ports import ObjectStore
 from pipeline.release import Channel
@@ -22,7 +23,7 @@ from pipeline.steps.ready import KeyPlace
 from pipeline.steps.serve import Delivery, refresh_now
 from pipeline.steps.show_edge import Refresh, Stale, prove_names, show_timestamp
 from pipeline.trust.keys import Keyring
-from pipeline.trust.publisher import Publisher, no_step, utc_now
+from pipeline.trust.publisher import Publisher, no_step
 from pipeline.trust.reading import read_view
 from pipeline.trust.state import TrustState
 from pipeline.trust.view import View

@@ -11,11 +11,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from pipeline.providers import PROVIDERS, OptionKind
+from pipeline.release import CHANNEL
 
 SIZE = r"([0-9]+)\s*(B|KiB|MiB|GiB|TiB|kB|MB|GB|TB)?"
 URL_SCHEMA = {"type": "string", "minLength": 1}
 SIZE_SCHEMA = {"type": ["string", "integer"], "pattern": f"^(?:{SIZE})$", "minimum": 0}
-CHANNEL_SCHEMA = {"type": "string", "pattern": "^[a-z][a-z0-9-]{0,29}$"}
+CHANNEL_SCHEMA = {"type": "string", "pattern": f"^{CHANNEL.pattern}$"}
 
 
 def mapping_schema(**properties: Any) -> dict[str, Any]:

@@ -143,7 +143,15 @@ def load_settings(flags: Mapping[str, str], environ: Mapping[str, str], folder: 
 
 def find_file(folder: Path) -> Path | None:
     """Find the nearest ``modelport.yaml`` from ``folder`` upwards."""
-    return next((place / FILE for place in (folder, *folder.parents) if (place / FILE).is_file()), None)
+    return next((place / FILE for place in (folder, *folder.parents) if _is_file(place / FILE)), None)
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except PermissionError:
+        # Whoever works below another user's folder cannot look into it, and has no settings there.
+        return False
 
 
 def read_file(file: Path) -> YamlDocument:

@@ -17,6 +17,7 @@ from threading import Lock
 
 import msgspec
 
+from pipeline.clocks import utc_now
 from pipeline.errors import LeftInLedger, ModelportError, RollbackRefused, UsageError
 from pipeline.events import Event, Listener, Warned, one_at_a_time
 from pipeline.mirroring import Copied, MirrorOrder, copy_tree
@@ -24,7 +25,6 @@ from pipeline.outcome import CopyResult
 from pipeline.retry import Patience
 from pipeline.sources.objects import StoreReader
 from pipeline.steps.copies import Target, note_behind, note_level
-from pipeline.trust.publisher import utc_now
 from pipeline.trust.view import View
 from pipeline.trust.whole import SignedTree, gather_tree
 from pipeline.workers import in_order, threads

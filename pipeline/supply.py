@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TypeVar
 
+from pipeline.clocks import utc_now
 from pipeline.errors import IntegrityError, ModelportError, NotPinned, TrustError, UnavailableError, UnknownName
 from pipeline.events import Listener, Warned
 from pipeline.ports import Take
@@ -21,7 +22,6 @@ from pipeline.sources.installed import Installs
 from pipeline.sources.mirrors import Mirrors
 from pipeline.steps.assemble import RangeSource
 from pipeline.steps.known_tree import KnownTree
-from pipeline.trust.publisher import utc_now
 from pipeline.trust.reading import read_view
 from pipeline.trust.state import TrustState
 from pipeline.trust.view import View

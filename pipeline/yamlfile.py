@@ -38,7 +38,6 @@ def read_yaml(text: str, *, what: str, error: type[UsageError]) -> YamlDocument:
     if len(text.encode("utf-8", errors="replace")) > YAML_BYTES:
         raise error(f"{what} has more than {YAML_BYTES} bytes", hint="It is meant to be a short file written by a person.")
     lines: dict[str, int] = {}
-    # What the stubs leave untyped: a loader is also the constructor of its scalars.
     try:
         loader = yaml.SafeLoader(text)
     except yaml.YAMLError as fault:

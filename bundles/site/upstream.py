@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from pipeline.clocks import utc_now
 from pipeline.digest import Sha256
 from pipeline.errors import ModelportError, ObjectMissing, UnavailableError
 from pipeline.events import Listener, Warned
@@ -27,7 +28,6 @@ from pipeline.sources.cachefolder import CacheFolder
 from pipeline.steps.known_tree import KnownTree
 from pipeline.trust.chain import read_capped, read_root
 from pipeline.trust.facts import instant_text
-from pipeline.trust.publisher import utc_now
 from pipeline.trust.reading import read_view
 from pipeline.trust.sealed import TIMESTAMP_BYTES, Sealed, check_signed
 from pipeline.trust.state import TrustState

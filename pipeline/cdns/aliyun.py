@@ -20,7 +20,8 @@ from urllib.parse import quote, urlencode
 
 from pipeline.cdns.calling import Call, Calling, Reply, host_of
 from pipeline.cdns.progress import UrlState, count_in, field_of, find_tasks, percent_in, status_of
-from pipeline.cdns.verdicts import CHINA, Verdict, failure, next_midnight
+from pipeline.cdns.verdicts import CHINA, Verdict, failure
+from pipeline.plan.calls import next_day_at
 from pipeline.ports import CallLimits, CdnTask, Op, Quota, TaskState, TaskStatus
 from pipeline.providers import Credentials
 
@@ -121,7 +122,7 @@ class Aliyun:
 
     def quota(self) -> Mapping[Op, Quota] | None:
         reply = self._call("DescribeRefreshQuota", {}, asks=True)
-        ends_at = next_midnight(self.calling.now(), ahead=CHINA)
+        ends_at = next_day_at(self.calling.now(), LIMITS[Op.PREFETCH])
         found: dict[Op, Quota] = {}
         for op, name in _QUOTAS.items():
             # They are text here, and an older account lacks some.
@@ -190,7 +191,7 @@ class Aliyun:
             now=now,
             request_id=reply.text("RequestId"),
             urls=urls,
-            resets_at=next_midnight(now, ahead=CHINA),
+            resets_at=next_day_at(now, LIMITS[Op.PREFETCH]),
         )
 
 

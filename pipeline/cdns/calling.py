@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import cache
 from typing import Any
 from urllib.parse import urlsplit
@@ -25,6 +25,7 @@ from urllib.parse import urlsplit
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import HTTPError
 
+from pipeline.clocks import utc_now
 from pipeline.errors import (
     AccessDenied,
     CallRefused,
@@ -35,7 +36,7 @@ from pipeline.errors import (
     SettingsError,
     UnavailableError,
 )
-from pipeline.sources.answers import plain, read_date, read_retry_after
+from pipeline.sources.answers import plain, proxy_wants, read_date, read_retry_after
 from pipeline.sources.certificates import trust
 from pipeline.sources.proxies import Proxies, Proxy
 from pipeline.sources.redirects import Origin, origin_of, shown
@@ -171,10 +172,6 @@ class Turns:
         return turn - now
 
 
-def _utc_now() -> datetime:
-    return datetime.now(UTC)
-
-
 @dataclass(frozen=True, slots=True)
 class Calling:
     """Sends calls. Methods may be called from several threads at once.
@@ -187,7 +184,7 @@ class Calling:
     ca_file: str | None = None
     connect_s: float = 10.0
     answer_s: float = 60.0
-    now: Callable[[], datetime] = _utc_now
+    now: Callable[[], datetime] = utc_now
     sleep: Callable[[float], None] = time.sleep
     turns: Turns = field(default_factory=Turns, repr=False)
 
@@ -260,7 +257,7 @@ class Calling:
             ) from None
         except (OSError, HTTPError, http.client.HTTPException) as error:
             if " 407 " in f"{error} " and proxy is not None:
-                raise _proxy_wants(told) from None
+                raise proxy_wants(told) from None
             reason = call.shown(getattr(error, "strerror", None) or str(error))
             raise CdnUnavailable(
                 f"{told} cannot be reached: {reason}; nothing was sent", hint="Check the endpoint, the network and the proxy."
@@ -330,7 +327,7 @@ def _stay_here(call: Call, answer: Answer) -> None:
             hint="Check cdn.endpoint, and whether the network wants a login.",
         )
     if answer.status == 407:
-        raise _proxy_wants(call.told)
+        raise proxy_wants(call.told)
 
 
 def _judge(call: Call, answer: Answer) -> Reply:
@@ -364,7 +361,3 @@ def _meaningless(reply: Reply, body: bytes) -> ModelportError:
     if 400 <= status < 500:
         return CallRefused(f"{call.told}: {found}", hint="Check cdn.endpoint.", code=f"HTTP {status}")
     return call.lost(found, hint="Check cdn.endpoint, and whether the network wants a login.")
-
-
-def _proxy_wants(told: str) -> AccessDenied:
-    return AccessDenied(f"{told}: HTTP 407, the proxy wants credentials", hint="Check the user in HTTPS_PROXY or HTTP_PROXY.")

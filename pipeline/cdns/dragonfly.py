@@ -51,7 +51,7 @@ class Dragonfly:
     token: str = field(repr=False)
     calling: Calling
     endpoint: str
-    scope: str = "single_seed_peer"
+    scope: str = "all_seed_peers"
     clusters: tuple[int, ...] = ()
     tag: str = ""
     application: str = ""

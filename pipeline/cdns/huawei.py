@@ -21,8 +21,9 @@ from urllib.parse import quote
 
 from pipeline.cdns.calling import Call, Calling, Reply, host_of
 from pipeline.cdns.progress import UrlState, count_in, field_of, find_tasks, status_of
-from pipeline.cdns.verdicts import CHINA, Verdict, failure, next_midnight
+from pipeline.cdns.verdicts import CHINA, Verdict, failure
 from pipeline.errors import CallRefused
+from pipeline.plan.calls import next_day_at
 from pipeline.ports import CallLimits, CdnTask, Op, Quota, TaskState, TaskStatus
 from pipeline.providers import Credentials
 
@@ -113,7 +114,7 @@ class Huawei:
         return {task.id: self._status(task) for task in tasks}
 
     def quota(self) -> Mapping[Op, Quota] | None:
-        ends_at = next_midnight(self.calling.now(), ahead=CHINA)
+        ends_at = next_day_at(self.calling.now(), LIMITS[Op.PREFETCH])
         found: dict[Op, Quota] = {}
         for row in self._call("GET", "/v1.0/cdn/quota").rows("quotas"):
             op, limit, used = _QUOTAS.get(field_of(row, "type")), count_in(row.get("quota_limit")), count_in(row.get("used"))
@@ -201,7 +202,7 @@ class Huawei:
             now=now,
             request_id=reply.headers.get("x-request-id", "") or reply.text("request_id"),
             urls=urls,
-            resets_at=next_midnight(now, ahead=CHINA),
+            resets_at=next_day_at(now, LIMITS[Op.PREFETCH]),
         )
 
 

@@ -11,11 +11,13 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any
 
 from pipeline.cdns.calling import Calling
+from pipeline.clocks import utc_now
 from pipeline.errors import CallRefused, QuotaUsedUp
+from pipeline.plan.calls import day_of, next_day_at
 from pipeline.ports import CallLimits, CdnTask, Op, Quota, TaskState, TaskStatus
 from pipeline.providers import Credentials
 
@@ -32,10 +34,6 @@ class KeptTask:
     made_at: datetime
     polls: int
     failed: dict[str, str] = field(default_factory=dict)
-
-
-def _utc_now() -> datetime:
-    return datetime.now(UTC)
 
 
 class MemoryCdn:
@@ -57,7 +55,7 @@ class MemoryCdn:
         tells_quota: bool = True,
         knows_keys: bool = True,
         names_refused: bool = True,
-        now: Callable[[], datetime] = _utc_now,
+        now: Callable[[], datetime] = utc_now,
         act: Callable[[Op, Sequence[str]], None] | None = None,
     ) -> None:
         self.base_url = base_url
@@ -92,7 +90,7 @@ class MemoryCdn:
                     hint="The rest waits for another day.",
                     resets_at=left.resets_at,
                 )
-            today = self._today(op)
+            today = day_of(self._now(), self.limits[op])
             self._used[today, op] = self._used.get((today, op), 0) + len(urls)
             task = CdnTask(f"m{len(self.kept) + 1}", op, tuple(urls), f"r{len(self.kept) + 1}")
             failed = {url: self.failing[url] for url in urls if url in self.failing}
@@ -124,14 +122,11 @@ class MemoryCdn:
         state = TaskState.FAILED if kept.failed else TaskState.DONE
         return TaskStatus(state, percent=100, failed=dict(kept.failed))
 
-    def _today(self, op: Op) -> date:
-        return (self._now() + self.limits[op].day_ahead).date()
-
     def _left(self, op: Op) -> Quota:
-        limits, today = self.limits[op], self._today(op)
+        limits, now = self.limits[op], self._now()
         limit = limits.per_day if limits.per_day is not None else 1 << 40
-        resets_at = datetime.combine(today + timedelta(days=1), time(), UTC) - limits.day_ahead
-        return Quota(limit, max(0, limit - self._used.get((today, op), 0)), resets_at=resets_at)
+        used = self._used.get((day_of(now, limits), op), 0)
+        return Quota(limit, max(0, limit - used), resets_at=next_day_at(now, limits))
 
 
 def open_cdn(

@@ -20,8 +20,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from pipeline.cdns.calling import Call, Calling, Reply, host_of
-from pipeline.cdns.verdicts import CHINA, Verdict, failure, next_midnight
+from pipeline.cdns.verdicts import CHINA, Verdict, failure
 from pipeline.errors import CallRefused, CdnUnavailable, ModelportError
+from pipeline.plan.calls import next_day_at
 from pipeline.ports import CallLimits, CdnTask, Op, Quota, TaskState, TaskStatus
 from pipeline.providers import Credentials
 from pipeline.spelling import spell_subject
@@ -172,7 +173,7 @@ class Qiniu:
             now=now,
             request_id=reply.headers.get("x-reqid", ""),
             urls=urls,
-            resets_at=next_midnight(now, ahead=CHINA),
+            resets_at=next_day_at(now, LIMITS[Op.PREFETCH]),
         )
 
 

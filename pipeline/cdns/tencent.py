@@ -19,7 +19,8 @@ from typing import Any
 
 from pipeline.cdns.calling import Call, Calling, Reply, host_of
 from pipeline.cdns.progress import UrlState, count_in, field_of, find_tasks, percent_in, status_of
-from pipeline.cdns.verdicts import CHINA, Verdict, failure, next_midnight
+from pipeline.cdns.verdicts import CHINA, Verdict, failure
+from pipeline.plan.calls import next_day_at
 from pipeline.ports import CallLimits, CdnTask, Op, Quota, TaskState, TaskStatus
 from pipeline.providers import Credentials
 
@@ -110,7 +111,7 @@ class Tencent:
             Op.REFRESH: purges.rows("Response", "UrlPurge"),
             Op.REFRESH_PREFIX: purges.rows("Response", "PathPurge"),
         }
-        ends_at = next_midnight(self.calling.now(), ahead=CHINA)
+        ends_at = next_day_at(self.calling.now(), LIMITS[Op.PREFETCH])
         found: dict[Op, Quota] = {}
         for op, every in rows.items():
             counted = [_quota(row, ends_at) for row in _of_area(every, self.area)]
@@ -171,7 +172,7 @@ class Tencent:
             now=now,
             request_id=reply.text("Response", "RequestId"),
             urls=urls,
-            resets_at=next_midnight(now, ahead=CHINA),
+            resets_at=next_day_at(now, LIMITS[Op.PREFETCH]),
         )
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import datetime, timedelta
 from enum import Enum, auto
 
 from pipeline.cdns.calling import NOT_BEGUN, Reply
@@ -98,10 +98,3 @@ def named_in(message: str, urls: Iterable[str]) -> tuple[str, ...]:
     # A sentence may end with the URL.
     tokens |= {token.rstrip(".:!?") for token in tokens}
     return tuple(url for url in urls if url in tokens)
-
-
-def next_midnight(now: datetime, *, ahead: timedelta) -> datetime:
-    """When the day ends whose begin is ``ahead`` of that of UTC; given in UTC."""
-    zone = timezone(ahead)
-    tomorrow = (now.astimezone(zone) + timedelta(days=1)).replace(hour=0, minute=0, second=0, microsecond=0)
-    return tomorrow.astimezone(UTC)

@@ -19,7 +19,8 @@ from urllib.parse import quote
 
 from pipeline.cdns.calling import Call, Calling, Reply, host_of
 from pipeline.cdns.progress import UrlState, count_in, field_of, find_tasks, percent_in, status_of
-from pipeline.cdns.verdicts import CHINA, Verdict, failure, next_midnight
+from pipeline.cdns.verdicts import CHINA, Verdict, failure
+from pipeline.plan.calls import next_day_at
 from pipeline.ports import CallLimits, CdnTask, Op, Quota, TaskState, TaskStatus
 from pipeline.providers import Credentials
 
@@ -114,7 +115,7 @@ class Volcengine:
 
     def quota(self) -> Mapping[Op, Quota] | None:
         reply = self._call("DescribeContentQuota", {}, asks=True)
-        ends_at = next_midnight(self.calling.now(), ahead=CHINA)
+        ends_at = next_day_at(self.calling.now(), LIMITS[Op.PREFETCH])
         found: dict[Op, Quota] = {}
         for op, names in _QUOTAS.items():
             limit, left, batch = (count_in(reply.text("Result", name)) for name in names)
@@ -179,7 +180,7 @@ class Volcengine:
             now=now,
             request_id=reply.text("ResponseMetadata", "RequestId"),
             urls=urls,
-            resets_at=next_midnight(now, ahead=CHINA),
+            resets_at=next_day_at(now, LIMITS[Op.PREFETCH]),
         )
 
 

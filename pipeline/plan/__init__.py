@@ -6,6 +6,10 @@
 * ``reuse``: manifests of bases → chunks to refer to, parts to fall into again.
 * ``assemble``: chunks in numbered parts → files and parts of a manifest.
 * ``cost``: what a publish will take, as a plan that can be kept; ``follow``: whether what happens agrees with it.
+* ``calls``: which URLs one call to a CDN holds; ``records`` → ``ledger``: what is written down of them, and what follows from it.
+* ``garbage``, ``rollback``: when an object may go; where a channel goes back to.
+* ``wants``, ``fetching``, ``lanes``: what a person asks for, which bytes must come, over how many connections.
+* ``partlists``, ``ocilayout``: a release in the words of other programs; ``tuning``: what a kernel's settings cost.
 
 next: ``inputs``
 """

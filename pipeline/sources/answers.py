@@ -67,7 +67,7 @@ def refusal(head: Head, told: str, *, signed: str = "", at: datetime | None = No
     """Say what an answer that is no success means. ``signed`` names the kind of credentials that were sent, ``at`` our time."""
     status = head.status
     if status == 407:
-        return AccessDenied(f"{told}: HTTP 407, the proxy wants credentials", hint="Check the user in HTTPS_PROXY or HTTP_PROXY.")
+        return proxy_wants(told)
     if status in {401, 403}:
         sent = f"with {signed} credentials" if signed else "without credentials"
         return AccessDenied(f"{told}: HTTP {status}, asked {sent}{_clocks(head, at)}", hint=_auth_hint(signed))
@@ -78,6 +78,11 @@ def refusal(head: Head, told: str, *, signed: str = "", at: datetime | None = No
             f"{told}: HTTP {status}", hint="The source is busy or ill: run it again later.", retry_after_s=retry_after_s(head)
         )
     return UnavailableError(f"{told}: HTTP {status}, expected 200 or 206", hint="Check the source's address.")
+
+
+def proxy_wants(told: str) -> AccessDenied:
+    """Say that a proxy lets nobody pass without credentials (RFC 9110 §15.5.8)."""
+    return AccessDenied(f"{told}: HTTP 407, the proxy wants credentials", hint="Check the user in HTTPS_PROXY or HTTP_PROXY.")
 
 
 def date_of(head: Head) -> datetime | None:

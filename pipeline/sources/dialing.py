@@ -21,7 +21,7 @@ from typing import Any
 
 from pipeline.errors import RedirectRefused, StoreUnavailable, UnavailableError
 from pipeline.sources.certificates import issuer_of
-from pipeline.sources.redirects import is_public
+from pipeline.sources.redirects import ASTRAY, is_public
 
 # RFC 8305 §5: the next address is tried while the one before is still silent.
 STAGGER_S = 0.25
@@ -61,7 +61,7 @@ class Dialler:
             # Judged by the very address that is dialled: a name may mean another one the next time it is asked for.
             outside = [address for address in addresses if self.is_public(address[1][0])]
             if not outside:
-                raise RedirectRefused(f"{told}: a public source redirected to {host}, an inner address", hint=_ASTRAY)
+                raise RedirectRefused(f"{told}: a public source redirected to {host}, an inner address", hint=ASTRAY)
             addresses = outside
         return _first_to_answer(_interleaved(addresses), self.connect_s, f"{told}: {host}:{port}")
 
@@ -159,6 +159,3 @@ def secure(dial: Callable[[], socket.socket], host: str, context: ssl.SSLContext
         connected.close()
         reason = getattr(error, "reason", None) or error
         raise StoreUnavailable(f"{told}: no TLS with {host}: {reason}", hint="Check the address and the proxy.") from None
-
-
-_ASTRAY = "Something before the source sends requests astray: check its address and the network."

@@ -19,9 +19,8 @@ from typing import TypeAlias, cast
 from urllib.parse import quote, urlsplit
 
 from pipeline.errors import InvalidDocument, ModelportError, RedirectRefused, SettingsError, SourceLied, StoreUnavailable
-from pipeline.layout import content_type
+from pipeline.layout import check_tree_key, content_type
 from pipeline.ports import Fresh, NotModified, Take, begun
-from pipeline.release import NameRefused, path_fault
 from pipeline.sources.answers import REDIRECTS, Head, plain, refusal, telling_etag
 from pipeline.sources.auth import Auth, NoAuth
 from pipeline.sources.dialing import Dialler, congestion_of
@@ -36,7 +35,6 @@ from pipeline.sources.redirects import Origin, next_hop, origin_of, shown
 BLOCK = 512 << 10
 # Left over of a body: less is read to keep the connection, more is cheaper to cut off.
 DRAIN_BYTES = 64 << 10
-KEY_BYTES = 1000
 # Blocks out, memory for the next one in.
 _Body: TypeAlias = Generator[memoryview, memoryview | None, None]
 
@@ -231,10 +229,7 @@ class HttpReader:
 
     def _ask(self, key: str, fields: list[tuple[str, str]], told: str, *, conditional: bool = False) -> _Exchange:
         """Ask for an object, following redirects, until there is an answer to be read, or raise what it means instead."""
-        fault = path_fault(key, limit=KEY_BYTES)
-        if fault:
-            raise NameRefused(f"key {key!r} is refused: {fault}", hint="Keys come from the tree's layout.")
-        url = f"{self._origin}{self._path}/{quote(key, safe='/-_.~')}"
+        url = f"{self._origin}{self._path}/{quote(check_tree_key(key), safe='/-_.~')}"
         hops, public_only = 0, False
         while True:
             exchange = self._send(url, fields, told, public_only=public_only)

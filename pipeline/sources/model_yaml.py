@@ -14,7 +14,7 @@ import msgspec
 from semantic_version import NpmSpec
 
 from pipeline.errors import SourceError
-from pipeline.manifest import Dependency
+from pipeline.manifest import RANGE_CHARS, Dependency
 from pipeline.meant import suggest
 from pipeline.release import NameRefused, check_model
 from pipeline.yamlfile import read_yaml
@@ -22,7 +22,9 @@ from pipeline.yamlfile import read_yaml
 FILE_NAME = "model.yaml"
 FILE_BYTES = 64 << 10
 
-RangeText = Annotated[str, msgspec.Meta(max_length=200, description="a SemVer range as npm writes it: ^2.1.0, ~1.8.2, >=1.2 <3")]
+RangeText = Annotated[
+    str, msgspec.Meta(max_length=RANGE_CHARS, description="a SemVer range as npm writes it: ^2.1.0, ~1.8.2, >=1.2 <3")
+]
 RepoId = Annotated[
     str,
     msgspec.Meta(

@@ -16,10 +16,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from pipeline.errors import AccessDenied, DiskError, InvalidDocument, ModelportError, ObjectMissing, SourceLied, StoreUnavailable
+from pipeline.layout import check_tree_key
 from pipeline.ports import BLOCK, Fresh, NotModified, ObjectStore, Take, begun, read_object
-from pipeline.release import NameRefused, path_fault
 
-KEY_BYTES = 1000
 READ_BYTES = 256 << 10
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 # NONBLOCK: a fifo that somebody planted must not hold us up before it is seen to be one.
@@ -189,12 +188,9 @@ class FolderReader:
         return memory
 
     def _open(self, key: str) -> tuple[int, int]:
-        fault = path_fault(key, limit=KEY_BYTES)
-        if fault:
-            raise NameRefused(f"key {key!r} is refused: {fault}", hint="Keys come from the tree's layout.")
+        *folders, name = check_tree_key(key).split("/")
         with self._lock:
             self._requests += 1
-        *folders, name = key.split("/")
         try:
             # The folder itself may be a link: that is the owner's choice, unlike links inside.
             at = os.open(self._root, _FOLDER)

@@ -13,8 +13,10 @@ from dataclasses import dataclass
 from urllib.parse import quote, urljoin, urlsplit
 
 from pipeline.errors import RedirectRefused
+from pipeline.sources.answers import plain
 
 HOPS = 5
+ASTRAY = "Something before the source sends requests astray: check its address and the network."
 _PORTS = {"http": 80, "https": 443}
 # RFC 6052 §2.1: IPv4 addresses inside the well-known prefix lead to IPv4 hosts.
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
@@ -57,14 +59,14 @@ def next_hop(url: str, location: str, *, hops: int, public: bool, told: str) -> 
     try:
         target = urljoin(url, quote(location.strip(), safe="%/:=&?~#+!$,;'@()*[]"))
     except ValueError:
-        raise RedirectRefused(f"{told}: redirected to {shown(location)}, which is not followed", hint=_HINT) from None
+        raise RedirectRefused(f"{told}: redirected to {shown(location)}, which is not followed", hint=ASTRAY) from None
     there, here = origin_of(target), origin_of(url)
     if there is None or "@" in urlsplit(target).netloc:
-        raise RedirectRefused(f"{told}: redirected to {shown(target)}, which is not followed", hint=_HINT)
+        raise RedirectRefused(f"{told}: redirected to {shown(target)}, which is not followed", hint=ASTRAY)
     if here is not None and here.scheme == "https" and there.scheme != "https":
-        raise RedirectRefused(f"{told}: redirected from https to {there}: it is never downgraded", hint=_HINT)
+        raise RedirectRefused(f"{told}: redirected from https to {there}: it is never downgraded", hint=ASTRAY)
     if public and names_inside(there.host):
-        raise RedirectRefused(f"{told}: a public source redirected to {there}, an inner address", hint=_HINT)
+        raise RedirectRefused(f"{told}: a public source redirected to {there}, an inner address", hint=ASTRAY)
     return urlsplit(target)._replace(fragment="").geturl()
 
 
@@ -75,7 +77,7 @@ def shown(url: str) -> str:
         text = parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
     except ValueError:
         return "an unreadable URL"
-    return "".join(character if character.isprintable() else " " for character in text)[:200]
+    return plain(text, 200)
 
 
 def names_inside(host: str) -> bool:
@@ -103,6 +105,3 @@ def is_public(address: str) -> bool:
         if inner is not None:
             return inner.is_global and not inner.is_multicast
     return found.is_global and not found.is_multicast
-
-
-_HINT = "Something before the source sends requests astray: check its address and the network."

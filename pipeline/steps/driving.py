@@ -18,6 +18,7 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import TypeVar
 
+from pipeline.clocks import utc_now
 from pipeline.errors import CallRefused, CallUnanswered, CdnUnavailable, ModelportError, QuotaUsedUp
 from pipeline.events import Listener, Retrying, Warned, ignore
 from pipeline.plan.calls import chunk_key, chunk_urls, day_of, fault_of, halves, is_hopeless, next_day_at, url_of
@@ -27,7 +28,7 @@ from pipeline.ports import CallLimits, Cdn, CdnTask, Op, TaskState, TaskStatus
 from pipeline.retry import Patience, Retry
 from pipeline.spelling import spell_subject
 from pipeline.steps.ledger import Ledger, Log, make
-from pipeline.trust.publisher import no_step, utc_now
+from pipeline.trust.publisher import no_step
 
 T = TypeVar("T")
 # The steps of a job at a CDN; tests stop there.

@@ -9,14 +9,13 @@ next: ``pipeline.supply``
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 
 import msgspec
 
-from pipeline.digest import Sha256, sha256_of
+from pipeline.digest import sha256_of
 from pipeline.errors import InvalidDocument, ObjectMissing, UnavailableError
-from pipeline.layout import TIMESTAMP, role_version
+from pipeline.layout import TIMESTAMP, role_version, target_digest
 from pipeline.manifest import MANIFEST_BYTES
 from pipeline.ports import Fresh, TreeReader
 from pipeline.sources.cachefolder import CacheFolder
@@ -24,8 +23,6 @@ from pipeline.trust.reading import open_timestamp
 from pipeline.trust.sealed import TIMESTAMP_BYTES
 from pipeline.trust.state import TrustState
 from pipeline.wire import decode_document, encode_document
-
-_TARGET = re.compile(r"targets/(?:.+/)?([0-9a-f]{64})\.[^/]+")
 
 
 class _Tag(msgspec.Struct, frozen=True):
@@ -62,7 +59,7 @@ class KnownTree:
         if kept is not None:
             yield kept
             return
-        target = _TARGET.fullmatch(key)
+        target = target_digest(key)
         if self._reader is None:
             role = role_version(key)
             if role and role[0] == "root" and self._state.read().root:
@@ -78,14 +75,14 @@ class KnownTree:
             if target and sum(map(len, blocks)) <= MANIFEST_BYTES:
                 blocks.append(block)
             yield block
-        if target and sha256_of(data := b"".join(blocks)) == target[1]:
+        if target and sha256_of(data := b"".join(blocks)) == target:
             self._cache.keep_document(data)
 
     def _kept(self, key: str) -> bytes | None:
         """What was verified here before of an object that never changes."""
-        target = _TARGET.fullmatch(key)
+        target = target_digest(key)
         if target:
-            return self._cache.document(Sha256(target[1]))
+            return self._cache.document(target)
         role, version = role_version(key) or ("root", 0)
         seen = None if role == "root" else self._state.read().seen.get(role)
         return self._state.copy(role) if seen and seen.version == version else None

@@ -22,6 +22,7 @@ from pathlib import Path
 
 import msgspec
 
+from pipeline.clocks import elapsed_s
 from pipeline.digest import Sha256, sha256_of
 from pipeline.errors import AnotherPublisher, InvalidDocument, ModelportError, ObjectMissing
 from pipeline.events import Listener, Warned
@@ -61,11 +62,6 @@ class FoundLease:
     key: str
     record: LeaseRecord
     live: bool
-
-
-def elapsed_s() -> float:
-    """Seconds that passed, those too in which this machine was asleep, where the system counts them."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic()
 
 
 def list_leases(store: ObjectStore, owner: str = "") -> list[FoundLease]:

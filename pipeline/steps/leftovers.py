@@ -13,20 +13,18 @@ import shutil
 from contextlib import suppress
 from pathlib import Path
 
-from pipeline.steps.folders import open_folder
+from pipeline.steps.folders import opened_folder
 
 
 def remove_leftovers(destination: Path) -> None:
     """Remove landing folders of other manifests beside ``destination`` that no process holds."""
-    with suppress(OSError):
-        parent_fd = open_folder(destination.parent)
-        try:
-            with os.scandir(parent_fd) as entries:
-                names = [entry.name for entry in entries if entry.name.startswith(f".{destination.name}.partial-")]
-            for name in names:
+    with suppress(OSError), opened_folder(destination.parent) as parent_fd:
+        with os.scandir(parent_fd) as entries:
+            names = [entry.name for entry in entries if entry.name.startswith(f".{destination.name}.partial-")]
+        for name in names:
+            # One that somebody else put there keeps the others no longer.
+            with suppress(OSError):
                 _remove_unless_held(parent_fd, name)
-        finally:
-            os.close(parent_fd)
 
 
 def _remove_unless_held(parent_fd: int, name: str) -> None:

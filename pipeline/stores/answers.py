@@ -11,12 +11,12 @@ from __future__ import annotations
 import base64
 import html
 import re
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
+from pipeline.clocks import elapsed_s
 from pipeline.digest import Sha256, is_hex64
 from pipeline.errors import (
     AccessDenied,
@@ -309,12 +309,12 @@ class StoreClock:
         """Take the Date of an answer, if it has one."""
         date = date_of(headers)
         if date is not None:
-            self._seen = (date, _steady_s())
+            self._seen = (date, elapsed_s())
 
     def now(self) -> datetime | None:
         """The other side's time, or None before its first answer."""
         seen = self._seen
-        return None if seen is None else seen[0] + timedelta(seconds=_steady_s() - seen[1])
+        return None if seen is None else seen[0] + timedelta(seconds=elapsed_s() - seen[1])
 
     def read(self, told: str, ask: Callable[[], object]) -> datetime:
         """The other side's time; before its first answer, ``ask`` gets one.
@@ -329,11 +329,6 @@ class StoreClock:
         if found is None:
             raise StoreUnavailable(f"{told}: the store's answers have no Date", hint="Check the endpoint.")
         return found
-
-
-def _steady_s() -> float:
-    # BOOTTIME also counts the time that the machine slept.
-    return time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic()
 
 
 def _said(answer: Answer) -> str:

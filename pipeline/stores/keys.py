@@ -8,10 +8,8 @@ next: ``stores.memory``
 
 from __future__ import annotations
 
+from pipeline.layout import KEY_BYTES
 from pipeline.release import NameRefused
-
-# Amazon S3 and Aliyun OSS: 1,024 and 1,023 bytes with the store's prefix; docs/format.md §1 keeps below both.
-KEY_BYTES = 1000
 
 
 def check_key(key: str, *, prefix: str = "") -> str:

@@ -10,18 +10,15 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 
 from typing_extensions import Buffer
 
+from pipeline.clocks import utc_now
 from pipeline.digest import Sha256, sha256_of
 from pipeline.errors import ConditionFailed, DigestMismatch, ObjectExists, ObjectMissing
 from pipeline.ports import BLOCK, ObjectInfo, StoreProperties
 from pipeline.stores.keys import check_key
-
-
-def _utc_now() -> datetime:
-    return datetime.now(UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +30,7 @@ class _Kept:
 class MemoryStore:
     """An ``ObjectStore`` that forgets everything when it is dropped."""
 
-    def __init__(self, name: str = "memory", *, now: Callable[[], datetime] = _utc_now) -> None:
+    def __init__(self, name: str = "memory", *, now: Callable[[], datetime] = utc_now) -> None:
         self._name = name
         self._now = now
         self._objects: dict[str, _Kept] = {}

@@ -12,8 +12,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
+from pipeline.clocks import utc_now
 from pipeline.errors import ClockSkew
 from pipeline.events import Listener, Warned, ignore
 from pipeline.ports import ObjectStore
@@ -24,11 +25,6 @@ from pipeline.trust.state import TrustState
 
 CLOCK_APART = timedelta(minutes=15)
 SIGNED_AHEAD = timedelta(days=1)
-
-
-def utc_now() -> datetime:
-    """The system clock."""
-    return datetime.now(UTC)
 
 
 def no_step(name: str) -> None:

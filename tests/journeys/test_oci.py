@@ -104,6 +104,10 @@ def test_folder_that_is_no_layout_is_left_alone(desk, place):
     said = desk.run("export", "--model", "bert-v1.1.0", "--format", "oci", "--to", "other", "--source", str(place.tree.store))
     assert "something else than an OCI image layout" in said.refused(2)
     assert [path.name for path in other.iterdir()] == ["mine.txt"]
+    said = desk.run(
+        "export", "--model", "bert-v1.1.0", "--format", "oci", "--to", "other/mine.txt", "--source", str(place.tree.store)
+    )
+    assert "mine.txt is a file, expected a folder" in said.refused(2)
 
 
 @pytest.mark.parametrize("reference, number", [("bert:1.0.0", 0), ("bert:stable", 0), ("bert:latest", 1), (f"{ALIAS}:1.1.0", 1)])

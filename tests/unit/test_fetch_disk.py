@@ -9,6 +9,7 @@ import pytest
 from pipeline.steps import holdings
 from pipeline.steps.folders import opened_folder
 from pipeline.steps.landing import landing_at
+from pipeline.steps.leftovers import remove_leftovers
 from tests.fetch_world import Reader, contents, make_tree
 from tests.makers.fetching import manifest_of
 
@@ -87,3 +88,11 @@ def test_a_file_that_cannot_be_taken_over_keeps_nothing_open(tmp_path):
         before = len(list(Path("/proc/self/fd").iterdir()))
         assert not landing.adopt(0, old_fd)
         assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
+def test_what_somebody_else_put_beside_a_destination_keeps_no_leftover(tmp_path):
+    for number in range(3):
+        (tmp_path / f".bert.partial-{number}0").write_text("not ours")
+        (tmp_path / f".bert.partial-{number}1").mkdir()
+    remove_leftovers(tmp_path / "bert")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [f".bert.partial-{number}0" for number in range(3)]

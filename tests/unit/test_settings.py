@@ -212,3 +212,17 @@ def test_store_may_be_a_list_of_which_the_first_decides(written, tmp_path):
 def test_list_of_stores_that_cannot_be_is_refused(written, text):
     with pytest.raises(SettingsError):
         load(written(f"store: {text}\n"))
+
+
+def test_a_folder_above_that_may_not_be_looked_into_holds_no_settings(tmp_path, monkeypatch):
+    inner = tmp_path / "theirs" / "ours"
+    inner.mkdir(parents=True)
+    real = Path.is_file
+
+    def refuse(path):
+        if path.parent == tmp_path / "theirs":
+            raise PermissionError(13, "Permission denied")
+        return real(path)
+
+    monkeypatch.setattr(Path, "is_file", refuse)
+    assert load_settings({}, {"HOME": str(tmp_path)}, inner).origins["store"] == "default"

@@ -8,7 +8,7 @@ from email.utils import format_datetime
 import pytest
 
 from pipeline.cdns.calling import Call, Reply
-from pipeline.cdns.verdicts import CHINA, Verdict, failure, named_in, next_midnight, verdict_of
+from pipeline.cdns.verdicts import Verdict, failure, named_in, verdict_of
 from pipeline.errors import AccessDenied, CallRefused, CallUnanswered, CdnUnavailable, ClockSkew, QuotaUsedUp
 
 TABLE = {"Auth": Verdict.DENIED, "Auth.Slow": Verdict.AGAIN, "Day.Over": Verdict.QUOTA, "Late": Verdict.CLOCK}
@@ -85,8 +85,3 @@ def test_urls_that_a_refusal_names_are_told_apart_from_their_beginnings():
     assert named_in("The url https://a.example/x.", urls) == ("https://a.example/x",)
     assert named_in("nothing", urls) == ()
     assert judged("Odd", 400, "https://a.example/z is malformed", urls=urls).urls == ("https://a.example/z",)
-
-
-def test_the_day_begins_where_the_vendor_is():
-    assert next_midnight(NOW, ahead=CHINA) == datetime(2026, 11, 22, 16, 0, tzinfo=UTC)
-    assert next_midnight(datetime(2026, 11, 22, 16, 0, tzinfo=UTC), ahead=CHINA) == datetime(2026, 11, 23, 16, 0, tzinfo=UTC)
