@@ -4,7 +4,7 @@ Takes an order, a supply and a folder, gives ``Built``. Each volume appears unde
 written are they read back, for a medium that lies about its size spoils what was written first. Run again after any
 interruption: what is right is kept.
 
-next: ``bundles.verifying``
+next: ``bundles.companions``
 """
 
 from __future__ import annotations

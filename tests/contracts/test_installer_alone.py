@@ -106,10 +106,11 @@ OURS = """
 import sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
-from bundles.installing import install_bundle, order_for
+from bundles.installer.preflight import Order
+from bundles.installing import install_bundle
 opened = []
 sys.addaudithook(lambda event, args: opened.append(event) if event.startswith("socket.") else None)
-install_bundle(order_for((Path(sys.argv[2]),), Path(sys.argv[3]), sys.argv[4]), lambda event: None)
+install_bundle(Order((sys.argv[2],), sys.argv[3], sys.argv[4]), lambda event: None)
 print("OPENED", opened)
 """
 

@@ -177,8 +177,9 @@ print(code, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss >> 10)
 OURS = """
 import sys
 from pathlib import Path
-from bundles.installing import install_bundle, order_for
-install_bundle(order_for((Path(sys.argv[1]),), Path(sys.argv[2]), sys.argv[3]), lambda event: None)
+from bundles.installer.preflight import Order
+from bundles.installing import install_bundle
+install_bundle(Order((sys.argv[1],), sys.argv[2], sys.argv[3]), lambda event: None)
 """
 
 
