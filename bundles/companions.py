@@ -20,13 +20,13 @@ from bundles.beside import write_whole
 from bundles.filling import sync_folder, volume_error
 from bundles.medium import ENDING, PARTIAL, medium_error, opened
 from bundles.parity import ENDING as PARITY
-from bundles.parity import make_parity
+from bundles.parity import MOST_BLOCKS, make_parity
 from bundles.side_files import INSTALLER, SUMS, WHEELS, read_sums, sums_text
 from bundles.zipped import installer_bytes, installer_sha256
 from pipeline.digest import Sha256
 from pipeline.errors import ModelportError, UsageError
 
-_RECOVERY = re.compile(r"\.vol[0-9]+\+([0-9]+)\.par2")
+_RECOVERY = re.compile(r"\.vol[0-9]{1,5}\+([0-9]{1,5})\.par2")
 _COPY_BYTES = 1 << 20
 
 
@@ -119,7 +119,8 @@ def _make_parity_anew(folder: Path, volume: str) -> list[str]:
     sums = _sums_of(folder)
     before = {name for name in sums if _volume_of(name) == volume}
     blocks = sum(int(found[1]) for name in before if (found := _RECOVERY.search(name)))
-    if not blocks:
+    # No build makes more than there is of the volume: whoever asks for more would fill the disk.
+    if not 0 < blocks <= MOST_BLOCKS:
         raise UsageError(f"{SUMS} does not say how much parity it had")
     made = {path.name: _sha256(path) for path in make_parity(folder / volume, blocks=blocks)}
     # Another program of that name spells its own into them.

@@ -24,7 +24,7 @@ ENDING = ".par2"
 # Memory of the program: the recovery blocks of one pass.
 _MEMORY_MIB = 128
 # Of a large volume every two-thousandth is a block; of a small one every 4 KiB, for each block has its own packet.
-_MOST_BLOCKS = 2_000
+MOST_BLOCKS = 2_000
 _BLOCK_BYTES = 4096
 _COPY_BYTES = 1 << 20
 _REPAIRED = 0
@@ -74,7 +74,7 @@ def make_parity(volume: Path, percent: int = 0, *, blocks: int = 0) -> list[Path
     """
     program = find_program()
     _remove_parity(volume)
-    divided = max(2, min(_MOST_BLOCKS, volume.stat().st_size // _BLOCK_BYTES))
+    divided = max(2, min(MOST_BLOCKS, volume.stat().st_size // _BLOCK_BYTES))
     ran = _run(
         [
             program,

@@ -354,6 +354,19 @@ def test_files_beside_the_volumes_may_lie_on_any_of_several_media(copy, tmp_path
         verify(copy, other)
 
 
+@pytest.mark.parametrize("blocks", ["0", "2001", "99999", "9" * 5000])
+def test_sums_that_ask_for_more_parity_than_there_can_be_get_none(copy, blocks):
+    path = volumes_in(copy)[1]
+    for file in copy.glob(f"{path.name}*.par2"):
+        file.unlink()
+    sums = copy / "SHA256SUMS"
+    kept = [line for line in sums.read_text().splitlines() if f"{path.name}.vol" not in line]
+    sums.write_text("\n".join([*kept, f"{'00' * 32}  {path.name}.vol000+{blocks}.par2"]) + "\n")
+    with pytest.raises(VerifyFailed, match="does not say how much parity it had"):
+        repair(copy)
+    assert not list(copy.glob(f"{path.name}*.par2"))
+
+
 def test_names_in_sums_lead_nowhere_else(copy, tmp_path):
     """Nobody signs SHA256SUMS: neither a path nor a planted link in it is written through."""
     outside = tmp_path / "outside"
