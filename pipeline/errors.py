@@ -139,7 +139,11 @@ class SourceLied(IntegrityError):
 
 
 class ObjectMissing(IntegrityError):
-    """The store has no object under this key."""
+    """The store has no object under this key. ``settled``: no waiting brings it, as with a medium that is not here."""
+
+    def __init__(self, message: str, *, hint: str = "", settled: bool = False) -> None:
+        super().__init__(message, hint=hint)
+        self.settled = settled
 
 
 class TrustError(ModelportError):

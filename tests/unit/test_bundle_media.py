@@ -14,6 +14,7 @@ from bundles.repairing import repair_bundle
 from bundles.verifying import verify_bundle
 from bundles.zipped import installer_bytes
 from pipeline.errors import InvalidDocument, NotPinned, ObjectMissing, SourceLied, UsageError, VerifyFailed
+from pipeline.sources.mirrors import Mirrors
 from tests.bundle_forge import forge
 from tests.bundle_world import begin_tree, builder_of, contents_of, flip, least_size, member_at, reader_of, volume, volumes_in
 from tests.fetch_world import contents
@@ -486,6 +487,17 @@ def test_a_part_of_a_missing_volume_names_it(copy):
     with pytest.raises(ObjectMissing, match=r"volume 2 of \d+: which is not here") as missing:
         list(reader_of(copy).get(key))
     assert "--source" in missing.value.hint
+
+
+def test_a_medium_that_is_not_here_is_asked_for_and_not_waited_for(copy):
+    gone = volumes_in(copy)[1]
+    part = volume(gone).bundle.plan.volumes[1][0]
+    gone.unlink()
+    waited = []
+    sources = Mirrors([reader_of(copy), reader_of(copy)], sleep=waited.append)
+    with pytest.raises(ObjectMissing, match="which is not here") as missing:
+        sources.read_range(part.key, 0, part.size, lambda block: block)
+    assert (waited, "another --source" in missing.value.hint) == ([], True)
 
 
 def test_what_a_bundle_does_not_hold_names_what_it_holds(copy):
