@@ -224,10 +224,11 @@ def verify_here(folder: Path) -> None:
 
 
 def install_here(folder: Path) -> None:
-    from bundles.installing import install_bundle, order_for
+    from bundles.installer.preflight import Order
+    from bundles.installing import install_bundle
     from pipeline.events import ignore
 
-    order = order_for((folder / "out",), folder / "site", os.environ["BENCH_ROOT"])
+    order = Order((str(folder / "out"),), str(folder / "site"), os.environ["BENCH_ROOT"])
 
     def run() -> None:
         install_bundle(order, ignore)

@@ -9,7 +9,7 @@ A guided tour of the building side, in the order of imports:
 * ``side_files``, ``parity``, ``beside``: README.txt and SHA256SUMS; PAR2 by a program; all of it written beside the volumes.
 * ``recipes`` → ``planning``: how the same bytes are made again after the tree moved on; what would be written.
 * ``wheels``, ``keeping`` → ``building``: what travels for the site's Python; pins; the walk that makes a bundle.
-* ``verifying``, ``salvage`` → ``repairing``: the walks that prove media and make damaged ones whole.
+* ``companions``, ``verifying``, ``salvage`` → ``repairing``: the walks that prove media and make damaged ones whole.
 
 ``installer/`` is a program of its own that needs Python's standard library alone; ``zipped`` makes one file of it,
 ``installing`` runs it here with faster tools, ``site_folders`` and ``site_inventory`` say what a site has, and

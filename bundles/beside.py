@@ -15,12 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bundles.filling import sync_folder, volume_error
+from bundles.hashing import drop_cache
 from bundles.index import Bundle
-from bundles.medium import PARTIAL
+from bundles.medium import PARTIAL, medium_error, opened
 from bundles.parity import parity_files
 from bundles.side_files import INSTALLER, README, SUMS, WHEELS, read_sums, readme_text, sums_text
 from pipeline.digest import Sha256, sha256_of
-from pipeline.errors import UsageError
+from pipeline.errors import UsageError, VerifyFailed
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +55,12 @@ def lay_beside(to: Path, bundle: Bundle, extra: Beside, *, needs_codec: bool, pa
     return installer
 
 
+def beside_bytes(to: Path, extra: Beside) -> int:
+    """Bytes of what is to stand beside the volumes and is not there yet."""
+    wanted = {INSTALLER: len(extra.installer)} | {f"{WHEELS}/{name}": path.stat().st_size for name, path in extra.wheels.items()}
+    return sum(size for name, size in wanted.items() if not (to / name).is_file() or (to / name).stat().st_size != size)
+
+
 def make_folder(to: Path) -> None:
     """Make a folder where there is none.
 
@@ -70,7 +77,12 @@ def make_folder(to: Path) -> None:
 
 
 def write_sums(to: Path, bundle: Bundle, fresh: Mapping[str, Sha256]) -> None:
-    """Write the digests of all that stands in the folder; of volumes that this run did not touch, those it had."""
+    """Write the digests of all that stands in the folder; of volumes that this run did not touch, those it had.
+
+    Raises:
+        VerifyFailed: the medium gives back other bytes than were written beside the volumes.
+        DiskError
+    """
     path = to / SUMS
     before = read_sums(path.read_text("utf-8", errors="replace")) if path.is_file() else {}
     sums: dict[str, Sha256] = {}
@@ -78,16 +90,33 @@ def write_sums(to: Path, bundle: Bundle, fresh: Mapping[str, Sha256]) -> None:
         name = bundle.file_name(number)
         if (to / name).is_file():
             sums[name] = fresh.get(name) or before.get(name) or _sha256_of_file(to / name)
-            sums |= {found.name: _sha256_of_file(found) for found in parity_files(to / name)}
-    sums |= {name: _sha256_of_file(to / name) for name in (INSTALLER, README)}
+            sums |= {found.name: _read_back(found) for found in parity_files(to / name)}
+    sums |= {name: _read_back(to / name) for name in (INSTALLER, README)}
     for wheel in sorted((to / WHEELS).glob("*.whl")):
-        sums[f"{WHEELS}/{wheel.name}"] = _sha256_of_file(wheel)
+        sums[f"{WHEELS}/{wheel.name}"] = _read_back(wheel)
     write_whole(path, sums_text(sums).encode())
 
 
 def _sha256_of_file(path: Path) -> Sha256:
     with path.open("rb") as file:
         return Sha256(hashlib.file_digest(file, "sha256").hexdigest())
+
+
+def _read_back(path: Path) -> Sha256:
+    """The digest of a synced file, as memory has it and as the medium gives it."""
+    try:
+        written = _sha256_of_file(path)
+        with opened(path) as (fd, _):
+            drop_cache(fd)
+        given = _sha256_of_file(path)
+    except OSError as error:
+        raise medium_error(error, path) from error
+    if given != written:
+        raise VerifyFailed(
+            f"{path} was written and synced, but the medium gives back something else",
+            hint="It is failing, or smaller than it says: use another medium.",
+        )
+    return given
 
 
 def write_whole(path: Path, data: bytes) -> None:

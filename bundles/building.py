@@ -4,7 +4,7 @@ Takes an order, a supply and a folder, gives ``Built``. Each volume appears unde
 written are they read back, for a medium that lies about its size spoils what was written first. Run again after any
 interruption: what is right is kept.
 
-next: ``bundles.verifying``
+next: ``bundles.companions``
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 
 import msgspec
 
-from bundles.beside import Beside, lay_beside, make_folder, write_sums
+from bundles.beside import Beside, beside_bytes, lay_beside, make_folder, write_sums
 from bundles.filling import Filled, Origin, Step, fill_volume, locked_folder, volume_error
 from bundles.index import Bundle, Member
 from bundles.medium import PARTIAL, Volume, open_volume
@@ -36,7 +36,7 @@ from pipeline.trust.publisher import no_step
 STEP = "bundle"
 READ_BACK = "read-back"
 # Every moment at which a run may end, in order; tests stop at each.
-STEPS = ("recipe", "open", "member", "settle", "rename", READ_BACK, "parity", "beside", "sums")
+STEPS = ("recipe", "open", "member", "settle", "rename", "beside", "parity", READ_BACK, "sums")
 
 
 class BuiltVolume(msgspec.Struct, kw_only=True):
@@ -112,7 +112,7 @@ def build_bundle(
         if pin is not None:
             pin(recipe)
         there = {number: size for number in numbers if (size := _standing(to, bundle, number))}
-        _check_space(to, bundle, [number for number in numbers if number not in there], order.parity)
+        _check_space(to, bundle, [number for number in numbers if number not in there], order.parity, beside_bytes(to, extra))
         total = sum(member.size for number in numbers for member in _members(bundle, number))
         heard.listen(StepStarted(STEP, len(numbers), total))
         begun = time.monotonic()
@@ -131,11 +131,14 @@ def build_bundle(
             else:
                 heard.listen(Progress(STEP, sum(member.size for member in _members(bundle, number))))
         heard.listen(StepFinished(STEP, len(numbers), total, time.monotonic() - begun))
-        step(READ_BACK)
-        sums = _read_all_back(to, bundle, {number: filled.get(number) for number in numbers}, fill, heard.listen)
+        # Nothing of size is written once the volumes were read back: on a medium that lies it would spoil them.
         step("beside")
         installer = lay_beside(to, bundle, extra, needs_codec=planned.selected.needs_codec, parity=bool(order.parity))
         parity = {number: _parity(to / bundle.file_name(number), order.parity, step) for number in numbers}
+        step(READ_BACK)
+        sums = _read_all_back(to, bundle, {number: filled.get(number) for number in numbers}, fill, heard.listen)
+        # Parity of a volume that was damaged, and written anew, is none of it.
+        parity |= {number: _parity(to / bundle.file_name(number), order.parity, step) for number in there.keys() & filled.keys()}
         step("sums")
         write_sums(to, bundle, {bundle.file_name(number): digest for number, digest in sums.items()})
     volumes = [
@@ -205,8 +208,8 @@ def _begin_again(path: Path) -> None:
         raise volume_error(error, path, 0) from error
 
 
-def _check_space(to: Path, bundle: Bundle, numbers: Sequence[int], parity: int) -> None:
-    needed = 0
+def _check_space(to: Path, bundle: Bundle, numbers: Sequence[int], parity: int, beside: int) -> None:
+    needed = beside
     for number in numbers:
         size = bundle.layout(number).size
         with suppress(FileNotFoundError):
@@ -217,7 +220,8 @@ def _check_space(to: Path, bundle: Bundle, numbers: Sequence[int], parity: int) 
     if needed > free:
         raise DiskError(
             f"{to}: {needed} bytes are needed, {free} are free",
-            hint="Use a larger medium, or fill several: --volume-size for its size, --only for the volumes on this one.",
+            hint="Use a larger medium, or fill several: --volume-size for its size, --only for the volumes on this one; "
+            "--python and --platform carry fewer wheels.",
         )
 
 

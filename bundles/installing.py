@@ -118,11 +118,6 @@ def _record(installs: Installs, done: Done) -> None:
             installs.confirm(folder)
 
 
-def order_for(sources: tuple[Path, ...], site: Path, fingerprint: str = "") -> Order:
-    """The plainest order: everything at its default."""
-    return Order(tuple(map(str, sources)), str(site), fingerprint)
-
-
 def fast_tools() -> Tools:
     """Tools of this environment."""
     scratch = threading.local()

@@ -19,7 +19,7 @@ from pipeline.wire import check_json, decode_document
 
 FORMAT = "modelport-inventory"
 FORMAT_VERSION = 1
-_HINT = "Export it at the site anew: invoke bundle.inventory"
+_HINT = "Export it at the site anew: python3 SITE/bin/install.pyz --site SITE --inventory FILE, or invoke bundle.inventory"
 
 
 class Installed(msgspec.Struct, frozen=True, kw_only=True):
@@ -85,7 +85,10 @@ def decode_inventory(data: bytes, *, what: str) -> Envelope:
     Raises:
         InvalidDocument: it breaks docs/format.md §10.
     """
-    found = decode_document(data, Envelope, what=what)
+    try:
+        found = decode_document(data, Envelope, what=what)
+    except InvalidDocument as error:
+        raise InvalidDocument(str(error), hint=_HINT) from error
     signed = found.signed
     if signed.format != FORMAT or signed.format_version != FORMAT_VERSION:
         raise InvalidDocument(

@@ -24,7 +24,7 @@ ENDING = ".par2"
 # Memory of the program: the recovery blocks of one pass.
 _MEMORY_MIB = 128
 # Of a large volume every two-thousandth is a block; of a small one every 4 KiB, for each block has its own packet.
-_MOST_BLOCKS = 2_000
+MOST_BLOCKS = 2_000
 _BLOCK_BYTES = 4096
 _COPY_BYTES = 1 << 20
 _REPAIRED = 0
@@ -65,8 +65,8 @@ def _parity_names(volume: Path) -> list[Path]:
     return [volume.with_name(volume.name + ENDING), *sorted(others)]
 
 
-def make_parity(volume: Path, percent: int) -> list[Path]:
-    """Write parity for ``percent`` of a volume, replacing what is there; gives its files.
+def make_parity(volume: Path, percent: int = 0, *, blocks: int = 0) -> list[Path]:
+    """Write parity for ``percent`` of a volume, or just so many recovery ``blocks``, replacing what is there; gives its files.
 
     Raises:
         UsageError: there is no program.
@@ -74,15 +74,15 @@ def make_parity(volume: Path, percent: int) -> list[Path]:
     """
     program = find_program()
     _remove_parity(volume)
-    blocks = max(2, min(_MOST_BLOCKS, volume.stat().st_size // _BLOCK_BYTES))
+    divided = max(2, min(MOST_BLOCKS, volume.stat().st_size // _BLOCK_BYTES))
     ran = _run(
         [
             program,
             "create",
             "-q",
             "-q",
-            f"-b{blocks}",
-            f"-r{percent}",
+            f"-b{divided}",
+            f"-c{blocks}" if blocks else f"-r{percent}",
             "-n1",
             f"-m{_MEMORY_MIB}",
             "--",
@@ -212,7 +212,8 @@ def _take_over(made: Path, volume: Path) -> None:
                 file.seek(at)
                 file.write(block)
             at += len(block)
-        file.truncate(size)
+        if os.fstat(file.fileno()).st_size != size:
+            file.truncate(size)
         file.flush()
         os.fsync(file.fileno())
     if target != volume:

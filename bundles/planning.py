@@ -107,7 +107,7 @@ def plan_bundle(
     fresh = Recipe(bundle_of(carve_volumes(selected.contents, order.volume_size)), selected.metadata)
     recipe = _begun(fresh, order, shelf, to)
     warnings = list(selected.warnings)
-    if recipe is not fresh:
+    if recipe.bundle.id != fresh.bundle.id:
         warnings.append(
             f"goes on with bundle {recipe.bundle.id[:12]} of snapshot {recipe.bundle.plan.snapshot}; "
             f"{selected.url} announces {fresh.bundle.plan.snapshot} by now"

@@ -163,7 +163,7 @@ class BundleReader:
             self._requests += 1
         found = self._places.get(key)
         if found is None:
-            raise ObjectMissing(f"{self.url}: {self._why_not(key)}", hint=self._hint(key))
+            raise ObjectMissing(f"{self.url}: {self._why_not(key)}", hint=self._hint(key), settled=True)
         return found
 
     def _number_of(self, key: str) -> int:

@@ -1,4 +1,4 @@
-"""Repair: damaged volumes made whole, from another copy that is damaged elsewhere, or from parity beside them.
+"""Repair: damaged volumes made whole, from another copy that is damaged elsewhere, or from parity beside them; then parity itself.
 
 Takes the folder to put right and folders that may help, gives ``Repaired``. Only what was proven is written; a volume that was
 not there gets its name when every byte of it is right.
@@ -18,6 +18,7 @@ from pathlib import Path
 
 import msgspec
 
+from bundles.companions import restore_beside
 from bundles.filling import sync_folder, volume_error
 from bundles.index import Bundle
 from bundles.medium import PARTIAL, Medium, Volume, medium_error, open_medium, open_volume, opened
@@ -41,13 +42,14 @@ class RepairedVolume(msgspec.Struct, kw_only=True):
 
 
 class Repaired(msgspec.Struct, kw_only=True):
-    """What a repair did; ``missing`` are volumes that are in no folder."""
+    """What a repair did; ``missing`` are volumes that are in no folder, ``beside`` names files beside them that are right again."""
 
     name: str
     bundle: str
     volumes: int
     repaired: list[RepairedVolume]
     missing: list[int]
+    beside: list[str]
     warnings: list[str]
     seconds: float
 
@@ -56,7 +58,7 @@ def repair_bundle(folder: Path, others: Sequence[Path], listen: Listener) -> Rep
     """Make every volume in ``folder`` whole, and bring those that only ``others`` have; these are only read.
 
     Raises:
-        VerifyFailed: naming what could not be made whole; what could, was.
+        VerifyFailed: naming what could not be made whole; what could, was. Files beside the volumes count, too.
         UsageError, AccessDenied, DiskError
     """
     heard = Heard(listen)
@@ -69,6 +71,7 @@ def repair_bundle(folder: Path, others: Sequence[Path], listen: Listener) -> Rep
     repaired: list[RepairedVolume] = []
     missing: list[int] = []
     failed: list[str] = []
+    whole: set[str] = set()
     for number in bundle.numbers():
         name = bundle.file_name(number)
         here = [volume.path for volume in medium.volumes.get(number, ()) if volume.path.parent == folder]
@@ -79,17 +82,28 @@ def repair_bundle(folder: Path, others: Sequence[Path], listen: Listener) -> Rep
             missing.append(number)
             continue
         if here and not any(damages(medium.volumes[number][:1])):
+            whole.add(target.name)
             continue
         try:
             with_parity = _repair(target, medium, number, spares, known)
             repaired.append(RepairedVolume(volume=number, name=target.name, parity=with_parity))
+            whole.add(target.name)
         except VerifyFailed as error:
             failed.append(str(error))
             heard.listen(Warned("not-repaired", str(error)))
-    heard.listen(StepFinished(STEP, len(repaired), 0, time.monotonic() - started))
+    beside, left = restore_beside(folder, others, whole)
+    for told in left:
+        heard.listen(Warned("not-repaired", told))
+    heard.listen(StepFinished(STEP, len(repaired) + len(beside), 0, time.monotonic() - started))
     if failed:
         raise VerifyFailed(
-            "; ".join(failed), hint="Take another copy of these volumes, or have them made anew: invoke bundle.build --only"
+            "; ".join((*failed, *left)),
+            hint="Take another copy of these volumes, or have them made anew by the sender: bundle.build --only N",
+        )
+    if left:
+        raise VerifyFailed(
+            f"every volume here is whole; beside them: {'; '.join(left)}",
+            hint="Name a folder that has these files with --from, or have the bundle written anew: bundle.build",
         )
     return Repaired(
         name=bundle.plan.name,
@@ -97,6 +111,7 @@ def repair_bundle(folder: Path, others: Sequence[Path], listen: Listener) -> Rep
         volumes=len(bundle.plan.volumes),
         repaired=repaired,
         missing=missing,
+        beside=beside,
         warnings=heard.warnings,
         seconds=round(time.monotonic() - started, 3),
     )
@@ -151,7 +166,7 @@ def _repair(target: Path, medium: Medium, number: int, spares: Sequence[Path], k
         more = f" and {len(left) - 5} more" if len(left) > 5 else ""
         raise VerifyFailed(
             f"{target.name}: whole in no copy, and there is no parity: {names}{more}",
-            hint="Take another copy of it, or have it made anew: invoke bundle.build --only",
+            hint=f"Take another copy of it, or have it made anew by the sender: bundle.build --only {number}",
         )
     if not there:
         path.rename(target)

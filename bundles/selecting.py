@@ -62,7 +62,7 @@ def select_contents(selection: Selection, channel: str, view: View) -> Selected:
         )
     chosen = [choose_release(view, want, channel=channel, allow_yanked=selection.allow_yanked) for want in selection.wants]
     releases = _closure(view, chosen)
-    candidates = _bases(view, selection)
+    candidates = _bases(view, selection, releases)
     shared = _Shared(view, candidates)
     parts: dict[str, Member] = {}
     needs_codec = False
@@ -101,6 +101,10 @@ def select_contents(selection: Selection, channel: str, view: View) -> Selected:
     warnings = list(view.warnings)
     if lost:
         warnings.append(f"{view.source.url} has no roots {lost[0]} to {lost[-1]}: a site that pinned one of them cannot install")
+    there = [str(target.release) for target in releases if target in candidates]
+    if there:
+        told = "nothing is carried but" if len(there) == len(releases) and not parts else "of that is carried only"
+        warnings.append(f"the site has {', '.join(there)} already: {told} what proves it")
     idle = [str(target.release) for target in candidates if target not in wanted] if selection.bases else []
     if idle:
         warnings.append(f"nothing of {', '.join(idle)} serves these releases: it need not be at the site")
@@ -114,8 +118,11 @@ def _closure(view: View, chosen: Sequence[ReleaseTarget]) -> list[ReleaseTarget]
     return sorted(found.values(), key=lambda target: str(target.release))
 
 
-def _bases(view: View, selection: Selection) -> list[ReleaseTarget]:
-    """The releases that the site has, as far as this tree knows them, in the order in which they are asked for chunks."""
+def _bases(view: View, selection: Selection, wanted: Sequence[ReleaseTarget]) -> list[ReleaseTarget]:
+    """The releases that the site has, as far as this tree knows them, in the order in which they are asked for chunks.
+
+    Those that are ``wanted`` come first: what stands there already takes no other release to stand on.
+    """
     found = {release: view.release(release) for release in selection.bases}
     if selection.have is not None:
         chain = {root.sha256 for root in root_chain(view)[0]}
@@ -133,7 +140,7 @@ def _bases(view: View, selection: Selection) -> list[ReleaseTarget]:
                 continue
             if target.sha256 == one.manifest_sha256:
                 found[release] = target
-    return list(found.values())
+    return sorted(found.values(), key=lambda target: target not in wanted)
 
 
 class _Shared:

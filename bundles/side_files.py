@@ -20,7 +20,7 @@ INSTALLER = "install.pyz"
 WHEELS = "wheels"
 _PARITY = """\
 
-   A volume that is not can be repaired by any PAR2 program. Nobody signs parity, so copy the volume and its
+   Or repair it with any PAR2 program. Nobody signs parity, so copy the volume and its
    .par2 files into an empty folder first, run there
      par2 repair NAME.vol001.tar.par2
    and copy the volume back: what is repaired is then verified as everything else is.
@@ -78,13 +78,16 @@ in {names}.
 2. Look whether the media are sound (the installer does so, too; this needs nothing but coreutils):
 
      sha256sum -c {SUMS}{partly}
+
+   A volume that is not can be sent again alone: tell the sender its name.
 {_PARITY if parity else ""}
 3. Install. Python 3.9 or newer is all that it needs; no network is used. SITE is the folder to install into:
 
      python3 {INSTALLER} --from . --site SITE --root-fingerprint {plan.root_fingerprint}
 
    {media}   Nothing that is installed is touched before everything new is verified and safe on disk.
-   At a site that has trusted this root before, leave --root-fingerprint out.
+   At a site that has trusted this root before, leave --root-fingerprint out, and run the copy of the installer
+   that the site kept: python3 SITE/bin/install.pyz
 {codec}
 4. The models are then in SITE/current. A receipt of what was done lies in SITE/state; carry it back if the
    sender asks for it.

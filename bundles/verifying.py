@@ -8,7 +8,6 @@ next: ``bundles.salvage``
 
 from __future__ import annotations
 
-import hashlib
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -20,12 +19,12 @@ from tempfile import TemporaryDirectory
 
 import msgspec
 
+from bundles.companions import look_beside
 from bundles.hashing import frame_fault, member_fault, member_faults
 from bundles.index import Layout, Placed, Plan
 from bundles.medium import Medium, Volume, medium_error, open_medium, opened
 from bundles.reader import BundleReader
-from bundles.side_files import SUMS, read_sums
-from pipeline.errors import ModelportError, NotPinned, SourceLied, VerifyFailed
+from pipeline.errors import NotPinned, SourceLied, VerifyFailed
 from pipeline.events import Listener, Progress, StepFinished, StepStarted, Warned
 from pipeline.layout import part_key
 from pipeline.place import Heard
@@ -91,11 +90,8 @@ def verify_bundle(folders: Sequence[Path], listen: Listener, *, fingerprint: str
     heard.listen(StepStarted(STEP, len(copies), total))
     faults = [f"{one.path.name}: {one.reason}" for one in medium.unusable]
     faults += [str(one) for one in damages(copies, lambda size: heard.listen(Progress(STEP, size)))]
-    beside = 0
-    for folder in folders:
-        for name, fault in _beside_faults(folder, {volume.path.name for volume in copies}):
-            beside += 1
-            faults += [f"{name}: {fault}"] if fault else []
+    beside, lost = look_beside(folders)
+    faults += map(str, lost)
     if all_there:
         faults += [f"volume {number} ({medium.bundle.file_name(number)}) is missing" for number in medium.missing]
     heard.listen(StepFinished(STEP, len(copies), total, time.monotonic() - started))
@@ -105,7 +101,7 @@ def verify_bundle(folders: Sequence[Path], listen: Listener, *, fingerprint: str
         more = f" (and {len(faults) - NAMED} more)" if len(faults) > NAMED else ""
         raise VerifyFailed(
             f"bundle {medium.bundle.plan.name}: {'; '.join(faults[:NAMED])}{more}",
-            hint="Repair it: invoke bundle.repair, or have single volumes made anew: invoke bundle.build --only",
+            hint="Repair it: invoke bundle.repair, or have single volumes made anew by the sender: bundle.build --only N",
         )
     _check_signed(medium, fingerprint, heard.listen)
     plan = medium.bundle.plan
@@ -148,24 +144,6 @@ def _fault_or_unreadable(fd: int, placed: Placed) -> str:
         return member_fault(fd, placed)
     except OSError as error:
         return f"it cannot be read: {error.strerror or error}"
-
-
-def _beside_faults(folder: Path, volumes: set[str]) -> Iterator[tuple[str, str]]:
-    """(name, fault or "") of each file beside the volumes that SHA256SUMS names."""
-    sums = folder / SUMS
-    if not sums.is_file():
-        return
-    for name, expected in sorted(read_sums(sums.read_text("utf-8", errors="replace")).items()):
-        path = folder / name
-        if name in volumes or name.endswith(".tar") or ".." in name.split("/") or name.startswith("/"):
-            continue
-        try:
-            with opened(path) as (fd, _), open(fd, "rb", closefd=False) as file:
-                found = hashlib.file_digest(file, "sha256").hexdigest()
-        except (OSError, ModelportError) as error:
-            yield name, str(error)
-            continue
-        yield name, "" if found == expected else f"its sha256 is {found}, {SUMS} says {expected}"
 
 
 def _check_signed(medium: Medium, fingerprint: str, listen: Listener) -> None:

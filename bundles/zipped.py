@@ -23,7 +23,8 @@ _MAIN = b'''"""The door of install.pyz."""
 import sys
 
 if sys.version_info < (3, 9):
-    sys.exit("install.pyz needs Python 3.9 or newer, this is " + sys.version.split()[0])
+    sys.stderr.write("error: install.pyz needs Python 3.9 or newer, this is " + sys.version.split()[0] + "\\n")
+    sys.exit(2)
 sys.dont_write_bytecode = True
 
 from bundles.installer.program import main

@@ -141,6 +141,11 @@ class SourceLied(IntegrityError):
 class ObjectMissing(IntegrityError):
     """The store has no object under this key."""
 
+    def __init__(self, message: str, *, hint: str = "", settled: bool = False) -> None:
+        """Nothing is waited for where it is ``settled``, as with a medium that is not here."""
+        super().__init__(message, hint=hint)
+        self.settled = settled
+
 
 class TrustError(ModelportError):
     """A signature, key or trust decision failed."""

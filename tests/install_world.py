@@ -95,6 +95,11 @@ class Column:
         )
 
 
+def order_for(sources: Sequence[Path], site: Path, fingerprint: str = "") -> Order:
+    """The plainest order: everything at its default."""
+    return Order(tuple(map(str, sources)), str(site), fingerprint)
+
+
 def site_files(site: Path) -> dict[str, bytes | str]:
     """Everything at a site: the bytes of files, the targets of links."""
     found: dict[str, bytes | str] = {}

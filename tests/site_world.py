@@ -19,10 +19,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bundles.installing import install_bundle, order_for
+from bundles.installing import install_bundle
 from pipeline.events import ignore
 from tests.desk import BIN, CLEAN
 from tests.fetch_world import Tree, make_tree
+from tests.install_world import order_for
 from tests.media_world import pack
 from tests.publish_world import STABLE, lay_out
 

@@ -2,12 +2,22 @@
 
 The classes bear the names and codes of modelport's own errors (docs/reference/exit-codes.md), so that a
 person meets one set of answers. The text says what failed, what was expected and what was found; ``hint``
-says what to do next. This file imports nothing: the installer needs Python alone.
+says what to do next.
 
 next: ``strictjson``
 """
 
 from __future__ import annotations
+
+import errno
+
+_NOT_OURS = "Run it as the user whom the site belongs to, or choose another --site."
+_HINTS = {
+    errno.EACCES: _NOT_OURS,
+    errno.EPERM: _NOT_OURS,
+    errno.EROFS: "It is mounted read-only: mount it for writing, or choose another --site.",
+}
+_OTHERWISE = "Check free space, the owner and the disk; then run it again."
 
 
 class ModelportError(Exception):
@@ -44,8 +54,6 @@ class DiskError(ModelportError):
     exit_code = 6
 
 
-def disk_fault(
-    error: OSError, what: str, hint: str = "Check free space, the owner and the disk; then run it again."
-) -> DiskError:
+def disk_fault(error: OSError, what: str, hint: str = "") -> DiskError:
     """Turn the system's error about ``what`` into ours."""
-    return DiskError(f"{what}: {error.strerror or error}", hint)
+    return DiskError(f"{what}: {error.strerror or error}", hint or _HINTS.get(error.errno or 0, _OTHERWISE))

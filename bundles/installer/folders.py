@@ -44,17 +44,17 @@ class Folder:
         return os.path.join(self.path, path) if path else self.path
 
     @contextmanager
-    def lock(self, path: str) -> Iterator[None]:
-        """Keep every other installation out of this folder.
+    def lock(self, path: str, *, reading: bool = False) -> Iterator[None]:
+        """Keep every other installation out of this folder; while ``reading`` only those that write.
 
         Raises:
             UsageError: one is running. DiskError.
         """
         with self._told(path):
-            fd = self.open(path, os.O_RDWR | os.O_CREAT, make=True)
+            fd = self.open(path, os.O_RDONLY if reading else os.O_RDWR | os.O_CREAT, make=not reading)
         try:
             try:
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(fd, (fcntl.LOCK_SH if reading else fcntl.LOCK_EX) | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise UsageError(f"another installation is running in {self.path}", "Wait for its end.") from None
             yield

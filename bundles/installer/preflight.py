@@ -9,6 +9,7 @@ next: ``walk``
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -83,6 +84,8 @@ def prepare(order: Order, tools: Tools, site: Folder | None) -> Ready:
     Raises:
         UsageError, IntegrityError, TrustError, DiskError
     """
+    if site is None and os.path.lexists(order.site):
+        raise UsageError(f"{order.site} is no folder", "Name a folder, which is made if it is missing: --site DIR")
     medium = find_volumes(order.sources)
     try:
         return _prepared(order, tools, site, medium)
@@ -103,7 +106,8 @@ def _prepared(order: Order, tools: Tools, site: Folder | None, medium: Medium) -
 
     state = load_state(site)
     if order.fingerprint:
-        state.pin(order.fingerprint)
+        # As it was read out and written down: in groups, in capitals.
+        state.pin("".join(order.fingerprint.split()).lower())
     judged = judge(document, state, Policy(tools.verify, order.require_fresh, order.allow_downgrade))
     manifests = [(_manifest(judged, one.name, one.manifest_sha256, order), one.chosen) for one in plan.releases]
     releases = [_wanted(manifest, site, chosen=chosen) for manifest, chosen in manifests]
@@ -278,7 +282,7 @@ def _refuse_lost(plan: Plan, work: Work, site: Folder | None) -> None:
         near = [name for name in there if split_release(name)[0] in models] or sorted(there)
         raise UsageError(
             f"this bundle holds only what differs from {', '.join(missing)}; installed here: {', '.join(near) or 'nothing'}",
-            "Install the base first, or ask for a bundle for what is here: invoke bundle.inventory, then bundle.build --have.",
+            "Install the base first, or carry an inventory of this site back (install.pyz --inventory FILE), to build for what is here.",
         )
     part = next(iter(work.lost))
     lost = "1 part is" if len(work.lost) == 1 else f"{len(work.lost)} parts are"

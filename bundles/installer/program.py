@@ -103,6 +103,7 @@ def summary(done: Done) -> str:
     lines += [f"  warning      {warning}" for warning in done.warnings]
     lines += [f"  release      {one['release']} in {os.path.join(done.site, one['folder'])}" for one in done.releases]
     if done.dry:
+        lines += [f"  altered      {path}, would be put right" for path in done.repaired]
         lines.append(f"checked: nothing was written{f'; {missing} not at hand' if done.missing else ''}")
         return "\n".join(lines)
     lines += [f"  put right    {path}" for path in done.repaired]

@@ -13,7 +13,7 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from bundles.installer.faults import DiskError, IntegrityError, TrustError
+from bundles.installer.faults import DiskError, IntegrityError, TrustError, UsageError
 from bundles.installer.folders import Folder
 from bundles.installer.strictjson import Fields, is_hex64, read_json, write_json
 from bundles.installer.tufrules import ROLE_BYTES, ROOT_BYTES, TOP_ROLES, Role, instant, open_role, top_signers
@@ -40,10 +40,13 @@ class SiteState:
         """Trust the root with this fingerprint. A site that trusts another one keeps to it.
 
         Raises:
-            TrustError
+            UsageError: it is none. TrustError
         """
         if not is_hex64(fingerprint):
-            raise TrustError(f"{fingerprint!r} is no fingerprint", "It has 64 lower-case hex digits: see README.txt.")
+            raise UsageError(
+                f"--root-fingerprint {fingerprint} is no fingerprint, expected 64 hex digits",
+                "Ask the sender: see README.txt, step 1.",
+            )
         known = {role.sha256 for role in self.roots()}
         if fingerprint in known | set(self.pins):
             return

@@ -11,14 +11,14 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 
 from bundles.installer.faults import IntegrityError
 from bundles.installer.folders import Folder, told
 from bundles.installer.judging import TIMESTAMP
 from bundles.installer.layout import PARTS, STAGING, STATE, kept_manifest, part_file
 from bundles.installer.manifest import MANIFEST_BYTES, open_manifest
-from bundles.installer.placing import check_part
+from bundles.installer.placing import Read, check_part
 from bundles.installer.strictjson import HINT
 from bundles.installer.tufrules import TIMESTAMP_BYTES, open_role
 from bundles.installer.wanted import Job
@@ -34,6 +34,20 @@ def has_part(site: Folder, job_size: int, blake3: str) -> bool:
         return False
     try:
         return os.fstat(fd).st_size == job_size
+    finally:
+        os.close(fd)
+
+
+@contextmanager
+def kept_part(site: Folder, blake3: str) -> Iterator[Read]:
+    """A reader of a part that the site keeps.
+
+    Raises:
+        DiskError
+    """
+    fd = site.open_read(part_file(blake3))
+    try:
+        yield lambda at, size: os.pread(fd, size, at)
     finally:
         os.close(fd)
 

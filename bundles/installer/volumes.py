@@ -60,6 +60,10 @@ class MediumFault(DiskError):
     """A medium cannot be read: pulled out, worn out, or not ours to read."""
 
 
+class DamagedVolume(IntegrityError):
+    """A volume is not what its index promises."""
+
+
 @dataclass(frozen=True)
 class Plan:
     """What all volumes of a bundle say in common."""
@@ -122,11 +126,13 @@ class Volume:
         """All bytes of a small member."""
         return b"".join(self.blocks(member))
 
-    def damaged(self, why: str) -> IntegrityError:
-        """The error that names this volume."""
-        return IntegrityError(
-            f"volume {self.number} ({self.path}) is damaged: {why}",
-            "Take another copy of this volume, or mend it: invoke bundle.repair, or par2 repair where there is parity.",
+    def damaged(self, why: str) -> DamagedVolume:
+        """The error that names this volume, and what can be done at a site that has Python alone."""
+        mend = f", repair it as README.txt says (par2 repair {os.path.basename(self.path)}.par2)"
+        return DamagedVolume(
+            f"volume {self.number} of {self.plan.name} ({self.path}) is damaged: {why}",
+            f"Take another copy of it{mend if os.path.isfile(self.path + '.par2') else ''}, "
+            f"or ask the sender for this volume alone: bundle.build --only {self.number}",
         )
 
     def close(self) -> None:
@@ -383,4 +389,5 @@ def _read_at(fd: int, offset: int, size: int, path: str) -> bytes:
 
 
 def _unreadable(error: OSError, what: str) -> MediumFault:
-    return MediumFault(f"{what}: {error.strerror or error}", _PULLED)
+    hint = "Check who may read it." if isinstance(error, PermissionError) else _PULLED
+    return MediumFault(f"{what}: {error.strerror or error}", hint)

@@ -14,7 +14,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -31,7 +31,7 @@ from bundles.installer.progress import Progress
 from bundles.installer.sitestate import load_state
 from bundles.installer.tools import Tools
 from bundles.installer.views import simple_pages
-from bundles.installer.volumes import MediumFault, Member, Volume
+from bundles.installer.volumes import DamagedVolume, MediumFault, Member, Volume
 from bundles.installer.wanted import Job, Target
 from bundles.installer.zstds import find_decoder
 
@@ -42,6 +42,7 @@ STEPS = (
 STATE_BYTES = 16 << 20
 # A file of at least this size goes to the disk while others are still being written.
 FLUSHED_BYTES = 8 << 20
+ROTTEN = "Remove it and run this again: its bytes are then taken from the medium, or from what is installed."
 
 
 @dataclass
@@ -96,7 +97,7 @@ def install(
         if site:
             stack.callback(site.close)
             if site.kind(LOCK):
-                stack.enter_context(site.lock(LOCK))
+                stack.enter_context(site.lock(LOCK, reading=dry))
         ready = prepare(order, tools, site)
         stack.callback(ready.medium.close)
         found = _begun(order, ready, dry=dry)
@@ -166,6 +167,7 @@ class _Run:
     done: Callable[[int], None]
     faults: list[IntegrityError | MediumFault] = field(default_factory=list)
     counting: threading.Lock = field(default_factory=threading.Lock)
+    rotten: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self.landings = [Landing(self.site, one.manifest, one.files) for one in self.ready.releases]
@@ -264,8 +266,8 @@ class _Run:
         """Place one part from any good copy of its volume; a bad one is named, and the others go on."""
         name, job = item
         faults: list[IntegrityError | MediumFault] = []
-        for source in self._sources(number, name):
-            fault = self._try_source(source, number, name, job)
+        for volume in self._sources(number, name):
+            fault = self._try_source(volume, name, job)
             if fault is None:
                 self.found.warnings += [f"a copy was passed over: {fault}" for fault in faults]
                 return True
@@ -273,42 +275,35 @@ class _Run:
         self.faults += faults
         return False
 
-    def _try_source(
-        self, source: AbstractContextManager[Read], number: int, name: str, job: Job
-    ) -> IntegrityError | MediumFault | None:
+    def _try_source(self, volume: Volume | None, name: str, job: Job) -> IntegrityError | MediumFault | None:
+        source = _volume_reader(volume, self.ready.carried[name][1]) if volume else tree.kept_part(self.site, name)
         try:
             with source as read:
                 self._take_from(read, name, job)
-        except MediumFault as error:
+        except (MediumFault, DamagedVolume) as error:
             return error
         except IntegrityError as error:
-            where = f"volume {number} of {self.found.name}" if number else f"the part kept in {self.site.path}"
-            return IntegrityError(f"{where} is damaged: {error}", "Take another copy of it, or mend it: invoke bundle.repair")
+            if volume:
+                return volume.damaged(str(error))
+            return IntegrityError(f"{self.site.shown(part_file(name))} is damaged: {error}", ROTTEN)
         return None
 
     def _take_from(self, read: Read, name: str, job: Job) -> None:
         scratch = self.site.shown(STAGING)
-        if self.order.keep_parts and name not in self.ready.kept:
+        if name in self.rotten or (self.order.keep_parts and name not in self.ready.kept):
             tree.keep_part(self.site, job, blocks_of(read, job.part.size))
-            with self._kept_reader(name) as kept:
+            with tree.kept_part(self.site, name) as kept:
                 place_part(kept, job, self.tools, self._write, scratch)
         elif job.chunks:
             place_part(read, job, self.tools, self._write, scratch)
 
-    def _sources(self, number: int, name: str) -> Iterator[AbstractContextManager[Read]]:
+    def _sources(self, number: int, name: str) -> Iterator[Volume | None]:
+        """Where a part may be had, None for the site; one that rotted there is replaced by that of the medium."""
         if number == 0:
-            yield self._kept_reader(name)
-            return
-        for volume in self.ready.medium.volumes[number]:
-            yield _volume_reader(volume, self.ready.carried[name][1])
-
-    @contextmanager
-    def _kept_reader(self, name: str) -> Iterator[Read]:
-        fd = self.site.open_read(part_file(name))
-        try:
-            yield lambda at, size: os.pread(fd, size, at)
-        finally:
-            os.close(fd)
+            yield None
+            self.rotten.add(name)
+            number = self.ready.carried[name][0] if name in self.ready.carried else 0
+        yield from self.ready.medium.volumes.get(number, ())
 
     def _write(self, target: Target, plain: bytes | bytearray | memoryview) -> None:
         self.landings[target.landing].write(target.file, target.at, plain)

@@ -104,12 +104,13 @@ def check_fingerprint_flag(text: str) -> str:
     Raises:
         UsageError: it is none.
     """
-    if text and not is_hex64(text.lower()):
+    found = "".join(text.split()).lower()
+    if text and not is_hex64(found):
         raise UsageError(
             f"--root-fingerprint {text} is no fingerprint, expected 64 hex digits",
             hint="invoke trust.show prints it on the publishing side.",
         )
-    return text.lower()
+    return found
 
 
 def folders_of(texts: Iterable[str], *, flag: str) -> list[Path]:

@@ -78,11 +78,12 @@ def verify_summary(done: BundleVerified) -> str:
 
 def repair_summary(done: Repaired) -> str:
     """After ``bundle.repair``."""
-    if not done.repaired:
-        first = f"{done.name}: nothing is damaged"
-    else:
-        names = ", ".join(f"{one.name}{' by parity' if one.parity else ''}" for one in done.repaired)
-        first = f"{done.name}: made whole: {names}"
+    names = [f"{one.name}{' by parity' if one.parity else ''}" for one in done.repaired]
+    first = (
+        f"{done.name}: made whole: {', '.join((*names, *done.beside))}"
+        if names or done.beside
+        else f"{done.name}: nothing is damaged"
+    )
     return first + (f"; {spell_volumes(done.missing, done.volumes)} nowhere" if done.missing else "")
 
 

@@ -126,12 +126,12 @@ def verify(run: Run, *, from_: tuple[str, ...] = (), root_fingerprint: str = "",
     group="bundle",
 )
 def repair(run: Run, *, folder: str, from_: tuple[str, ...] = ()) -> Answer:
-    """Make damaged volumes whole: from copies that are damaged elsewhere, and from parity.
+    """Make damaged volumes whole: from copies that are damaged elsewhere, and from parity. Then what stands beside them.
 
-    Only bytes that were proven are written. Copies are only read.
+    Only bytes that were proven are written. Copies are only read. Parity that was lost is made anew for a volume that is whole.
 
     Example: invoke bundle.repair --folder /media/usb --from /media/usb2
-    Exit codes: 0 whole, 2 no bundle there, or no par2, 3 more is damaged than can be made good (it is named), 6 disk.
+    Exit codes: 0 whole, 2 no bundle there, or no par2, 3 more is damaged or gone than can be made good (it is named), 6 disk.
     """
     from bundles.repairing import repair_bundle
     from pipeline.cli.bundle_orders import folders_of

@@ -12,6 +12,7 @@ from pathlib import Path
 from bundles.installer.program import spell_volumes
 from bundles.installing import BundleInstalled
 from bundles.site_inventory import InventoryExported
+from pipeline.cli.typable import flag_words
 from pipeline.spelling import spell_count, spell_size
 
 SHOWN = 20
@@ -25,7 +26,8 @@ def install_summary(done: BundleInstalled) -> str:
         f"  root         {done.root_fingerprint}",
         *(f"  holds        {one.release} ({one.kind}): {Path(done.site, one.folder)}" for one in done.releases),
     ]
-    lines += [f"  put right    {path}" for path in done.repaired[:SHOWN]]
+    kept = "altered      {}, would be put right" if done.dry else "put right    {}"
+    lines += [f"  {kept.format(path)}" for path in done.repaired[:SHOWN]]
     if len(done.repaired) > SHOWN:
         lines.append(f"    … and {len(done.repaired) - SHOWN} more")
     missing = spell_volumes(done.missing, done.volumes)
@@ -47,4 +49,5 @@ def inventory_summary(done: InventoryExported) -> str:
     if len(done.releases) > SHOWN:
         lines.append(f"    … and {len(done.releases) - SHOWN} more")
     lines.append(f"  signed by    {done.keyid}" if done.keyid else "  not signed: the site gave no key")
-    return "\n".join([*lines, "next: at the publisher's: invoke bundle.build --have inventory.json --model NAME --to FOLDER"])
+    carried = flag_words(have=Path(done.path).name)
+    return "\n".join([*lines, f"next: at the publisher's: invoke bundle.build{carried} --model NAME --to FOLDER"])

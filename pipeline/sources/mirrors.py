@@ -61,7 +61,7 @@ class _Reading:
     brought: set[int] = field(default_factory=set)
     taker: BaseException | None = None
     tried: set[int] = field(default_factory=set)
-    missing: list[str] = field(default_factory=list)
+    missing: list[ObjectMissing] = field(default_factory=list)
     last: ModelportError | None = None
 
     def begin_round(self) -> None:
@@ -77,9 +77,10 @@ class _Reading:
         if self.last is not None:
             return self.last
         if self.missing:
+            settled = all(one.settled for one in self.missing)
+            later = "Not yet visible at the CDN, or the source is older than the release: try again later."
             return ObjectMissing(
-                "; ".join(self.missing),
-                hint="Not yet visible at the CDN, or the source is older than the release: try again later.",
+                "; ".join(map(str, self.missing)), hint=self.missing[0].hint if settled else later, settled=settled
             )
         return UnavailableError(f"{self.key}: no source is left", hint="Run it again, or name another with --source.")
 
@@ -175,7 +176,7 @@ class Mirrors:
                 return
             except ObjectMissing as error:
                 wait_s = next(waits, None)
-                if reading.taker is error or wait_s is None or self._closed.is_set():
+                if reading.taker is error or error.settled or wait_s is None or self._closed.is_set():
                     raise
                 self._listen(Warned("not-visible", f"{error}; asked again in {wait_s:g} s"))
                 self._sleep(wait_s)
@@ -203,7 +204,7 @@ class Mirrors:
                     self.blame(self._readers[one], str(error), key=reading.key, share=1 / len(reading.brought))
             raise error
         if isinstance(error, ObjectMissing):
-            reading.missing.append(str(error))
+            reading.missing.append(error)
             return
         reading.last = error
         if self._judge(place, error, came=came, spent_s=spent_s):

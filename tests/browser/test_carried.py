@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from hashlib import sha256
 
-from bundles.installing import install_bundle, order_for
+from bundles.installing import install_bundle
 from pipeline.events import ignore
 from sw.models import find_models
 from tests.browser.test_models import DIGEST, DOWNLOAD
 from tests.browser_world import assets, build, controlled, noise, outcome
 from tests.fetch_world import make_tree
+from tests.install_world import order_for
 from tests.media_world import pack
 from tests.site_world import serving
 

@@ -6,10 +6,11 @@ from contextlib import ExitStack
 
 import pytest
 
-from bundles.installing import install_bundle, order_for
+from bundles.installing import install_bundle
 from pipeline.events import ignore
 from tests.caching_world import run_mirror, run_upstream
 from tests.fetch_world import make_tree
+from tests.install_world import order_for
 from tests.media_world import pack
 from tests.runtime_world import ORT, TRANSFORMERS, transformers_model
 from tests.servers.web_host import run_web_host

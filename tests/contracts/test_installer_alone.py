@@ -3,6 +3,7 @@
 import ast
 import hashlib
 import importlib.util
+import io
 import os
 import re
 import subprocess
@@ -107,10 +108,11 @@ OURS = """
 import sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
-from bundles.installing import install_bundle, order_for
+from bundles.installer.preflight import Order
+from bundles.installing import install_bundle
 opened = []
 sys.addaudithook(lambda event, args: opened.append(event) if event.startswith("socket.") else None)
-install_bundle(order_for((Path(sys.argv[2]),), Path(sys.argv[3]), sys.argv[4]), lambda event: None)
+install_bundle(Order((sys.argv[2],), sys.argv[3], sys.argv[4]), lambda event: None)
 print("OPENED", opened)
 """
 
@@ -238,6 +240,16 @@ def test_archive_can_be_read_with_any_program_and_holds_the_sources_as_they_are(
     ours = {f"bundles/installer/{file.name}": file.read_bytes() for file in SOURCES}
     assert {name: data for name, data in held.items() if name in ours} == ours
     assert set(held) - set(ours) == {"__main__.py", "bundles/__init__.py"}
+
+
+def test_an_older_python_is_told_so_as_any_wrong_use_is():
+    with zipfile.ZipFile(io.BytesIO(zipped.installer_bytes())) as archive:
+        door = archive.read("__main__.py").decode()
+    # Every Python from 2.7 on reads it as far as this.
+    code = f"import sys\nsys.version_info = (3, 8, 18)\nexec({door!r})"
+    ran = subprocess.run([sys.executable, "-I", "-S", "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert (ran.returncode, ran.stdout) == (2, "")
+    assert ran.stderr.startswith("error: install.pyz needs Python 3.9 or newer, this is ")
 
 
 def test_no_syntax_or_module_is_newer_than_python_3_9():

@@ -12,6 +12,7 @@ import pytest
 
 from bundles import filling, hashing
 from bundles.carving import FAT32_BYTES
+from bundles.repairing import repair_bundle
 from bundles.verifying import verify_bundle
 from pipeline.errors import DiskError, VerifyFailed
 from tests.bundle_world import begin_tree, builder_of, contents_of, flip, listed_by_tar, member_at, volumes_in
@@ -146,6 +147,65 @@ def test_a_medium_that_gives_back_other_bytes_is_never_called_safe(tree, tmp_pat
         builder_of(tree).build(tmp_path / "out", "bert-v1.0.0", step=step)
     assert "another medium" in failed.value.hint
     assert not (tmp_path / "out" / "SHA256SUMS").exists()
+
+
+def test_nothing_of_size_is_written_once_volumes_were_read_back(tree, tmp_path):
+    """Wheels and parity, too, would overwrite volumes on a stick that is smaller than it says."""
+    wheel = tmp_path / "some.whl"
+    wheel.write_bytes(bytes(range(256)) * 400)
+    before = []
+
+    def step(name):
+        if name == "read-back":
+            before.append(contents_of(tmp_path / "out"))
+
+    builder_of(tree).build(tmp_path / "out", "bert-v1.0.0", parity=10, wheels={wheel.name: wheel}, step=step)
+    after = contents_of(tmp_path / "out")
+    after.pop("SHA256SUMS")
+    assert before == [after]
+    assert {"wheels/some.whl", "install.pyz"} < after.keys()
+    assert any(name.endswith(".par2") for name in after)
+
+
+@pytest.mark.parametrize("spoiled", ["install.pyz", "wheels/some.whl", "bert-v1.0.0.vol001.tar.par2"])
+def test_a_medium_that_gives_back_other_bytes_beside_the_volumes_is_told(tree, tmp_path, monkeypatch, spoiled):
+    wheel = tmp_path / "some.whl"
+    wheel.write_bytes(bytes(range(256)) * 400)
+    path = tmp_path / "out" / spoiled
+
+    def forgetful(fd):
+        if Path(f"/proc/self/fd/{fd}").readlink() == path:
+            flip(path, 3)
+
+    monkeypatch.setattr("bundles.beside.drop_cache", forgetful)
+    with pytest.raises(VerifyFailed, match=f"{path.name} was written and synced, but the medium gives back something else"):
+        builder_of(tree).build(tmp_path / "out", "bert-v1.0.0", parity=10, wheels={wheel.name: wheel})
+    assert not (tmp_path / "out" / "SHA256SUMS").exists()
+
+
+def test_room_for_wheels_is_looked_for_before_anything_is_written(tree, disk, tmp_path):
+    disk.remount("size=2m")
+    wheel = tmp_path / "some.whl"
+    wheel.write_bytes(bytes(2040 << 10))
+    with pytest.raises(DiskError, match=r"\d+ bytes are needed, \d+ are free") as failed:
+        builder_of(tree).build(disk.folder / "out", "plain-v1.0.0", wheels={wheel.name: wheel})
+    assert "--python" in failed.value.hint
+    assert list((disk.folder / "out").iterdir()) == []
+
+
+def test_parity_of_a_volume_that_is_written_anew_is_of_the_new_one(tree, tmp_path):
+    """A later run finds a volume damaged when it reads it back; its parity was made before that."""
+    builder = builder_of(tree)
+    builder.build(tmp_path / "out", "bert-v1.0.0")
+    good = contents_of(tmp_path / "out")
+    path = volumes_in(tmp_path / "out")[0]
+    flip(path, member_at(path, "parts/")[0] + 4000)
+    builder.build(tmp_path / "out", "bert-v1.0.0", parity=10)
+    assert path.read_bytes() == good[path.name]
+    assert verify_bundle([tmp_path / "out"], lambda _: None).missing == []
+    flip(path, member_at(path, "parts/")[0] + 5000)
+    assert repair_bundle(tmp_path / "out", [], lambda _: None).repaired[0].parity
+    assert path.read_bytes() == good[path.name]
 
 
 def test_volumes_are_read_past_the_cache(tree, tmp_path, monkeypatch):

@@ -79,6 +79,51 @@ def test_bit_rot_names_the_volume_and_what_the_others_hold_is_kept(tree, packed,
     assert contents(site / "models" / "bert-v1.0.0") == contents(tree.sources["bert-v1.0.0"])
 
 
+def test_damaged_volume_says_what_a_site_with_python_alone_can_do(tree, packed, column, tmp_path):
+    media = packed.write(tmp_path / "media")
+    path = media / f"{packed.name}.vol002.tar"
+    data = path.read_bytes()
+    path.write_bytes(flipped(data, data.rindex(b"parts/") + 600))
+    alone = column.install(media, tmp_path / "site", tree.site.fingerprint)
+    assert (alone.code, f"volume 2 of {packed.name} ({path}) is damaged: part " in alone.error) == (3, True), alone.said
+    assert alone.hint == "Take another copy of it, or ask the sender for this volume alone: bundle.build --only 2"
+    (media / f"{path.name}.par2").touch()
+    healing = column.install(media, tmp_path / "site")
+    assert f"repair it as README.txt says (par2 repair {path.name}.par2)" in healing.hint
+
+
+def test_part_that_rotted_at_the_site_is_taken_from_the_medium_and_put_right(tree, column, tmp_path):
+    site = tmp_path / "site"
+    media = pack(tree, "bert-v1.0.0").write(tmp_path / "media")
+    assert column.install(media, site, tree.site.fingerprint, keep_parts=True).code == 0
+    part = max((site / "parts").rglob("*/*"), key=lambda path: path.stat().st_size)
+    good = part.read_bytes()
+    part.write_bytes(flipped(good, len(good) // 2))
+    shutil.rmtree(site / "models")
+    done = column.install(media, site)
+    assert done.code == 0, done.said
+    assert f"{part} is damaged" in done.done["warnings"][0]
+    assert contents(site / "models" / "bert-v1.0.0") == contents(tree.sources["bert-v1.0.0"])
+    assert part.read_bytes() == good
+
+
+def test_part_that_rotted_at_the_site_and_is_on_no_medium_is_named_and_need_not_stay(tree, column, tmp_path):
+    site = tmp_path / "site"
+    assert (
+        column.install(pack(tree, "bert-v1.0.0").write(tmp_path / "base"), site, tree.site.fingerprint, keep_parts=True).code == 0
+    )
+    part = max((site / "parts").rglob("*/*"), key=lambda path: path.stat().st_size)
+    part.write_bytes(bytes(part.stat().st_size))
+    delta = pack(tree, "bert-v1.1.0", bases=["bert-v1.0.0"]).write(tmp_path / "delta")
+    refused = column.install(delta, site)
+    assert (refused.code, str(part) in refused.error) == (3, True), refused.said
+    assert refused.hint.startswith("Remove it and run this again")
+    part.unlink()
+    done = column.install(delta, site)
+    assert done.code == 0, done.said
+    assert contents(site / "models" / "bert-v1.1.0") == contents(tree.sources["bert-v1.1.0"])
+
+
 def test_document_that_rotted_everywhere_is_refused(tree, packed, column, tmp_path):
     key = next(entry[0] for entry in packed.plan["documents"] if entry[0].endswith("targets.json"))
 

@@ -76,6 +76,28 @@ def test_disk_that_fills_up_on_the_way_ends_with_6_and_goes_on_later(tree, disk,
     assert contents(site / "models" / "raw-v1.0.0") == contents(tree.sources["raw-v1.0.0"])
 
 
+def test_check_looks_at_a_site_that_is_mounted_read_only(tree, column, disk, tmp_path):
+    subprocess.run(["mount", "-o", "remount,size=64m", str(disk)], check=True)
+    site, media = disk / "site", pack(tree, "bert-v1.0.0").write(tmp_path / "media")
+    assert column.install(media, site, tree.site.fingerprint).code == 0
+    subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
+    looked = column.install(media, site, check=True)
+    assert (looked.code, looked.done.get("missing")) == (0, []), looked.said
+    refused = column.install(media, site)
+    assert (refused.code, "mounted read-only" in refused.hint) == (6, True), refused.said
+
+
+@pytest.mark.parametrize("what", ["file", "link to nowhere"])
+def test_site_that_is_no_folder_is_refused(tree, column, tmp_path, what):
+    place = tmp_path / "site"
+    place.write_text("mine") if what == "file" else place.symlink_to(tmp_path / "nowhere")
+    media = pack(tree, "bert-v1.0.0").write(tmp_path / "media")
+    for check in (True, False):
+        refused = column.install(media, place, tree.site.fingerprint, check=check)
+        assert (refused.code, f"{place} is no folder" in refused.error) == (2, True), refused.said
+    assert not (tmp_path / "nowhere").exists()
+
+
 def test_read_only_target_ends_with_6_and_nothing_is_removed(tree, column, disk, tmp_path):
     site = disk / "site"
     assert column.install(pack(tree, "bert-v1.0.0").write(tmp_path / "one"), site, tree.site.fingerprint).code == 0
@@ -155,8 +177,9 @@ print(code, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss >> 10)
 OURS = """
 import sys
 from pathlib import Path
-from bundles.installing import install_bundle, order_for
-install_bundle(order_for((Path(sys.argv[1]),), Path(sys.argv[2]), sys.argv[3]), lambda event: None)
+from bundles.installer.preflight import Order
+from bundles.installing import install_bundle
+install_bundle(Order((sys.argv[1],), sys.argv[2], sys.argv[3]), lambda event: None)
 """
 
 

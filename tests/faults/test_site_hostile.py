@@ -15,9 +15,10 @@ from pathlib import Path
 import pytest
 import uvicorn
 
-from bundles.installing import install_bundle, order_for
+from bundles.installing import install_bundle
 from bundles.site import sending
 from pipeline.events import ignore
+from tests.install_world import order_for
 from tests.media_world import pack
 from tests.site_nginx import SERVERS
 from tests.site_world import install_all, publish_all, serving

@@ -114,6 +114,26 @@ def test_check_writes_nothing(tree, column, tmp_path):
     assert not (tmp_path / "site").exists()
 
 
+def test_fingerprint_is_taken_as_it_was_read_out_and_written_down(tree, column, tmp_path):
+    media = pack(tree, "bert-v1.0.0").write(tmp_path / "media")
+    refused = column.install(media, tmp_path / "site", tree.site.fingerprint[:-1])
+    assert (refused.code, "expected 64 hex digits" in refused.error) == (2, True), refused.said
+    assert not (tmp_path / "site").exists()
+    grouped = " ".join(tree.site.fingerprint[at : at + 8].upper() for at in range(0, 64, 8))
+    done = column.install(media, tmp_path / "site", grouped)
+    assert done.code == 0, done.said
+
+
+def test_check_names_what_was_altered_and_leaves_it(tree, tmp_path):
+    site, media = tmp_path / "site", pack(tree, "bert-v1.0.0").write(tmp_path / "media")
+    column = Column("install.pyz", tmp_path)
+    assert column.install(media, site, tree.site.fingerprint).code == 0
+    (site / "models" / "bert-v1.0.0" / "config.json").write_text("altered")
+    ran = column.run("--from", str(media), "--site", str(site), "--check")
+    assert (ran.returncode, "bert-v1.0.0: config.json, would be put right" in ran.stdout) == (0, True), ran.stderr
+    assert (site / "models" / "bert-v1.0.0" / "config.json").read_text() == "altered"
+
+
 def test_altered_files_of_a_live_release_are_put_right_one_by_one(tree, column, tmp_path):
     site, media = tmp_path / "site", pack(tree, "bert-v1.0.0").write(tmp_path / "media")
     assert column.install(media, site, tree.site.fingerprint).code == 0

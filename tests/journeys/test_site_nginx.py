@@ -10,12 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from bundles.installing import install_bundle, order_for
+from bundles.installing import install_bundle
 from bundles.site.nginx_site import NginxOrder, write_nginx
 from bundles.site.tending import remove_release, use_release
 from pipeline.errors import DiskError
 from pipeline.events import ignore
 from tests.desk import CLEAN, Desk
+from tests.install_world import order_for
 from tests.media_world import pack
 from tests.servers.processes import free_port, program
 from tests.site_nginx import AROUND, nginx_running, nginx_serving

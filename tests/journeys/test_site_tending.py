@@ -2,10 +2,11 @@
 
 import pytest
 
-from bundles.installing import install_bundle, order_for
+from bundles.installing import install_bundle
 from pipeline.events import ignore
 from tests.desk import Desk
 from tests.fetch_world import make_tree
+from tests.install_world import order_for
 from tests.media_world import pack
 from tests.publish_world import lay_out
 from tests.site_world import serving

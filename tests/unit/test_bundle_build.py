@@ -373,6 +373,25 @@ def test_a_site_that_has_everything_needs_no_part(builder, tree, tmp_path):
     built = builder.build(tmp_path / "out", "bert-v2.0.0", have=inventory(tree, "bert-v2.0.0", "tok-v1.0.0"))
     assert not [key for key in keys_in(tmp_path / "out") if key.startswith("parts/")]
     assert built.bases == ["bert-v2.0.0", "tok-v1.0.0"]
+    assert any("has bert-v2.0.0, tok-v1.0.0 already: nothing is carried but what proves it" in told for told in built.warnings)
+
+
+def test_a_release_that_the_site_has_takes_no_older_one_to_stand_on(builder, tree):
+    """An inventory names the older one first; asking for it at the site would be asking for nothing."""
+    planned = builder.plan("bert-v2.0.0", have=inventory(tree, "bert-v1.0.0", "bert-v2.0.0", "tok-v1.0.0")).document
+    assert planned.bases == ["bert-v2.0.0", "tok-v1.0.0"]
+
+
+def test_of_two_releases_only_the_one_that_the_site_lacks_travels(builder, tree, tmp_path):
+    built = builder.build(tmp_path / "out", "bert-v1.0.0", "bert-v2.0.0", have=inventory(tree, "bert-v1.0.0"))
+    assert built.bases == ["bert-v1.0.0"]
+    assert any("has bert-v1.0.0 already: of that is carried only what proves it" in told for told in built.warnings)
+
+
+def test_the_same_order_again_is_not_said_to_go_on_with_another_bundle(builder, tmp_path):
+    builder.build(tmp_path / "one", "bert-v1.0.0")
+    again = builder.build(tmp_path / "other", "bert-v1.0.0", only=(1,))
+    assert not any("goes on with bundle" in told for told in again.warnings)
 
 
 def test_an_inventory_of_another_tree_is_refused(builder, tree):

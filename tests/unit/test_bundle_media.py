@@ -1,5 +1,6 @@
 """Media that are damaged, swapped or mixed, and what verify, repair and a source make of them."""
 
+import hashlib
 import os
 import random
 import shutil
@@ -11,7 +12,9 @@ from bundles.medium import open_medium
 from bundles.parity import find_program
 from bundles.repairing import repair_bundle
 from bundles.verifying import verify_bundle
+from bundles.zipped import installer_bytes
 from pipeline.errors import InvalidDocument, NotPinned, ObjectMissing, SourceLied, UsageError, VerifyFailed
+from pipeline.sources.mirrors import Mirrors
 from tests.bundle_forge import forge
 from tests.bundle_world import begin_tree, builder_of, contents_of, flip, least_size, member_at, reader_of, volume, volumes_in
 from tests.fetch_world import contents
@@ -196,13 +199,191 @@ def test_parity_makes_a_damaged_volume_whole(copy, built):
     assert contents_of(copy) == contents_of(built)
 
 
-def test_stock_par2_repairs_a_volume(copy, built):
-    """As the README tells a person who has nothing of ours."""
+# The par2cmdline of Debian, which is another program than the one that wrote these files.
+STOCK = shutil.which("par2", path="/usr/bin:/usr/local/bin") or "par2"
+
+
+@pytest.mark.parametrize("damage", ["bits", "cut", "index", "longer"])
+def test_stock_par2_repairs_a_volume(copy, built, tmp_path, damage):
+    """As the README tells a person who has nothing of ours: the volume and its parity alone in a folder."""
+    path = volumes_in(copy)[1]
+    if damage == "bits":
+        flip(path, member_at(path, "parts/")[0] + 5)
+    elif damage == "cut":
+        os.truncate(path, path.stat().st_size - 3000)
+    elif damage == "index":
+        flip(path, 700)
+    else:
+        with path.open("ab") as file:
+            file.write(b"more")
+    alone = tmp_path / "alone"
+    alone.mkdir()
+    for file in copy.glob(f"{path.name}*"):
+        shutil.copy(file, alone)
+    done = subprocess.run(
+        [STOCK, "repair", f"{path.name}.par2"], cwd=alone, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stdout
+    assert (alone / path.name).read_bytes() == (built / path.name).read_bytes()
+
+
+def test_stock_par2_is_another_program_than_ours():
+    words = [
+        subprocess.run([program, "-V"], capture_output=True, text=True, check=False).stdout for program in (STOCK, find_program())
+    ]
+    assert "par2cmdline" in words[0]
+    assert words[0] != words[1]
+
+
+def test_stock_par2_says_where_damage_is_beyond_it(copy):
+    path = volumes_in(copy)[1]
+    at, size = member_at(path, "parts/")
+    with path.open("r+b") as file:
+        file.seek(at)
+        file.write(bytes(size * 3 // 4))
+    done = subprocess.run(
+        [STOCK, "repair", f"{path.name}.par2"], cwd=copy, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.returncode, "Repair is not possible" in done.stdout) == (2, True), done.stdout
+
+
+def test_parity_of_the_stock_program_is_used_too(tree, tmp_path, monkeypatch):
+    """A publisher without the extra, and a site with it."""
+    with monkeypatch.context() as patch:
+        patch.setattr("bundles.parity.find_program", lambda: STOCK)
+        patch.setattr("bundles.building.find_program", lambda: STOCK)
+        builder_of(tree).build(tmp_path / "out", "bert-v1.0.0", parity=20)
+    path = volumes_in(tmp_path / "out")[0]
+    good = path.read_bytes()
+    flip(path, member_at(path, "parts/")[0] + 5)
+    assert [one.parity for one in repair(tmp_path / "out").repaired] == [True]
+    assert path.read_bytes() == good
+
+
+# --- what stands beside the volumes -------------------------------------------------------------
+
+
+def spoil(path, how):
+    if how == "gone":
+        path.unlink()
+    else:
+        flip(path, path.stat().st_size // 2)
+
+
+@pytest.mark.parametrize("how", ["gone", "altered"])
+@pytest.mark.parametrize("which", [".tar.par2", ".vol", "both"])
+def test_lost_parity_is_named_and_made_anew_while_the_volume_is_whole(copy, built, how, which):
+    path = volumes_in(copy)[1]
+    files = [one for one in copy.glob(f"{path.name}*.par2") if which == "both" or which in one.name.removeprefix(path.name[:-4])]
+    files = files if which != ".tar.par2" else [path.with_name(f"{path.name}.par2")]
+    assert len(files) == (2 if which == "both" else 1)
+    for file in files:
+        spoil(file, how)
+    with pytest.raises(VerifyFailed, match=rf"without it damage to {path.name} cannot be put right"):
+        verify(copy)
+    done = repair(copy)
+    assert (done.repaired, {file.name for file in files} <= set(done.beside)) == ([], True)
+    assert verify(copy).missing == []
+    subprocess.run(["sha256sum", "--quiet", "-c", "SHA256SUMS"], cwd=copy, check=True)
+    assert {name: len(data) for name, data in contents_of(copy).items()} == {
+        name: len(data) for name, data in contents_of(built).items()
+    }
+    flip(path, member_at(path, "parts/")[0] + 5)
+    assert [one.parity for one in repair(copy).repaired] == [True]
+
+
+def test_a_volume_is_put_right_before_parity_of_it_is_made(copy, built):
     path = volumes_in(copy)[1]
     flip(path, member_at(path, "parts/")[0] + 5)
-    done = subprocess.run([find_program(), "repair", f"{path.name}.par2"], cwd=copy, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout
-    assert path.read_bytes() == (built / path.name).read_bytes()
+    path.with_name(f"{path.name}.par2").unlink()
+    done = repair(copy)
+    assert ([one.parity for one in done.repaired], done.beside[0]) == ([True], f"{path.name}.par2")
+    assert verify(copy).missing == []
+
+
+def test_parity_is_never_made_of_a_volume_that_stays_damaged(copy):
+    path = volumes_in(copy)[1]
+    for file in copy.glob(f"{path.name}*.par2"):
+        file.unlink()
+    flip(path, member_at(path, "parts/")[0] + 5)
+    with pytest.raises(VerifyFailed, match="whole in no copy, and there is no parity"):
+        repair(copy)
+    assert not list(copy.glob(f"{path.name}*.par2"))
+
+
+def test_without_the_program_lost_parity_is_said_and_volumes_are_whole(copy, tmp_path, monkeypatch):
+    (copy / f"{volumes_in(copy)[1].name}.par2").unlink()
+    monkeypatch.setattr("bundles.parity.find_spec", lambda _: None)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(VerifyFailed, match=r"every volume here is whole; beside them: .*parity needs the program par2"):
+        repair(copy)
+
+
+@pytest.mark.parametrize("how", ["gone", "altered"])
+@pytest.mark.parametrize("name", ["install.pyz", "README.txt", "wheels/some.whl"])
+def test_files_beside_the_volumes_come_from_the_other_copy(tree, tmp_path, name, how):
+    (tmp_path / "some.whl").write_bytes(bytes(range(200)))
+    builder_of(tree).build(tmp_path / "one", "plain-v1.0.0", wheels={"some.whl": tmp_path / "some.whl"})
+    other = shutil.copytree(tmp_path / "one", tmp_path / "other")
+    spoil(tmp_path / "one" / name, how)
+    with pytest.raises(VerifyFailed, match=name):
+        verify(tmp_path / "one")
+    with pytest.raises(VerifyFailed, match=f"every volume here is whole; beside them: {name}") as left:
+        repair(tmp_path / "one")
+    assert "--from" in left.value.hint
+    assert repair(tmp_path / "one", other).beside == [name]
+    assert contents_of(tmp_path / "one") == contents_of(other)
+
+
+def test_the_installer_of_this_version_is_written_anew(tree, tmp_path):
+    builder_of(tree).build(tmp_path / "out", "plain-v1.0.0", installer=installer_bytes())
+    (tmp_path / "out" / "install.pyz").unlink()
+    assert repair(tmp_path / "out").beside == ["install.pyz"]
+    assert (tmp_path / "out" / "install.pyz").read_bytes() == installer_bytes()
+
+
+def test_files_beside_the_volumes_may_lie_on_any_of_several_media(copy, tmp_path):
+    """Each medium has SHA256SUMS of the whole, as it was copied; parity stands where its volume does."""
+    other = tmp_path / "other"
+    other.mkdir()
+    shutil.copy(copy / "SHA256SUMS", other)
+    for file in copy.glob(f"{volumes_in(copy)[0].name}*"):
+        file.rename(other / file.name)
+    assert verify(copy, other).missing == []
+    flip(other / f"{volumes_in(other)[0].name}.par2", 100)
+    with pytest.raises(VerifyFailed, match=rf"{volumes_in(other)[0].name}.par2: its sha256 is"):
+        verify(copy, other)
+
+
+@pytest.mark.parametrize("blocks", ["0", "2001", "99999", "9" * 5000])
+def test_sums_that_ask_for_more_parity_than_there_can_be_get_none(copy, blocks):
+    path = volumes_in(copy)[1]
+    for file in copy.glob(f"{path.name}*.par2"):
+        file.unlink()
+    sums = copy / "SHA256SUMS"
+    kept = [line for line in sums.read_text().splitlines() if f"{path.name}.vol" not in line]
+    sums.write_text("\n".join([*kept, f"{'00' * 32}  {path.name}.vol000+{blocks}.par2"]) + "\n")
+    with pytest.raises(VerifyFailed, match="does not say how much parity it had"):
+        repair(copy)
+    assert not list(copy.glob(f"{path.name}*.par2"))
+
+
+def test_names_in_sums_lead_nowhere_else(copy, tmp_path):
+    """Nobody signs SHA256SUMS: neither a path nor a planted link in it is written through."""
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (copy / "wheels").symlink_to(outside)
+    good = tmp_path / "good"
+    (good / "wheels").mkdir(parents=True)
+    for name in ("wheels/x.whl", ".hidden"):
+        (good / name).write_bytes(b"x")
+    digest = hashlib.sha256(b"x").hexdigest()
+    with (copy / "SHA256SUMS").open("a") as sums:
+        sums.write("".join(f"{digest}  {name}\n" for name in ("wheels/x.whl", "../outside/y", "/outside/z", ".hidden", "a/b")))
+    with pytest.raises(VerifyFailed, match=r"wheels/x\.whl: it is gone$"):
+        repair(copy, good)
+    assert list(outside.iterdir()) == []
+    assert not (copy / ".hidden").exists()
 
 
 def test_without_par2_parity_is_refused_and_says_how_to_get_it(tree, tmp_path, monkeypatch):
@@ -239,8 +420,11 @@ def test_more_damage_than_parity_makes_good_is_said(copy):
 
 
 def without_parity(folder):
+    """As it is built without --parity."""
     for path in folder.glob("*.par2"):
         path.unlink()
+    sums = folder / "SHA256SUMS"
+    sums.write_text("".join(line for line in sums.read_text().splitlines(keepends=True) if not line.endswith(".par2\n")))
     return folder
 
 
@@ -303,6 +487,17 @@ def test_a_part_of_a_missing_volume_names_it(copy):
     with pytest.raises(ObjectMissing, match=r"volume 2 of \d+: which is not here") as missing:
         list(reader_of(copy).get(key))
     assert "--source" in missing.value.hint
+
+
+def test_a_medium_that_is_not_here_is_asked_for_and_not_waited_for(copy):
+    gone = volumes_in(copy)[1]
+    part = volume(gone).bundle.plan.volumes[1][0]
+    gone.unlink()
+    waited = []
+    sources = Mirrors([reader_of(copy), reader_of(copy)], sleep=waited.append)
+    with pytest.raises(ObjectMissing, match="which is not here") as missing:
+        sources.read_range(part.key, 0, part.size, lambda block: block)
+    assert (waited, "another --source" in missing.value.hint) == ([], True)
 
 
 def test_what_a_bundle_does_not_hold_names_what_it_holds(copy):

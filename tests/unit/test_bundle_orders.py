@@ -11,7 +11,7 @@ from pipeline.cli.bundle_orders import beside_for, bundle_order, check_fingerpri
 from pipeline.cli.commands import flag_name
 from pipeline.cli.namespace import build_namespace
 from pipeline.cli.packing import Packing
-from pipeline.errors import BadSignature, DigestMismatch, ModelportError, UsageError
+from pipeline.errors import BadSignature, DigestMismatch, InvalidDocument, ModelportError, UsageError
 from pipeline.settings import load_settings
 
 
@@ -148,6 +148,13 @@ def test_an_inventory_that_breaks_its_format_is_refused(tmp_path, changes):
     with pytest.raises(ModelportError) as refused:
         order(tmp_path, have=inventory_file(tmp_path, **changes)[0])
     assert refused.value.exit_code == 3
+
+
+def test_a_file_that_is_no_inventory_says_how_to_make_one(tmp_path):
+    (tmp_path / "config.json").write_text('{"rate": 0.1}')
+    with pytest.raises(InvalidDocument) as refused:
+        order(tmp_path, have=str(tmp_path / "config.json"))
+    assert "--inventory FILE" in refused.value.hint
 
 
 # --- wheels --------------------------------------------------------------------------------------
