@@ -3,7 +3,7 @@
 Takes the site, gives and takes the names of parts that were placed for a manifest. It is written after the bytes
 are safe. It is never believed for the result: every file of an installation that used it is proven by its sha256.
 
-next: ``walk``
+next: ``receipts``
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 Takes the documents of a bundle and where its parts lie, gives the objects of the tree below the site: the parts
 first, the timestamp last, and nothing that is newer there is replaced by something older (docs/format.md §2).
 
-next: ``receipts``
+next: ``generations``
 """
 
 from __future__ import annotations

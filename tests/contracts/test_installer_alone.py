@@ -298,6 +298,23 @@ def test_what_decides_can_be_read_in_an_hour():
     assert sum(sizes.values()) <= 3300
 
 
+def test_it_can_be_read_from_its_first_module_to_its_last():
+    """``next:`` leads through all of it, as the tour says; nothing is used that was not read before."""
+    texts = {file.stem: file.read_text(encoding="utf-8") for file in SOURCES}
+    tour = re.findall(r"``(\w+)``", "".join(line for line in texts.pop("__init__").splitlines() if line.startswith("* ")))
+    read: list[str] = []
+    at = tour[0]
+    while at:
+        imported = re.findall(r"^from bundles\.installer(?:\.(\w+) import|\s+import (.+))", texts[at], re.MULTILINE)
+        used = {name for one, several in imported for name in (one or several).split(", ")}
+        assert used <= set(read), f"{at} uses {used - set(read)} before they were read"
+        read.append(at)
+        follows = re.search(r"^next: ``(\w+)``$", texts[at], re.MULTILINE)
+        at = follows[1] if follows else ""
+    assert read == tour
+    assert set(read) == set(texts)
+
+
 def test_older_python_is_told_what_is_needed():
     door = zipped.installer_bytes()
     with zipfile.ZipFile(__import__("io").BytesIO(door)) as archive:
