@@ -212,8 +212,8 @@ class _Run:
         """Place one part from any good copy of its volume; a bad one is named, and the others go on."""
         name, job = item
         faults: list[IntegrityError | MediumFault] = []
-        for source in self._sources(number, name):
-            fault = self._try_source(source, number, name, job)
+        for where, source in self._sources(number, name):
+            fault = self._try_source(where, source, name, job)
             if fault is None:
                 self.found.warnings += [f"a copy was passed over: {fault}" for fault in faults]
                 return True
@@ -222,7 +222,7 @@ class _Run:
         return False
 
     def _try_source(
-        self, source: AbstractContextManager[Read], number: int, name: str, job: Job
+        self, where: str, source: AbstractContextManager[Read], name: str, job: Job
     ) -> IntegrityError | MediumFault | None:
         try:
             with source as read:
@@ -230,7 +230,6 @@ class _Run:
         except MediumFault as error:
             return error
         except IntegrityError as error:
-            where = f"volume {number} of {self.found.name}" if number else f"the part kept in {self.site.path}"
             return IntegrityError(f"{where} is damaged: {error}", "Take another copy of it, or mend it: invoke bundle.repair")
         return None
 
@@ -243,18 +242,28 @@ class _Run:
         elif job.chunks:
             place_part(read, job, self.tools, self._write, scratch)
 
-    def _sources(self, number: int, name: str) -> Iterator[AbstractContextManager[Read]]:
+    def _sources(self, number: int, name: str) -> Iterator[tuple[str, AbstractContextManager[Read]]]:
         if number == 0:
-            yield self._kept_reader(name)
-            return
-        for volume in self.ready.medium.volumes[number]:
-            yield _volume_reader(volume, self.ready.carried[name][1])
+            yield f"the part kept in {self.site.path}", self._kept_reader(name)
+            # It rotted since it was kept: the bundle may carry it, and then it is kept anew.
+            self.ready.kept.discard(name)
+            number = self.ready.carried[name][0] if name in self.ready.carried else 0
+        for volume in self.ready.medium.volumes.get(number, ()):
+            yield f"volume {number} of {self.found.name}", _volume_reader(volume, self.ready.carried[name][1])
 
     @contextmanager
     def _kept_reader(self, name: str) -> Iterator[Read]:
-        fd = self.site.open_read(part_file(name))
+        path = part_file(name)
+        fd = self.site.open_read(path)
+
+        def read(at: int, size: int) -> bytes:
+            try:
+                return os.pread(fd, size, at)
+            except OSError as error:
+                raise MediumFault(f"{self.site.shown(path)}: {error.strerror}", "Check the disk of this site.") from error
+
         try:
-            yield lambda at, size: os.pread(fd, size, at)
+            yield read
         finally:
             os.close(fd)
 

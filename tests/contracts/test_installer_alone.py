@@ -184,6 +184,15 @@ def test_wheel_of_another_digest_is_never_imported(tree, wheel_column, tmp_path)
     assert not (tmp_path / "site").exists()
 
 
+def test_pipe_in_the_place_of_a_wheel_is_not_waited_for(tree, wheel_column, tmp_path):
+    column, name, _ = wheel_column
+    media = pack(tree, "bert-v1.0.0").write(tmp_path / "media")
+    (media / "wheels").mkdir()
+    os.mkfifo(media / "wheels" / name)
+    refused = column.install(media, tmp_path / "site", tree.site.fingerprint, zstd="wheel")
+    assert (refused.code, "is not the wheel it must be" in refused.error) == (2, True), refused.said
+
+
 def test_without_any_decoder_the_three_remedies_are_named_and_raw_releases_install(tree, tmp_path):
     column = Column("install.pyz", tmp_path)
     empty = {"PATH": str(tmp_path / "no-programs")}
