@@ -29,7 +29,7 @@ from pipeline.trust.chain import read_capped, read_root
 from pipeline.trust.facts import instant_text
 from pipeline.trust.publisher import utc_now
 from pipeline.trust.reading import read_view
-from pipeline.trust.sealed import TIMESTAMP_BYTES, Sealed, check_signed
+from pipeline.trust.sealed import TIMESTAMP_BYTES, Sealed, check_older_root
 from pipeline.trust.state import TrustState
 from pipeline.trust.view import View, target_sha256
 
@@ -115,6 +115,8 @@ class Upstream:
         self._views: tuple[View, ...] = ()
         self._looked_at = -float("inf")
         self._error: ModelportError | None = None
+        # Not the lock of those who look for what is new: they would wait for what is old.
+        self._older = threading.Lock()
         self._older_roots: dict[int, bytes] = {}
 
     @property
@@ -237,7 +239,7 @@ class Upstream:
                 return root.data
         if version > view.root.version:
             raise ObjectMissing(f"{role_key('root', version)}: the newest root is {view.root.version}")
-        with self._lock:
+        with self._older:
             oldest = min(self._state.roots(), key=lambda root: root.version)
             tree = KnownTree(self.reader, self._state, self._documents)
             for number in range(oldest.version - 1, version - 1, -1):
@@ -246,8 +248,7 @@ class Upstream:
                 before = read_root(_Given(what, kept) if kept else tree, number)
                 if before is None:
                     raise ObjectMissing(f"the upstream has no {what}")
-                check_signed(before.signed, "root", oldest, what=role_key("root", oldest.version))
-                check_signed(before.signed, "root", before, what=what)
+                check_older_root(before, oldest, what=what)
                 self._older_roots[number] = before.data
                 self._documents.keep_note(what, before.data)
                 oldest = before
