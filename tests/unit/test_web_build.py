@@ -683,3 +683,15 @@ def test_earlier_release_that_names_files_outside_is_none(site, name):
         site.write({"index.html": f"<p>{number}</p>", "a.txt": f"{number}"})
         site.build()
     assert victim.read_text() == "mine"
+
+
+def test_assets_that_were_built_for_another_base_are_told_so(site):
+    site.write(
+        {"index.html": '<script type="module" src="/app/assets/a.js"></script><img src="/app/gone.png">', "assets/a.js": "1"}
+    )
+    site.build()
+    told = [one for one in site.warnings() if "leads to no file" in one]
+    assert told == [
+        "index.html:1: '/app/assets/a.js' leads to no file; without /app/ it would: let the bundler build for the base ./",
+        "index.html:1: '/app/gone.png' leads to no file",
+    ]
