@@ -28,6 +28,8 @@ from pipeline.errors import ModelportError, UsageError
 
 _RECOVERY = re.compile(r"\.vol[0-9]{1,5}\+([0-9]{1,5})\.par2")
 _COPY_BYTES = 1 << 20
+# Ten thousand volumes with all that may stand beside each have shorter ones.
+SUMS_BYTES = 64 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +57,10 @@ def look_beside(folders: Sequence[Path]) -> tuple[int, list[Lost]]:
     """
     looked, lost, right = 0, [], set()
     for folder in folders:
-        for name, expected in sorted(_sums_of(folder).items()):
+        sums, fault = _sums_of(folder)
+        if fault:
+            lost.append(Lost(folder, SUMS, fault, Sha256("")))
+        for name, expected in sorted(sums.items()):
             if name.endswith(ENDING) or not _is_beside(name):
                 continue
             volume = _volume_of(name)
@@ -116,7 +121,7 @@ def _restore(lost: Lost, others: Sequence[Path]) -> bool:
 
 
 def _make_parity_anew(folder: Path, volume: str) -> list[str]:
-    sums = _sums_of(folder)
+    sums, _ = _sums_of(folder)
     before = {name for name in sums if _volume_of(name) == volume}
     blocks = sum(int(found[1]) for name in before if (found := _RECOVERY.search(name)))
     # No build makes more than there is of the volume: whoever asks for more would fill the disk.
@@ -129,10 +134,16 @@ def _make_parity_anew(folder: Path, volume: str) -> list[str]:
     return sorted(made)
 
 
-def _sums_of(folder: Path) -> Mapping[str, Sha256]:
+def _sums_of(folder: Path) -> tuple[Mapping[str, Sha256], str]:
+    """The digests that stand in a folder, none where there are none; and what is wrong with the list itself."""
     path = folder / SUMS
+    if not path.is_file():
+        return {}, ""
     try:
-        return read_sums(path.read_text("utf-8", errors="replace")) if path.is_file() else {}
+        with opened(path) as (fd, size), open(fd, "rb", closefd=False) as file:
+            if size > SUMS_BYTES:
+                return {}, f"it has {size} bytes, at most {SUMS_BYTES} are allowed"
+            return read_sums(file.read().decode("utf-8", errors="replace")), ""
     except OSError as error:
         raise medium_error(error, path) from error
 
@@ -152,6 +163,8 @@ def _fault(path: Path, expected: Sha256) -> str:
         found = _sha256(path)
     except FileNotFoundError:
         return "it is gone"
+    except ValueError:
+        return "no file has such a name"
     except (OSError, ModelportError) as error:
         return "it is gone" if not os.path.lexists(path) else str(error)
     return "" if found == expected else f"its sha256 is {found}, {SUMS} says {expected}"

@@ -19,10 +19,11 @@ from typing import Any
 import msgspec
 
 from bundles.installer import faults
+from bundles.installer.outcome import Done
 from bundles.installer.preflight import Order
 from bundles.installer.tools import Tools
 from bundles.installer.tufrules import verify_ed25519
-from bundles.installer.walk import Done, install
+from bundles.installer.walk import install
 from bundles.site_folders import installed_at_site
 from bundles.translation import own_errors
 from bundles.zipped import installer_bytes, installer_sha256

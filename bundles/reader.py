@@ -20,7 +20,7 @@ from typing_extensions import Buffer
 from bundles.index import Member
 from bundles.medium import Medium, Volume, medium_error, open_medium, opened
 from pipeline.digest import Sha256, sha256_of
-from pipeline.errors import InvalidDocument, ObjectMissing, SourceLied, StoreUnavailable, UsageError
+from pipeline.errors import InvalidDocument, ModelportError, ObjectMissing, SourceLied, StoreUnavailable, UsageError
 from pipeline.ports import BLOCK, Fresh, NotModified, ObjectInfo, StoreProperties, Take
 
 READ_BYTES = 256 << 10
@@ -186,16 +186,18 @@ class BundleReader:
         return f"The bundle holds {releases}{bases}."
 
     def _document(self, key: str, copies: tuple[_Copy, ...]) -> bytes:
+        unread: ModelportError | None = None
         for volume, member, at in copies:
-            with opened(volume.path) as (fd, _):
-                try:
-                    data = os.pread(fd, member.size, at)
-                except OSError as error:
-                    if len(copies) > 1 and volume is not copies[-1].volume:
-                        continue
-                    raise medium_error(error, volume.path) from error
+            try:
+                data = _read_whole(volume, member, at)
+            except ModelportError as error:
+                # Its medium was pulled out, perhaps; another may still be there.
+                unread = error
+                continue
             if sha256_of(data) == member.sha256:
                 return data
+        if unread is not None:
+            raise unread
         raise SourceLied(
             f"{copies[0].volume.path}: the bytes of {key} are not those that its index promises",
             hint="Take another copy of this volume, or repair it: invoke bundle.repair",
@@ -219,6 +221,14 @@ class BundleReader:
         if memory is None:
             memory = self._memory.block = memoryview(bytearray(READ_BYTES))
         return memory
+
+
+def _read_whole(volume: Volume, member: Member, at: int) -> bytes:
+    with opened(volume.path) as (fd, _):
+        try:
+            return os.pread(fd, member.size, at)
+        except OSError as error:
+            raise medium_error(error, volume.path) from error
 
 
 def _is_part(key: str) -> bool:

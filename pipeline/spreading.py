@@ -9,11 +9,13 @@ next: ``pipeline.export``
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 from threading import Lock
+from urllib.parse import unquote, urlsplit
 
 import msgspec
 
@@ -57,7 +59,7 @@ def check_targets(first: Target, targets: Sequence[Target], quorum: str) -> int:
     Raises:
         UsageError: it is no such number, or a store is named twice.
     """
-    places = [target.place for target in (first, *targets)]
+    places = [_where(target) for target in (first, *targets)]
     if doubled := next((place for place in places if places.count(place) > 1), None):
         raise UsageError(f"{doubled[0]} is named twice", hint="Name each store once.")
     if not quorum:
@@ -65,6 +67,12 @@ def check_targets(first: Target, targets: Sequence[Target], quorum: str) -> int:
     if not quorum.isascii() or not quorum.isdigit() or not 1 <= int(quorum[:9]) <= len(places):
         raise UsageError(f"--quorum {quorum} is not a number from 1 to {len(places)}", hint="It counts the first store, too.")
     return int(quorum)
+
+
+def _where(target: Target) -> tuple[str, str]:
+    """The place of a target; one directory is one place, by whatever path it is named."""
+    parts = urlsplit(target.store.url)
+    return (os.path.realpath(unquote(parts.path)), "") if parts.scheme == "file" else target.place
 
 
 def spread_tree(spreading: Spreading, targets: Sequence[Target], listen: Listener) -> list[CopyResult]:

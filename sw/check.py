@@ -16,7 +16,7 @@ import msgspec
 from pipeline.digest import Sha256, sha256_of
 from pipeline.errors import InvalidDocument, UsageError
 from pipeline.layout import content_type, is_hashed_web_file, web_key
-from pipeline.release import ModelName, path_fault
+from pipeline.release import WEB_PATH_BYTES, ModelName, path_fault
 from pipeline.wire import decode_document
 from sw.links import links_of
 from sw.manifest import (
@@ -134,7 +134,7 @@ class _Checking:
         if (
             len(data) != pointer.size
             or sha256_of(data) != pointer.sha256
-            or pointer.manifest != manifest_path(pointer.sha256[:16])
+            or pointer.manifest != manifest_path(pointer.sha256[:HASH_DIGITS])
         ):
             self._findings.append(f"{pointer.manifest} is not what {RELEASE} says: {_is(data)}, expected {pointer.sha256}")
             return None
@@ -149,8 +149,8 @@ class _Checking:
         return found
 
     def _file(self, file: WebFile, manifest: WebManifest) -> Iterator[str]:
-        if path_fault(file.path, limit=700):
-            yield f"{file.path!r}: {path_fault(file.path, limit=700)}"
+        if path_fault(file.path, limit=WEB_PATH_BYTES):
+            yield f"{file.path!r}: {path_fault(file.path, limit=WEB_PATH_BYTES)}"
             return
         data = self._output.read(file.path, file.size)
         if data is None:

@@ -28,15 +28,17 @@ class Link:
 
 @dataclass(frozen=True, slots=True)
 class Dangling:
-    """A reference of this site that leads to no file; ``line`` is counted from 1."""
+    """A reference of this site that leads to no file; ``line`` is counted from 1. Without the folder ``base`` it would lead to one."""
 
     path: str
     line: int
     url: str
+    base: str = ""
 
     def __str__(self) -> str:
         """``file:line: what``, as editors and terminals know it."""
-        return f"{self.path}:{self.line}: {self.url!r} leads to no file"
+        why = f"; without /{self.base}/ it would: let the bundler build for the base ./" if self.base else ""
+        return f"{self.path}:{self.line}: {self.url!r} leads to no file{why}"
 
 
 def links_of(path: str, data: bytes, scanned: Scanned, paths: Collection[str]) -> tuple[list[Link], list[Dangling]]:
@@ -57,7 +59,9 @@ def links_of(path: str, data: bytes, scanned: Scanned, paths: Collection[str]) -
         if target is not None:
             links.append(Link(reference, target))
         elif tried and _must_exist(reference, tried[0]):
-            dangling.append(Dangling(path, len(_LINE_END.findall(data, 0, reference.url.at[0])) + 1, url))
+            top, _, rest = tried[0].partition("/")
+            line = len(_LINE_END.findall(data, 0, reference.url.at[0])) + 1
+            dangling.append(Dangling(path, line, url, top if rest in paths else ""))
     return links, dangling
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from pipeline.digest import Sha256, sha256_of
 from pipeline.errors import DiskError, InvalidDocument, UsageError
+from pipeline.release import WEB_PATH_BYTES, path_fault
 from pipeline.sources.folder import SourceFile
 from pipeline.sources.reading import open_source
 from pipeline.wire import decode_document
@@ -92,7 +93,9 @@ class Output:
                 manifest = decode_document(data, WebManifest, what=manifest_path(digits), cap=MANIFEST_BYTES)
             except InvalidDocument:
                 continue
-            found.append(Earlier(manifest, data))
+            # What stands here may have come with a repository: nothing outside is read or removed for it.
+            if not any(path_fault(file.path, limit=WEB_PATH_BYTES) for file in manifest.files):
+                found.append(Earlier(manifest, data))
         return found
 
     def known(self) -> set[str]:

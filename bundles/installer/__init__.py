@@ -2,14 +2,16 @@
 
 It runs in two ways: as ``install.pyz`` on any CPython from 3.9 on, where nothing else is installed; and inside
 modelport as ``bundle.install``, which gives it faster tools. Only the standard library is imported, and of that
-nothing that can open a connection. To read it whole (docs/guides/installer.md says what to look for where):
+nothing that can open a connection. To read it whole, in this order, in which each imports only what was read
+before it (docs/guides/installer.md says what to look for where):
 
 * ``faults``, ``strictjson``, ``canonical``, ``ed25519``: errors, documents, what is signed, and by whom.
-* ``names``, ``manifest``, ``ranges``: what may be written at all.
-* ``volumes``: what a medium holds; nothing in it is believed.
+* ``names``, ``ranges``, ``manifest``: what may be written at all.
+* ``layout``, ``folders``: where things lie at a site, reached without following a link.
 * ``tufrules``, ``sitestate``, ``judging``: what is signed by those whom this site trusts.
+* ``volumes``: what a medium holds; nothing in it is believed.
 * ``frames``, ``wheel_pins``, ``zstds``, ``tools``: from stored to plain bytes.
-* ``folders``, ``landing``, ``wanted``, ``placing``, ``copying``, ``progress``: from plain bytes to files that are safe on the disk.
-* ``layout``, ``generations``, ``views``, ``tree``, ``receipts``, ``verifying``: how a site is laid out, switched and accounted for.
-* ``preflight``, ``walk``, ``program``: the steps in their order, and the command line.
+* ``landing``, ``wanted``, ``placing``, ``copying``, ``progress``: from plain bytes to files that are safe on the disk.
+* ``receipts``, ``tree``, ``generations``, ``views``, ``verifying``: how a site is accounted for, kept, switched and proven.
+* ``preflight``, ``outcome``, ``walk``, ``program``: the steps in their order, and the command line.
 """

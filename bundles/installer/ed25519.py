@@ -6,7 +6,7 @@ leaves a choice, the stricter answer is taken: S must be below the group order (
 from a first), points must be in their one encoding, and a key of small order, which would accept signatures
 that nobody made, is no key. Nothing has to be done in constant time, for nothing is secret.
 
-next: ``ustar``
+next: ``names``
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ Takes the path of the site, gives a ``Folder`` whose methods take paths relative
 by its name in the folder before it, with O_NOFOLLOW: a link that somebody planted (``models -> /etc``) is
 refused and never written through. What is written whole gets its name by a rename, after it is on the disk.
 
-next: ``landing``
+next: ``tufrules``
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ pieces together again (docs/format.md §4). A frame must be exactly one zstd fra
 we expect, has a checksum, asks for no dictionary and for a window of at most 8 MiB: so no decoder can be made to
 allocate what we do not expect, whatever it is.
 
-next: ``zstds``
+next: ``wheel_pins``
 """
 
 from __future__ import annotations

@@ -25,6 +25,7 @@ from bundles.installer.manifest import File, Manifest
 
 BLOCK = 1 << 20
 OPEN_FILES = 64
+_NO_ROOM_AHEAD = frozenset({errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL})
 _NO_MODES = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS})
 
 
@@ -268,6 +269,11 @@ def _set_mode(fd: int, mode: int) -> bool:
 
 def _reserve(fd: int, size: int) -> None:
     if hasattr(os, "posix_fallocate"):
-        os.posix_fallocate(fd, 0, size)
-    else:
-        os.ftruncate(fd, size)
+        try:
+            os.posix_fallocate(fd, 0, size)
+            return
+        except OSError as error:
+            # Where the file system cannot, glibc writes zeros and other C libraries say so.
+            if error.errno not in _NO_ROOM_AHEAD:
+                raise
+    os.ftruncate(fd, size)

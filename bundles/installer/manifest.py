@@ -3,7 +3,7 @@
 Takes the bytes that signed metadata names by digest, gives a ``Manifest`` that keeps docs/format.md §3, or
 ``IntegrityError``. Everything that is later written to the disk is named and measured here first.
 
-next: ``tufrules``
+next: ``layout``
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ MOST_BASES = 8
 PART_BYTES = 256 << 20
 WEB_PART_BYTES = 16 << 20
 CHUNK_BYTES = 4 << 20
+KINDS = ("model", "web", "wheels")
 ENCODINGS = ("raw", "zstd", "planes2", "planes4")
 NEWER = "It needs a newer modelport: take the installer that came with it."
 
@@ -116,7 +117,7 @@ def open_manifest(data: bytes, sha256: str, what: str) -> Manifest:
         raise IntegrityError(f"{what} has format {fields.value.get('format')!r} {fields.value.get('format_version')!r}", NEWER)
     model, version = check_model(fields.text("model")), fields.text("version")
     kind, profile = fields.text("kind"), fields.text("profile")
-    if not is_version(version) or kind not in {"model", "web", "wheels"} or profile not in {"default", "raw", "web"}:
+    if not is_version(version) or kind not in KINDS or profile not in {"default", "raw", "web"}:
         raise IntegrityError(f"{what}: version {version[:70]!r}, kind {kind!r} or profile {profile!r} is unknown", NEWER)
     _check_bases(fields, f"{model}-v{version}", what)
     fields.text("encoder")

@@ -4,7 +4,7 @@ Takes texts from documents, gives them back checked, or ``IntegrityError``; the 
 is let through can neither leave its folder nor mean something else on another system: no ``..``, no absolute
 path, no drive, no look-alike of a slash, no Windows device, no character that makes a name read as another one.
 
-next: ``manifest``
+next: ``ranges``
 """
 
 from __future__ import annotations

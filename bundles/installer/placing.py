@@ -5,7 +5,7 @@ alone: its stored bytes before, its plain bytes after. Without it the whole part
 the site's own disk, and proven by its sha256; only what was proven is decoded, never a second reading of the
 medium; and the caller proves each file by its sha256 afterwards.
 
-next: ``generations``
+next: ``copying``
 """
 
 from __future__ import annotations

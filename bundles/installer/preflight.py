@@ -3,7 +3,7 @@
 Takes an order, gives a ``Ready``: what was verified, what is to be written, from where, and what will be live; or
 one clear refusal. It opens volumes and the site for reading only.
 
-next: ``walk``
+next: ``outcome``
 """
 
 from __future__ import annotations

@@ -23,13 +23,14 @@ from typing import Any, NoReturn
 from bundles.installer.faults import DiskError, IntegrityError, ModelportError, UsageError
 from bundles.installer.folders import Folder
 from bundles.installer.layout import LOCK
+from bundles.installer.outcome import Done
 from bundles.installer.preflight import Order
 from bundles.installer.receipts import inventory
 from bundles.installer.sitestate import load_state
 from bundles.installer.strictjson import write_json
 from bundles.installer.tools import Tools
 from bundles.installer.verifying import verify_site
-from bundles.installer.walk import Done, install
+from bundles.installer.walk import install
 from bundles.installer.zstds import KINDS
 
 SELF_BYTES = 16 << 20

@@ -3,13 +3,15 @@
 Takes the site, gives and takes the names of parts that were placed for a manifest. It is written after the bytes
 are safe. It is never believed for the result: every file of an installation that used it is proven by its sha256.
 
-next: ``walk``
+next: ``receipts``
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 
+from bundles.installer.faults import IntegrityError
 from bundles.installer.folders import Folder
 from bundles.installer.layout import PROGRESS
 from bundles.installer.strictjson import Fields, read_json, write_json
@@ -24,8 +26,9 @@ class Progress:
         self._site = site
         self._parts: dict[str, set[str]] = {}
         data = site.read(PROGRESS, PROGRESS_BYTES)
-        if data is not None:
-            fields = Fields(read_json(data, site.shown(PROGRESS), PROGRESS_BYTES), site.shown(PROGRESS))
+        # A note that was damaged is as good as none: everything is placed again.
+        with suppress(IntegrityError):
+            fields = Fields(read_json(data or b"{}", PROGRESS, PROGRESS_BYTES), PROGRESS)
             self._parts = {manifest: set(fields.texts(manifest)) for manifest in fields.value}
 
     def parts(self, manifest: str) -> set[str]:

@@ -4,7 +4,7 @@ Takes the range as npm spells it and a version, gives yes or no. The publisher's
 a bundle; this only keeps an altered list of releases from leaving a dependency out or putting an old one in. So
 a pre-release counts by its order alone, which takes everything that the publisher's stricter rule takes.
 
-next: ``frames``
+next: ``manifest``
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 Takes the site and what a run did, gives documents that a person can carry back. None of them is believed by a
 later installation, but for the digest of the manifest that a folder was installed by.
 
-next: ``walk``
+next: ``tree``
 """
 
 from __future__ import annotations

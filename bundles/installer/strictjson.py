@@ -72,7 +72,7 @@ class Fields:
         right = type(found) is int and least <= found <= most
         return int(found) if right and found is not None else int(self._wrong(name, f"a number from {least} to {most}", found))
 
-    def flag(self, name: str, *, default: bool = False) -> bool:
+    def flag(self, name: str, *, default: bool | None = False) -> bool:
         """True or false."""
         found = self.value.get(name, default)
         return found if isinstance(found, bool) else self._wrong(name, "true or false", found)

@@ -4,7 +4,7 @@ Takes nothing, gives ``Tools``. Both sets give the same answers (one table of te
 what they hash: without BLAKE3, which Python lacks, a part is proven whole by its sha256 before anything of it is
 decoded, and each file by its sha256 afterwards; with it every chunk is, before and after.
 
-next: ``folders``
+next: ``landing``
 """
 
 from __future__ import annotations

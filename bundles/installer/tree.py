@@ -3,7 +3,7 @@
 Takes the documents of a bundle and where its parts lie, gives the objects of the tree below the site: the parts
 first, the timestamp last, and nothing that is newer there is replaced by something older (docs/format.md §2).
 
-next: ``receipts``
+next: ``generations``
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from bundles.installer.manifest import MANIFEST_BYTES, open_manifest
 from bundles.installer.placing import Read, check_part
 from bundles.installer.strictjson import HINT
 from bundles.installer.tufrules import TIMESTAMP_BYTES, open_role
+from bundles.installer.volumes import MediumFault
 from bundles.installer.wanted import Job
 
 DOCUMENT_BYTES = 64 << 20
@@ -43,11 +44,19 @@ def kept_part(site: Folder, blake3: str) -> Iterator[Read]:
     """A reader of a part that the site keeps.
 
     Raises:
-        DiskError
+        DiskError; MediumFault: of a read that the disk refuses.
     """
-    fd = site.open_read(part_file(blake3))
+    path = part_file(blake3)
+    fd = site.open_read(path)
+
+    def read(at: int, size: int) -> bytes:
+        try:
+            return os.pread(fd, size, at)
+        except OSError as error:
+            raise MediumFault(f"{site.shown(path)}: {error.strerror}", "Check the disk of this site.") from error
+
     try:
-        yield lambda at, size: os.pread(fd, size, at)
+        yield read
     finally:
         os.close(fd)
 

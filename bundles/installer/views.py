@@ -2,7 +2,7 @@
 
 Takes the names of the files of a ``wheels`` release, gives the pages to lay beside them.
 
-next: ``tree``
+next: ``verifying``
 """
 
 from __future__ import annotations

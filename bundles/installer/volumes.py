@@ -4,7 +4,7 @@ Takes folders, gives ``Medium``: the volumes found, by number, and what was wron
 volume follows from its index and its members (docs/format.md §10), so this is no tar reader: headers are not
 parsed but computed, and compared. There is no way to say link, device, sparse, PAX, or a name outside the plan.
 
-next: ``tufrules``
+next: ``frames``
 """
 
 from __future__ import annotations
@@ -19,8 +19,10 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from bundles.installer.faults import DiskError, IntegrityError, UsageError
+from bundles.installer.manifest import KINDS, MANIFEST_BYTES, NEWER, PART_BYTES
 from bundles.installer.names import CHANNEL, MODEL, is_version, split_release
 from bundles.installer.strictjson import HINT, Fields, is_hex64, read_json, write_json
+from bundles.installer.tufrules import ROLE_BYTES, ROOT_BYTES, TIMESTAMP_BYTES
 
 INDEX = "index.json"
 INDEX_BYTES = 32 << 20
@@ -31,8 +33,8 @@ MOST_VOLUMES = 9_999
 # Files that an installation has open beside the volumes, and some more.
 OTHER_FILES = 256
 MOST_MEMBERS = 150_000
+CHANNEL_BYTES = 1 << 20
 NAME = re.compile(r"[a-z0-9]([a-z0-9._-]{0,198}[a-z0-9])?")
-NEWER = "It needs a newer modelport: take the installer that came with it."
 _ROLE = re.compile(r"metadata/(?:[1-9][0-9]{0,15}\.([a-z0-9._-]+)|timestamp)\.json")
 _MANIFEST = re.compile(r"targets/([^/]+)/([^/]+)/[0-9a-f]{64}\.manifest\.json")
 _CHANNEL = re.compile(r"targets/([^/]+)/channels/[0-9a-f]{64}\.([^/.]+)\.json")
@@ -322,14 +324,24 @@ def _plan(fields: Fields, bundle: str) -> Plan:
         name,
         fields.digest("root_fingerprint"),
         fields.number("snapshot", 1),
-        tuple(
-            Release(_release(one.text("release")), one.digest("manifest_sha256"), one.flag("chosen"))
-            for one in fields.objects("releases")
-        ),
+        _releases(fields),
         tuple((_release(one.text("release")), one.digest("manifest_sha256")) for one in fields.objects("bases")),
         tuple(documents),
         tuple(map(tuple, parts)),
     )
+
+
+def _releases(fields: Fields) -> tuple[Release, ...]:
+    found = []
+    for one in fields.objects("releases"):
+        # For people, by whom this is not read: still, what is malformed is malformed here as well.
+        if one.text("kind") not in KINDS or min(map(one.number, ("files", "plain", "stored"))) < 0:
+            raise IntegrityError(f"{one.what} is of the unknown kind {one.text('kind')[:40]!r}", NEWER)
+        found.append(Release(_release(one.text("release")), one.digest("manifest_sha256"), one.flag("chosen", default=None)))
+    names = [one.name for one in found]
+    if names != sorted(set(names)):
+        raise IntegrityError(f"{fields.what}: releases are not sorted, or one stands twice", HINT)
+    return tuple(found)
 
 
 def _member(entry: Any, what: str) -> Member:
@@ -337,7 +349,7 @@ def _member(entry: Any, what: str) -> Member:
         raise IntegrityError(f"{what}: {str(entry)[:80]} is no member", HINT)
     key, size, sha256 = entry
     cap = _cap(key)
-    if type(size) is not int or not 0 <= size <= cap:
+    if type(size) is not int or not 0 < size <= cap:
         raise IntegrityError(f"{what}: {key[:120]!r} of {str(size)[:20]} bytes is no object of a tree, or too large", HINT)
     return Member(key, size, sha256)
 
@@ -345,17 +357,17 @@ def _member(entry: Any, what: str) -> Member:
 def _cap(key: str) -> int:
     """The most bytes that the object under ``key`` may have; -1 where no object has such a key."""
     if _PART.fullmatch(key):
-        return 256 << 20
+        return PART_BYTES
     role = _ROLE.fullmatch(key)
     if role:
         if role[1] in {"root", None}:
-            return 512_000 if role[1] else 64 << 10
-        return 16 << 20 if role[1] in {"targets", "snapshot"} or MODEL.fullmatch(role[1]) else -1
+            return ROOT_BYTES if role[1] else TIMESTAMP_BYTES
+        return ROLE_BYTES if role[1] in {"targets", "snapshot"} or MODEL.fullmatch(role[1]) else -1
     manifest = _MANIFEST.fullmatch(key)
     if manifest and MODEL.fullmatch(manifest[1]) and is_version(manifest[2]):
-        return 64 << 20
+        return MANIFEST_BYTES
     channel = _CHANNEL.fullmatch(key)
-    return 1 << 20 if channel and MODEL.fullmatch(channel[1]) and CHANNEL.fullmatch(channel[2]) else -1
+    return CHANNEL_BYTES if channel and MODEL.fullmatch(channel[1]) and CHANNEL.fullmatch(channel[2]) else -1
 
 
 def _release(text: str) -> str:

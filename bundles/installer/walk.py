@@ -25,8 +25,9 @@ from bundles.installer.faults import IntegrityError, UsageError
 from bundles.installer.folders import Folder
 from bundles.installer.landing import Landing
 from bundles.installer.layout import BIN, INSTALLER, LOCK, PROGRESS, STAGING, kept_wheel, part_file, receipt_file, web_link
+from bundles.installer.outcome import Done, begun
 from bundles.installer.placing import Read, blocks_of, place_part
-from bundles.installer.preflight import Order, Ready, prepare
+from bundles.installer.preflight import Order, Ready, Wanted, prepare
 from bundles.installer.progress import Progress
 from bundles.installer.sitestate import load_state
 from bundles.installer.tools import Tools
@@ -43,28 +44,6 @@ STATE_BYTES = 16 << 20
 # A file of at least this size goes to the disk while others are still being written.
 FLUSHED_BYTES = 8 << 20
 ROTTEN = "Remove it and run this again: its bytes are then taken from the medium, or from what is installed."
-
-
-@dataclass
-class Done:
-    """What an installation did. ``missing`` are the numbers of volumes without which it cannot go on."""
-
-    site: str
-    bundle: str
-    name: str
-    volumes: int
-    root_fingerprint: str
-    snapshot: int
-    releases: list[dict[str, str]]
-    generation: int = 0
-    missing: list[int] = field(default_factory=list)
-    bytes_written: int = 0
-    repaired: list[str] = field(default_factory=list)
-    removed: list[str] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
-    decoder: str = ""
-    receipt: str = ""
-    dry: bool = False
 
 
 def _nothing(told: str | int) -> None:
@@ -100,7 +79,7 @@ def install(
                 stack.enter_context(site.lock(LOCK, reading=dry))
         ready = prepare(order, tools, site)
         stack.callback(ready.medium.close)
-        found = _begun(order, ready, dry=dry)
+        found = begun(order, ready, dry=dry)
         if ready.work.framed and tools.decode is None:
             # A wheel is unpacked beside what it will write, if that is there; its folder is removed at once.
             scratch = site.shown(STAGING) if site and site.kind(STAGING) == "folder" else None
@@ -121,37 +100,6 @@ def install(
                 raise UsageError(f"another installation began in {site.path}", "Run it again.")
         _Run(order, tools, site, ready, found, step, done).run(installer, facts or {})
     return found
-
-
-def _begun(order: Order, ready: Ready, *, dry: bool) -> Done:
-    return Done(
-        site=order.site,
-        bundle=ready.plan.bundle,
-        name=ready.plan.name,
-        volumes=len(ready.plan.volumes),
-        root_fingerprint=ready.judged.root.sha256,
-        snapshot=ready.judged.snapshot.version,
-        releases=[
-            {
-                "release": one.manifest.release,
-                "kind": one.manifest.kind,
-                "folder": one.folder,
-                "manifest_sha256": one.manifest.sha256,
-            }
-            for one in ready.releases
-        ],
-        missing=sorted(
-            {ready.carried[name][0] for name in ready.work.jobs if name not in ready.kept} - set(ready.medium.volumes)
-        ),
-        warnings=ready.judged.warnings + [f"a volume was passed over: {fault}" for fault in ready.medium.faults],
-        repaired=[
-            f"{one.manifest.release}: {one.manifest.files[index].path}"
-            for one in ready.releases
-            if one.stands
-            for index in one.files
-        ],
-        dry=dry,
-    )
 
 
 @dataclass
@@ -336,16 +284,22 @@ class _Run:
                     for path, page in simple_pages(one.manifest.files).items():
                         self.site.write(f"{landing.folder}/{path}", page)
                     self.site.sync(landing.folder)
-                self.step("record")
                 # Before the name: a folder that stands with a record is ours, and may be put right.
-                known = not one.stands or receipts.keeps_bits(self.site, one.manifest.release)
-                receipts.record_installed(self.site, one.manifest, keeps_bits=landing.keeps_bits and known)
+                self._record(one, landing)
                 self.step("place")
                 landing.take_place(replace=one.stands)
+            elif receipts.installed_manifest(self.site, one.manifest.release) != one.manifest.sha256:
+                # It is whole, and nobody noted by what: somebody copied it here, or a removal was killed.
+                self._record(one, landing)
         self.step("tree")
         tree.keep_channels(self.site, self.ready.documents)
         if self.order.keep_parts:
             tree.keep_documents(self.site, self.ready.documents)
+
+    def _record(self, one: Wanted, landing: Landing) -> None:
+        self.step("record")
+        known = not one.stands or receipts.keeps_bits(self.site, one.manifest.release)
+        receipts.record_installed(self.site, one.manifest, keeps_bits=landing.keeps_bits and known)
 
     def _make_live(self, installer: bytes | None, facts: dict[str, Any]) -> None:
         site, live = self.site, self.ready.live

@@ -98,7 +98,8 @@ def _of_wheel(folders: Sequence[str], scratch: str | None) -> Decoder | str:
         for name in wanted:
             path = os.path.join(folder, "wheels", name)
             try:
-                with open(path, "rb") as file:
+                # Opening a pipe on the medium would wait for ever; without waiting it is empty.
+                with open(path, "rb", opener=_without_waiting) as file:
                     data = file.read(WHEEL_BYTES)
             except OSError:
                 continue
@@ -112,6 +113,10 @@ def _of_wheel(folders: Sequence[str], scratch: str | None) -> Decoder | str:
                 continue
             return Decoder(f"zstandard {zstandard.__version__}", partial(_by_zstandard, zstandard), (name, data))
     return fault
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def _import_wheel(data: bytes, scratch: str | None) -> Any:

@@ -14,6 +14,7 @@ import hashlib
 import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -93,9 +94,8 @@ class Assembler:
             stored = bytearray()
             kept = self.shelf.open("parts", part.blake3)
             if kept is not None:
-                source = Source(part.size, None, kept)
-                stored += read_all(kept, chunk.stored, chunk.offset)
-                source.close()
+                with closing(Source(part.size, None, kept)):
+                    stored += read_all(kept, chunk.stored, chunk.offset)
             else:
                 self.hauler.reader.read_range(part_key(part.blake3), chunk.offset, chunk.stored, stored.extend, total=part.size)
             found.append(decode_verified(bytes(stored), chunk, file.path))

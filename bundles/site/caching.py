@@ -56,7 +56,9 @@ STANDING = "Modelport-Upstream"
 TREE = frozenset({"metadata", "targets", "parts"})
 # Requests that wait in threads at the same time; the loop serves all others meanwhile.
 THREADS = 128
-# Others, for those that ask for parts of which nobody here heard: names that were made up, perhaps.
+# Others, for those that may wait for the upstream: for documents that are not here …
+WAITING_THREADS = 64
+# … and for parts of which nobody here heard: names that were made up, perhaps.
 UNNAMED_THREADS = 32
 # Of the limit, the share of documents: manifests, channels.
 DOCUMENTS = 20
@@ -104,9 +106,17 @@ class Mirror:
         view = self.upstream.view()
         return self.library.manifest(view, view.release(Release.parse(release)))
 
+    def document_at_once(self, key: str) -> bytes | None:
+        """A document of the tree, verified, without waiting for the upstream; None where it may have to be asked."""
+        data = self.upstream.at_once(key)
+        return None if data is None else self._remembered(key, data)
+
     def document(self, key: str) -> bytes:
-        """A document of the tree, verified; of a manifest, what it says of parts is remembered."""
-        data = self.upstream.document(key)
+        """A document of the tree, verified."""
+        return self._remembered(key, self.upstream.document(key))
+
+    def _remembered(self, key: str, data: bytes) -> bytes:
+        """Of a manifest, what it says of parts is remembered."""
         if object_kind(key) == "manifest":
             _, model, version, _ = key.split("/")
             view = self.upstream.view()
@@ -126,7 +136,9 @@ class MirrorApp(SiteApp):
 
     mirror: Mirror = field(kw_only=True)
     _threads: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(THREADS), kw_only=True)
+    _waiting_threads: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(WAITING_THREADS), kw_only=True)
     _unnamed_threads: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(UNNAMED_THREADS), kw_only=True)
+    _asking_thread: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(1), kw_only=True)
     _asking: set[asyncio.Task[None]] = field(default_factory=set, kw_only=True)
 
     async def _answer(self, request: Request, headers: Mapping[str, str], shared: Headers) -> ASGIApp:
@@ -147,7 +159,7 @@ class MirrorApp(SiteApp):
             try:
                 found = find(catalogue, asked, tree=True)
             except NotLoaded as wanted:
-                await self.in_thread(wanted.load)
+                await anyio.to_thread.run_sync(wanted.load, limiter=self._waiting_threads)
         if not isinstance(found, Stored):
             return self._made(found, method, headers, shared)
         release, path = found.path.split("/", 2)[1:]
@@ -207,7 +219,9 @@ class MirrorApp(SiteApp):
         role = role_version(key)
         if kind in {"timestamp", "role"} or (role is not None and kind == "root") or self.mirror.upstream.known is None:
             await self._refresh()
-        data = await self.in_thread(self.mirror.document, key)
+        data = await self.in_thread(self.mirror.document_at_once, key)
+        if data is None:
+            data = await anyio.to_thread.run_sync(self.mirror.document, key, limiter=self._waiting_threads)
         made = Made(data, about.content_type, self._cache(about.cache_control))
         return self._made(made, method, headers, (*shared, *self._standing()))
 
@@ -232,14 +246,17 @@ class MirrorApp(SiteApp):
         if upstream.is_fresh:
             return
         if not self._asking:
-            task = asyncio.create_task(self.in_thread(upstream.refresh))
+            task = asyncio.create_task(self._ask())
             self._asking.add(task)
             task.add_done_callback(self._asking.discard)
         for task in list(self._asking):
             await asyncio.wait({task}, timeout=WAIT_S if upstream.known is not None else None)
 
+    async def _ask(self) -> None:
+        await anyio.to_thread.run_sync(self.mirror.upstream.refresh, limiter=self._asking_thread)
+
     async def in_thread(self, call: Callable[..., T], *arguments: object) -> T:
-        """Let a thread do what may wait for the disk or the upstream."""
+        """Let a thread do what waits for the disk, and seldom for the upstream."""
         return await anyio.to_thread.run_sync(call, *arguments, limiter=self._threads)
 
     def _standing(self) -> Headers:

@@ -96,6 +96,8 @@ class Hauler:
         self._coming: dict[str, Growing] = {}
         self._unnamed: dict[str, _Whole] = {}
         self._missing: dict[str, float] = {}
+        # Transfers that leave a full disk count side by side, and without the other lock.
+        self._counting = threading.Lock()
         self._in_memory = 0
         # What one connection brought last, in bytes a second.
         self._per_s = 0.0
@@ -192,9 +194,12 @@ class Hauler:
 
     def memory(self, size: int) -> int:
         """A file in memory for a part of so many bytes, as long as there is memory for it."""
-        if self._in_memory + size > MEMORY_BYTES:
-            raise StoreUnavailable("the disk is full, and memory holds as many parts as it may", hint="Ask again in a moment.")
-        self._in_memory += size
+        with self._counting:
+            if self._in_memory + size > MEMORY_BYTES:
+                raise StoreUnavailable(
+                    "the disk is full, and memory holds as many parts as it may", hint="Ask again in a moment."
+                )
+            self._in_memory += size
         return memory_file()
 
     def _haul_unnamed(self, name: str, whole: _Whole) -> None:
@@ -292,8 +297,9 @@ class Hauler:
         self._per_s = (run.end - run.start) / max(time.monotonic() - began, 1e-3)
 
     def _forget(self, name: str, growing: Growing, in_memory: int = 0) -> None:
-        with self._lock:
+        with self._counting:
             self._in_memory -= in_memory
+        with self._lock:
             if self._coming.get(name) is growing:
                 del self._coming[name]
 

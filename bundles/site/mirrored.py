@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TypeVar
+from weakref import WeakValueDictionary
 
 from bundles.installer.layout import release_folder
 from bundles.site.assembling import Assembler
@@ -57,7 +58,9 @@ class Library:
     assembler: Assembler
     channel: str = "stable"
     _releases: dict[tuple[str, str], Held] = field(default_factory=dict)
-    _locks: dict[str, threading.Lock] = field(default_factory=dict)
+    # As long as somebody holds one: there is another for every snapshot.
+    _locks: WeakValueDictionary[str, threading.Lock] = field(default_factory=WeakValueDictionary)
+    _locking: threading.Lock = field(default_factory=threading.Lock)
 
     def load_model(self, view: View, name: ModelName) -> _Model:
         """Learn of a model: its role, and the documents of its channels."""
@@ -108,12 +111,13 @@ class Library:
                 data = self.assembler.small(manifest, file)
                 self.documents.keep_document(data)
             return parse_model_yaml(data or b"", FILE_NAME) if data is None or sha256_of(data) == file.sha256 else ModelYaml()
-        except ModelportError:
+        except (ModelportError, OSError):
             # Written for a newer modelport, or not to be had just now: the release is served under its own name.
             return ModelYaml()
 
     def _lock(self, name: str) -> threading.Lock:
-        return self._locks.setdefault(name, threading.Lock())
+        with self._locking:
+            return self._locks.setdefault(name, threading.Lock())
 
 
 class _Files(Mapping[str, HeldFile]):

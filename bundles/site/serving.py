@@ -3,7 +3,7 @@
 Takes an order, gives a summary of what was served. The socket is bound first, so that a port in use is one line; stopping
 (SIGINT, SIGTERM) lets answers that are nearly done finish.
 
-next: ``holdings``
+next: nothing; this is the door of a site.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import logging
+import resource
 import signal
 import socket
 import ssl
@@ -42,6 +43,8 @@ STEP = "serve"
 BACKLOG = 1024
 # Connections at the same time; beyond them the answer is 503.
 CONNECTIONS = 2000
+# Each has a socket, the file that it reads and, while the kernel sends it, that file once more.
+OPEN_FILES = 3 * CONNECTIONS + 1024
 STOP_S = 5
 KEEP_ALIVE_S = 30
 UNSENT_BYTES = 256 << 10
@@ -102,6 +105,7 @@ def serve_site(order: ServeOrder, listen: Listener) -> SiteServed:
         UnavailableError: the address is in use, or none of this machine's.
     """
     with closing(Holdings(order.site, may_be_new=order.upstream is not None)) as holdings, ExitStack() as stack:
+        _allow_open_files()
         guard = read_guard(order.token_file)
         context = _tls(order)
         catalogue = holdings.look()
@@ -239,6 +243,14 @@ class _Server(uvicorn.Server):
         # Downloads that are cut off now are no errors to be logged: somebody wanted the end.
         logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
         self.handle_exit(number, None)
+
+
+def _allow_open_files() -> None:
+    """Many systems allow 1,024 open files unless a program asks for more."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _run(site: SiteApp, bound: socket.socket, context: ssl.SSLContext | None, ready: Callable[[], None]) -> None:

@@ -16,11 +16,12 @@ import msgspec
 
 from bundles.installer import generations
 from bundles.installer.folders import Folder
-from bundles.installer.layout import LOCK, generation, installed_record, kept_manifest, release_folder
+from bundles.installer.layout import LOCK, generation, installed_record, kept_manifest, release_folder, staging
 from bundles.installer.manifest import MANIFEST_BYTES, Manifest, open_manifest
 from bundles.installer.names import split_release
 from bundles.installer.ranges import serves
 from bundles.installer.receipts import installed_releases
+from bundles.installer.tree import drop_parts
 from bundles.installer.verifying import verify_site
 from bundles.site.nginx_site import refresh_view
 from bundles.translation import own_errors
@@ -142,10 +143,15 @@ def remove_release(place: Path, release: str, *, dry: bool = False) -> SiteRemov
             # Older generations that name it can no longer be gone back to.
             for number in naming:
                 site.remove(generation(number))
-            # The record goes first: what has none is no release, whatever still lies there.
+            # By one rename, so that a killed run leaves a release whole or none; what is staged the next installation sweeps away.
+            gone = staging(manifest.sha256)
+            site.remove(gone)
+            if site.kind(folder):
+                site.rename(folder, gone)
             site.remove(installed_record(release))
+            drop_parts(site, [manifest.sha256], [sha256 for _, sha256 in installed_releases(site)])
             site.remove(kept_manifest(manifest.sha256))
-            site.remove(folder)
+            site.remove(gone)
             refresh_view(place)
         return SiteRemoved(site=str(place), release=release, folder=folder, bytes=manifest.size, dry=dry)
 

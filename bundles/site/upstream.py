@@ -29,7 +29,7 @@ from pipeline.steps.known_tree import KnownTree
 from pipeline.trust.chain import read_capped, read_root
 from pipeline.trust.facts import instant_text
 from pipeline.trust.reading import read_view
-from pipeline.trust.sealed import TIMESTAMP_BYTES, Sealed, check_signed
+from pipeline.trust.sealed import TIMESTAMP_BYTES, Sealed, check_older_root
 from pipeline.trust.state import TrustState
 from pipeline.trust.view import View, target_sha256
 
@@ -115,6 +115,8 @@ class Upstream:
         self._views: tuple[View, ...] = ()
         self._looked_at = -float("inf")
         self._error: ModelportError | None = None
+        # Not the lock of those who look for what is new: they would wait for what is old.
+        self._older = threading.Lock()
         self._older_roots: dict[int, bytes] = {}
 
     @property
@@ -184,6 +186,23 @@ class Upstream:
             return self._state.read().signed_at
         return ""
 
+    def at_once(self, key: str) -> bytes | None:
+        """The verified bytes of what is here; None where the upstream may have to be asked for it, or has none."""
+        role = role_version(key)
+        if role is not None and role[0] == "root":
+            return next((root.data for root in self._state.roots() if root.version == role[1]), None)
+        for view in self._views:
+            if key == TIMESTAMP and view.timestamp is not None:
+                return view.timestamp.data
+            if role is not None and (known := _roles(view).get(role[0])) is not None and known.version == role[1]:
+                return known.data
+            if role is None and key != TIMESTAMP:
+                model, _, digest = _divided(key)
+                known = view.loaded().get(model)
+                if known is not None and _is_named(known, key):
+                    return self._documents.document(digest)
+        return None
+
     def document(self, key: str) -> bytes:
         """The verified bytes of a metadata file or target.
 
@@ -205,8 +224,7 @@ class Upstream:
 
     def _role(self, role: str, version: int) -> bytes | None:
         for view in self._views:
-            roles: dict[str, Sealed[Any]] = {"snapshot": view.snapshot, "targets": view.targets, **view.loaded()}
-            known = roles.get(role)
+            known = _roles(view).get(role)
             if known is not None and known.version == version:
                 return known.data
         view = self.view()
@@ -216,18 +234,14 @@ class Upstream:
         return view.model(check_model(role)).data
 
     def _target(self, key: str) -> bytes | None:
-        _, model, folder, name = key.split("/")
-        digest, _, rest = name.partition(".")
-        path = f"{model}/{folder}/{rest}"
+        model, path, _ = _divided(key)
+        try:
+            name = check_model(model)
+        except NameRefused:
+            return None
         for view in self._views:
-            try:
-                if check_model(model) not in view.models():
-                    continue
-                target = view.model(check_model(model)).signed.targets.get(path)
-            except NameRefused:
-                return None
-            if target is not None and target_sha256(path, target) == digest and target_key(path, Sha256(digest)) == key:
-                return view.target(check_model(model), path)
+            if name in view.models() and _is_named(view.model(name), key):
+                return view.target(name, path)
         return None
 
     def _root(self, view: View, version: int) -> bytes:
@@ -237,7 +251,7 @@ class Upstream:
                 return root.data
         if version > view.root.version:
             raise ObjectMissing(f"{role_key('root', version)}: the newest root is {view.root.version}")
-        with self._lock:
+        with self._older:
             oldest = min(self._state.roots(), key=lambda root: root.version)
             tree = KnownTree(self.reader, self._state, self._documents)
             for number in range(oldest.version - 1, version - 1, -1):
@@ -246,12 +260,30 @@ class Upstream:
                 before = read_root(_Given(what, kept) if kept else tree, number)
                 if before is None:
                     raise ObjectMissing(f"the upstream has no {what}")
-                check_signed(before.signed, "root", oldest, what=role_key("root", oldest.version))
-                check_signed(before.signed, "root", before, what=what)
+                check_older_root(before, oldest, what=what)
                 self._older_roots[number] = before.data
                 self._documents.keep_note(what, before.data)
                 oldest = before
             return oldest.data
+
+
+def _roles(view: View) -> dict[str, Sealed[Any]]:
+    """What a view has of roles, without asking anybody."""
+    return {"snapshot": view.snapshot, "targets": view.targets, **view.loaded()}
+
+
+def _divided(key: str) -> tuple[str, str, Sha256]:
+    """Model, path and digest of a target's key."""
+    _, model, folder, name = key.split("/")
+    digest, _, rest = name.partition(".")
+    return model, f"{model}/{folder}/{rest}", Sha256(digest)
+
+
+def _is_named(role: Sealed[Any], key: str) -> bool:
+    """Whether a model's role names the target under this key."""
+    _, path, digest = _divided(key)
+    target = role.signed.targets.get(path)
+    return target is not None and target_sha256(path, target) == digest and target_key(path, digest) == key
 
 
 @dataclass(frozen=True)

@@ -150,14 +150,36 @@ def add_signature(metadata: Metadata[Any], signer: Signer) -> None:
         ) from error
 
 
+def check_older_root(older: Sealed[Root], newer: Sealed[Root], *, what: str) -> None:
+    """Refuse ``older`` as what came just before ``newer``, which is trusted, unless a key that is known by that signed it.
+
+    Whoever forges one can list true keys beside their own; a signature of a true key they do not have.
+
+    Raises:
+        BadSignature
+    """
+    check_signed(older.signed, "root", newer, what=f"root {newer.version}")
+    check_signed(older.signed, "root", older, what=what)
+    known = {_public(key) for keyid, key in newer.signed.keys.items() if keyid in newer.signed.roles["root"].keyids}
+    if not _signers(older.signed, "root", older)[0] & (known | _signers(older.signed, "root", newer)[0]):
+        raise BadSignature(
+            f"no key that vouches for root {newer.version} signed {what}", hint="Take the older root from its publisher."
+        )
+
+
 def _count(delegator: Root | Targets, role: str, sealed: Sealed[Any]) -> tuple[int, int]:
+    signers, threshold = _signers(delegator, role, sealed)
+    return len(signers), threshold
+
+
+def _signers(delegator: Root | Targets, role: str, sealed: Sealed[Any]) -> tuple[set[tuple[str, str]], int]:
     try:
         result = delegator.get_verification_result(role, sealed.metadata.signed_bytes, sealed.metadata.signatures)
     except ValueError:
         # A role that nobody delegated cannot be signed by anybody.
-        return 0, 1
+        return set(), 1
     # A key id is not a digest of its key (python-tuf keeps it opaque): one key under two ids counts once.
-    return len({_public(key) for key in result.signed.values()}), result.threshold
+    return {_public(key) for key in result.signed.values()}, result.threshold
 
 
 def _public(key: Key) -> tuple[str, str]:

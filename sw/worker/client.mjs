@@ -26,7 +26,13 @@ export async function start({ worker = new URL("sw.js", import.meta.url).href } 
   const look = () => document.hidden || client.update();
   document.addEventListener("visibilitychange", look);
   addEventListener("online", look);
-  client.on("failed", ({ kind, id }) => id || /quota|storage|paused/.test(kind) || setTimeout(look, RETRY_MS));
+  // Every tab hears of every failure: each tries again once, however many it heard of.
+  let retry;
+  client.on("failed", ({ kind, id }) => {
+    if (id || /quota|storage|paused/.test(kind)) return;
+    clearTimeout(retry);
+    retry = setTimeout(look, RETRY_MS);
+  });
   return client;
 }
 
@@ -170,7 +176,9 @@ export class Modelport extends EventTarget {
         last();
       };
       signal?.addEventListener("abort", stop);
-      this.status().then(({ sha256 }) => (sha256 ? end(done) : this.#busy || this.update()));
+      const seen = ({ sha256 }) => (sha256 ? end(done) : this.#busy || this.update());
+      // A browser that lets a page store nothing says so here.
+      this.status().then(seen, (error) => end(() => fail(error)));
     });
   }
 

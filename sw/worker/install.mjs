@@ -67,17 +67,20 @@ function manifest({ manifest: path, sha256, size, from }, now, signal) {
 }
 
 /** The bytes of a job: by a patch of at most `size` bytes, if its `origin` is there and it leads to them. */
-async function brought({ piece, origin, size }, bring, signal, heard) {
+async function brought(job, bring, signal, heard) {
+  const { piece, origin, size } = job;
   if (origin) {
+    let got = 0;
     try {
       const old = await (await get(origin)).arrayBuffer();
       const path = `patches/${origin.slice(0, 16)}.${piece.sha256.slice(0, 16)}.gz`;
-      const packed = await transfer(address(path, scope), { size, loose: true }, signal, heard);
+      const packed = await transfer(address(path, scope), { size, loose: true }, signal, (bytes) => heard(bytes, (got += bytes)));
       const data = patched(new Uint8Array(old), await gunzip(packed, 2 * piece.size + 99), piece.size);
       if ((await hashOf(data)) === piece.sha256) return data;
     } catch {
       // The whole file says better what is wrong, if anything is.
     }
+    heard(-got, (job.size = piece.size));
   }
   return bring(piece, heard);
 }
@@ -93,7 +96,6 @@ export async function download(jobs, bring, signal, tell, type = "progress", det
     if (await lacking(jobs)) throw short;
     tell("fault", short);
   }
-  const size = total(jobs);
   const queue = [...jobs];
   let [done, here, files, told] = [0, 0, 0, 0];
   const heard = (bytes) => {
@@ -101,11 +103,11 @@ export async function download(jobs, bring, signal, tell, type = "progress", det
     done += bytes;
     if (bytes && now - told < TELL_MS) return;
     told = now;
-    tell(type, { ...detail, done, total: size, files, of: jobs.length });
+    tell(type, { ...detail, done, total: total(jobs), files, of: jobs.length });
   };
   const lost = async (job, error) => {
     const full = /^(quota|storage)/.test(error.kind);
-    if (full) Object.assign(error, { url: job.piece.path, expected: size - here, found: await free() });
+    if (full) Object.assign(error, { url: job.piece.path, expected: total(jobs) - here, found: await free() });
     // Without room, or without a network, the rest would only fail as well.
     const over = full || error.over || signal.aborted;
     if (job.instead && !over) queue.push(...job.instead);

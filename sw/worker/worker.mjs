@@ -132,13 +132,16 @@ async function fill({ id, remove }) {
     await forget(`ready/${sha256}`);
     return turn(() => sweep());
   }
-  const have = await held();
-  const pieces = piecesOf({ files }).filter(({ sha256: name }) => !have.has(name) && have.add(name));
-  const jobs = pieces.map((piece) => ({ piece, size: piece.size, required: true }));
-  const [first] = await download(jobs, bring, signal, tell, "model", { id });
-  if (first) throw first.fault;
-  await write(`ready/${sha256}`, true);
-  return tell("model", { id, ready: true });
+  // Another tab may be bringing it: what that one stored is not brought again.
+  return navigator.locks.request(place + sha256, async () => {
+    const have = await held();
+    const pieces = piecesOf({ files }).filter(({ sha256: name }) => !have.has(name) && have.add(name));
+    const jobs = pieces.map((piece) => ({ piece, size: piece.size, required: true }));
+    const [first] = await download(jobs, bring, signal, tell, "model", { id });
+    if (first) throw first.fault;
+    await write(`ready/${sha256}`, true);
+    tell("model", { id, ready: true });
+  });
 }
 
 const commands = {

@@ -64,6 +64,31 @@ def test_model_is_whole_files_to_the_page_and_works_without_a_network(page, cont
     assert told == [200, str(size), 206, f"bytes 0-0/{size}"]
 
 
+@pytest.mark.parametrize("leaves", [False, True], ids=["both stay", "the first one leaves"])
+def test_model_that_two_tabs_download_at_once_comes_once(page, context, host, public, tree, leaves):
+    deployed(public, tree)
+    controlled(page, host.url)
+    other = context.new_page()
+    other.goto(host.url)
+    outcome(other)
+    reached, go = threading.Event(), threading.Event()
+    tree.rule("parts/*", lambda talk: reached.set() or not go.wait(30))
+    begin = "void (window.came = client.model('vad').download().then(() => 'done', ({ message }) => message))"
+    page.evaluate(begin)
+    assert reached.wait(30)
+    other.evaluate(begin)
+    until(other, "navigator.locks.query().then(({ pending }) => pending.length > 0)")
+    if leaves:
+        page.close()
+    go.set()
+    assert other.evaluate("came") == "done"
+    if not leaves:
+        assert page.evaluate("came") == "done"
+        parts = [path for path in tree.paths() if path.startswith("parts/")]
+        assert len(parts) == len(set(parts)) == 7
+    assert other.evaluate("client.model('vad').here()") is True
+
+
 def test_download_on_a_first_visit_waits_for_the_version_that_names_the_model(page, host, public, tree):
     deployed(public, tree, more=LARGE)
     reached, go = threading.Event(), threading.Event()

@@ -103,7 +103,12 @@ def test_patch_that_lies_is_replaced_by_the_file(installed, host, public, lie):
     assert again(installed)[0] == "ready"
     build(public, assets("1.1.0", {"big.js": big + b"let end;\n"}), "1.2.0")
     host.rule("patches/*", lie)
+    # As the worker counts, before the page makes it presentable.
+    raw = "({ data }) => data.type === 'progress' && counted.push([data.done, data.total])"
+    installed.evaluate(f"window.counted = []; void (new BroadcastChannel(`modelport:${{client.scope}}`).onmessage = {raw})")
     assert again(installed)[0] == "ready"
+    done, whole = installed.evaluate("counted.at(-1)")
+    assert done == whole >= len(big)
     assert served(public, "big.js") in host.paths()
     assert text(installed, served(public, "big.js"))[1].encode() == big + b"let end;\n"
     told = installed.evaluate("log.filter(([type]) => type === 'progress').map(([, { done, total }]) => [done, total])")

@@ -187,6 +187,15 @@ def test_wheel_of_another_digest_is_never_imported(tree, wheel_column, tmp_path)
     assert not (tmp_path / "site").exists()
 
 
+def test_pipe_in_the_place_of_a_wheel_is_not_waited_for(tree, wheel_column, tmp_path):
+    column, name, _ = wheel_column
+    media = pack(tree, "bert-v1.0.0").write(tmp_path / "media")
+    (media / "wheels").mkdir()
+    os.mkfifo(media / "wheels" / name)
+    refused = column.install(media, tmp_path / "site", tree.site.fingerprint, zstd="wheel")
+    assert (refused.code, "is not the wheel it must be" in refused.error) == (2, True), refused.said
+
+
 def test_without_any_decoder_the_three_remedies_are_named_and_raw_releases_install(tree, tmp_path):
     column = Column("install.pyz", tmp_path)
     empty = {"PATH": str(tmp_path / "no-programs")}
@@ -309,6 +318,23 @@ def test_what_decides_can_be_read_in_an_hour():
     # Twenty lines a minute; the rest stays small enough to be looked through.
     assert sum(sizes[name] for name in JUDGES) <= 60 * 20
     assert sum(sizes.values()) <= 3300
+
+
+def test_it_can_be_read_from_its_first_module_to_its_last():
+    """``next:`` leads through all of it, as the tour says; nothing is used that was not read before."""
+    texts = {file.stem: file.read_text(encoding="utf-8") for file in SOURCES}
+    tour = re.findall(r"``(\w+)``", "".join(line for line in texts.pop("__init__").splitlines() if line.startswith("* ")))
+    read: list[str] = []
+    at = tour[0]
+    while at:
+        imported = re.findall(r"^from bundles\.installer(?:\.(\w+) import|\s+import (.+))", texts[at], re.MULTILINE)
+        used = {name for one, several in imported for name in (one or several).split(", ")}
+        assert used <= set(read), f"{at} uses {used - set(read)} before they were read"
+        read.append(at)
+        follows = re.search(r"^next: ``(\w+)``$", texts[at], re.MULTILINE)
+        at = follows[1] if follows else ""
+    assert read == tour
+    assert set(read) == set(texts)
 
 
 def test_older_python_is_told_what_is_needed():

@@ -283,3 +283,16 @@ def test_two_publishers_at_once_leave_the_names_of_both(site, tmp_path):
     first = meanwhile(site, target, lambda: note_behind(site.store, target, ("gpt-v1.0.0",), 5, "full", by="you@test", at=at))
     note_behind(first, target, ("bert-v1.0.0",), 5, "full", by="me@test", at=at)
     assert list_behind(site.store)[0].names == ("bert-v1.0.0", "gpt-v1.0.0")
+
+
+@pytest.mark.parametrize("there", [True, False], ids=["it is there", "it is yet to be made"])
+def test_one_directory_by_two_paths_is_one_store(tmp_path, there):
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to("real")
+    if there:
+        (tmp_path / "real" / "a b").mkdir()
+    one, same = (Target(DirectoryStore(tmp_path / name / "a b")) for name in ("real", "link"))
+    other = Target(DirectoryStore(tmp_path / "other"))
+    with pytest.raises(UsageError, match="is named twice"):
+        check_targets(one, [other, same], "2")
+    assert check_targets(one, [other], "") == 2

@@ -277,3 +277,28 @@ def test_two_bundles_as_a_source_are_refused(copy, tree, tmp_path):
     with pytest.raises(UsageError, match="of bundle") as refused:
         BundleReader(copy)
     assert "folder of its own" in refused.value.hint
+
+
+@pytest.mark.parametrize("name", ["a\0b", "x" * 5000, "wheels/no such", "wheels"], ids=repr)
+def test_sums_of_names_that_no_file_has_are_findings(copy, name):
+    with (copy / "SHA256SUMS").open("a", encoding="utf-8") as file:
+        file.write(f"{'0' * 64}  {name}\n")
+    with pytest.raises(VerifyFailed):
+        verify(copy)
+
+
+def test_sums_without_an_end_are_a_finding_and_not_read(copy):
+    os.truncate(copy / "SHA256SUMS", 1 << 40)
+    with pytest.raises(VerifyFailed, match="SHA256SUMS: it has 1099511627776 bytes, at most"):
+        verify(copy)
+
+
+def test_document_is_read_from_another_copy_when_its_medium_was_pulled_out(built, tmp_path):
+    one, other = (shutil.copytree(built, tmp_path / name) for name in ("one", "other"))
+    reader = BundleReader(one, open_medium([one, other]))
+    wanted = b"".join(reader.get("metadata/timestamp.json"))
+    shutil.rmtree(one)
+    assert b"".join(reader.get("metadata/timestamp.json")) == wanted
+    shutil.rmtree(other)
+    with pytest.raises(ModelportError, match="no such file"):
+        reader.get("metadata/timestamp.json")

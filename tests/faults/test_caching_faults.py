@@ -250,3 +250,28 @@ def test_names_that_were_made_up_do_not_keep_others_from_what_is_here(tree, upst
         finally:
             for connection in flood:
                 connection.close()
+
+
+def test_cold_documents_of_a_silent_upstream_do_not_keep_others_from_what_is_here(tree, upstream, place, part, weights):
+    """As many as may wait ask for a manifest that is not here: the timestamp and what is kept are answered meanwhile."""
+    cold = next(path for path in tree.store.glob("targets/bert/1.0.0/*.manifest.json")).relative_to(tree.store)
+    with run_mirror(tree, upstream.url, place, "--upstream-timeout", "8") as mirror:
+        assert mirror.ask(part[0]).body == part[1]
+        assert mirror.ask(WEIGHTS).body == weights
+        upstream.behave(hostile.silent)
+        flood = []
+        try:
+            for _ in range(200):
+                flood.append(socket.create_connection(mirror.address, timeout=10))
+                flood[-1].sendall(f"GET /{cold} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+            assert mirror.ask("/healthz").status == 200
+            began = time.monotonic()
+            assert mirror.ask("/metadata/timestamp.json").status == 200
+            assert mirror.ask(part[0]).body == part[1]
+            assert mirror.ask(WEIGHTS).body == weights
+            # Each may wait a moment for the upstream to be asked how it is, and no longer.
+            assert time.monotonic() - began < 8
+            assert not select.select(flood, [], [], 0)[0]
+        finally:
+            for connection in flood:
+                connection.close()

@@ -315,7 +315,8 @@ def test_index_that_gives_a_part_another_digest_is_refused(tree, packed, column,
 
 
 def test_release_that_the_index_only_claims_is_refused(tree, packed, column, tmp_path):
-    rows = [*packed.plan["releases"], {**packed.plan["releases"][0], "release": "bert-v9.0.0"}]
+    rows = [{**packed.plan["releases"][0], "release": "bert-v9.0.0"}, *packed.plan["releases"]]
+    rows.sort(key=lambda row: row["release"])
     other = type(packed)(packed.name, {**packed.plan, "releases": rows}, packed.objects)
     refused = column.install(other.write(tmp_path / "media"), tmp_path / "site", tree.site.fingerprint)
     assert (refused.code, "bert/9.0.0/manifest.json" in refused.error) == (4, True), refused.said

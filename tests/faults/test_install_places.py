@@ -2,11 +2,13 @@
 
 import errno
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from blake3 import blake3
 
 from bundles.installer import faults, volumes
 from bundles.installer.folders import Folder
@@ -15,7 +17,7 @@ from bundles.installer.preflight import Order
 from bundles.installer.tools import Tools
 from bundles.installer.volumes import MediumFault
 from bundles.installer.walk import install
-from bundles.installing import install_bundle
+from bundles.installing import fast_tools, install_bundle
 from pipeline.errors import DiskError
 from pipeline.events import ignore
 from tests.fetch_world import contents, make_tree
@@ -155,6 +157,81 @@ def test_volume_that_cannot_even_be_opened_is_named_and_the_rest_is_kept(tree, t
     alone = packed.write(tmp_path / "alone", only=[1])
     assert install(Order((str(alone),), str(site)), Tools()).missing == []
     assert contents(site / "models" / "bert-v1.0.0") == contents(tree.sources["bert-v1.0.0"])
+
+
+def damaged_site(tree, tmp_path, column, media):
+    """A site with kept parts, one of which rotted, and with a release of which a file is gone."""
+    site = tmp_path / "site"
+    assert column.install(media, site, tree.site.fingerprint, keep_parts=True).code == 0
+    for part in (site / "parts").glob("??/*"):
+        data = bytearray(part.read_bytes())
+        data[len(data) // 2] ^= 1
+        part.write_bytes(data)
+    for file in (site / "models" / "bert-v1.0.0").glob("*.safetensors"):
+        file.unlink()
+    return site
+
+
+def test_kept_part_that_rotted_is_taken_from_the_bundle_and_kept_anew(tree, column, tmp_path):
+    media = pack(tree, "bert-v1.0.0").write(tmp_path / "media")
+    site = damaged_site(tree, tmp_path, column, media)
+    done = column.install(media, site, keep_parts=True)
+    assert done.code == 0, done.said
+    assert contents(site / "models" / "bert-v1.0.0") == contents(tree.sources["bert-v1.0.0"])
+    used = [part for part in (site / "parts").glob("??/*") if blake3(part.read_bytes()).hexdigest() == part.name]
+    assert used
+    assert any("a copy was passed over" in warning and "/parts/" in warning for warning in done.done["warnings"])
+
+
+@pytest.mark.parametrize("tools", [Tools(), fast_tools()], ids=COLUMNS)
+def test_kept_part_that_the_disk_cannot_read_is_taken_from_the_bundle(tree, tmp_path, monkeypatch, tools):
+    media = pack(tree, "bert-v1.0.0").write(tmp_path / "media")
+    site = damaged_site(tree, tmp_path, Column("bundle.install", tmp_path), media)
+    real = os.pread
+    bad = set()
+
+    def wear_out():
+        bad.update(part.stat().st_ino for part in (site / "parts").glob("??/*"))
+
+    def pread(fd, size, offset):
+        if os.fstat(fd).st_ino in bad and "/parts/" in str(Path(f"/proc/self/fd/{fd}").readlink()):
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return real(fd, size, offset)
+
+    monkeypatch.setattr(os, "pread", pread)
+    wear_out()
+    assert install(Order((str(media),), str(site)), tools).missing == []
+    assert contents(site / "models" / "bert-v1.0.0") == contents(tree.sources["bert-v1.0.0"])
+    shutil.rmtree(site / "models" / "bert-v1.0.0")
+    shutil.rmtree(tmp_path / "media")
+    other = pack(tree, "bert-v1.0.0", volumes=2).write(tmp_path / "other", only=[2])
+    wear_out()
+    with pytest.raises(MediumFault, match="parts/") as caught:
+        install(Order((str(other),), str(site)), tools)
+    assert caught.value.exit_code == 6
+
+
+def test_note_of_what_was_placed_that_was_damaged_is_as_good_as_none(tree, column, tmp_path):
+    packed = pack(tree, "bert-v1.0.0", "raw-v1.0.0", volumes=2)
+    site = tmp_path / "site"
+    assert column.install(packed.write(tmp_path / "one", only=[1]), site, tree.site.fingerprint).code == 7
+    note = site / "state" / "staging" / "progress.json"
+    note.write_bytes(note.read_bytes()[:-9])
+    done = column.install(packed.write(tmp_path / "both"), site)
+    assert done.code == 0, done.said
+    assert contents(site / "models" / "raw-v1.0.0") == contents(tree.sources["raw-v1.0.0"])
+
+
+def test_files_are_made_where_the_system_cannot_reserve_room(tree, tmp_path, monkeypatch):
+    """Not every C library writes zeros where a file system cannot allocate: musl says so."""
+
+    def refused(fd, offset, size):
+        raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
+
+    monkeypatch.setattr(os, "posix_fallocate", refused)
+    media = pack(tree, "bert-v1.0.0").write(tmp_path / "media")
+    assert install(Order((str(media),), str(tmp_path / "site"), tree.site.fingerprint), Tools()).missing == []
+    assert contents(tmp_path / "site" / "models" / "bert-v1.0.0") == contents(tree.sources["bert-v1.0.0"])
 
 
 def test_second_installation_at_once_is_refused(tree, column, tmp_path):

@@ -5,8 +5,11 @@ import json
 import os
 import random
 import re
+import resource
 import shutil
 import socket
+import subprocess
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -45,6 +48,24 @@ def place(tmp_path_factory):
 def server(request, place):
     with SERVERS[request.param](place.folder) as server:
         yield server
+
+
+def test_server_asks_for_as_many_open_files_as_it_may_need(place):
+    """A shell allows 1,024, which is fewer than the connections that are taken."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with serving(place.folder) as server:
+        assert resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE) == (max(soft, min(7024, hard)), hard)
+    starting = ["prlimit", "--nofile=256:4096", sys.executable, "-c", OPEN_FILES]
+    ran = subprocess.run(starting, cwd=Path(__file__).parents[2], capture_output=True, text=True, timeout=60, check=True)
+    assert ran.stdout.split() == ["4096", "4096"]
+
+
+OPEN_FILES = """
+import resource
+from bundles.site.serving import _allow_open_files
+_allow_open_files()
+print(*resource.getrlimit(resource.RLIMIT_NOFILE))
+"""
 
 
 LAST = b"\r\n\r\nGET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"

@@ -47,6 +47,15 @@ def test_bundle_becomes_releases_that_are_live_together(tree, column, tmp_path):
     assert not (tmp_path / "site" / "state" / "staging").exists()
 
 
+def test_release_that_stands_whole_without_a_record_is_recorded(tree, column, tmp_path):
+    media, site = pack(tree, "bert-v1.0.0").write(tmp_path / "media"), tmp_path / "site"
+    assert column.install(media, site, tree.site.fingerprint).code == 0
+    (site / "state" / "installed" / "bert-v1.0.0.json").unlink()
+    assert column.install(media, site).code == 0
+    (site / "models" / "bert-v1.0.0" / "config.json").unlink()
+    assert column.install(media, site).done["repaired"] == ["bert-v1.0.0: config.json"]
+
+
 def test_both_installers_leave_the_same_site(tree, tmp_path):
     media = pack(tree, "bert-v1.0.0", "raw-v1.0.0", volumes=2).write(tmp_path / "media")
     left = {}

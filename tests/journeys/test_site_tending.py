@@ -1,15 +1,29 @@
 """Looking after a site: list, use, remove, verify; and a server beside them that follows."""
 
+from contextlib import suppress
+from dataclasses import replace
+
 import pytest
 
+from bundles.installer.folders import Folder
 from bundles.installing import install_bundle
+from bundles.site.tending import list_site, remove_release
 from pipeline.events import ignore
+from pipeline.wire import decode_manifest
 from tests.desk import Desk
-from tests.fetch_world import make_tree
+from tests.fetch_world import contents, make_tree
 from tests.install_world import order_for
 from tests.media_world import pack
 from tests.publish_world import lay_out
 from tests.site_world import serving
+from tests.trust_world import quick_folder
+
+
+@pytest.fixture
+def tmp_path():
+    """In memory: what is synced at every step would wait for a busy disk."""
+    with quick_folder() as folder:
+        yield folder
 
 
 @pytest.fixture(scope="module")
@@ -80,6 +94,50 @@ def test_remove_takes_what_is_not_live_and_nothing_else(site, desk):
     assert [row["release"] for row in desk.run("site.list", "--site", str(site)).result["releases"]] == ["bert-v1.1.0"]
     assert sorted(path.name for path in (site / "generations").iterdir()) == ["2"]
     assert desk.run("site.verify", "--site", str(site)).code == 0
+
+
+def kept_parts(site):
+    return {path.name for path in (site / "parts").rglob("*") if path.is_file()}
+
+
+def test_remove_takes_the_kept_parts_that_nothing_else_needs(tree, desk, tmp_path):
+    site = tmp_path / "site"
+    for number, name in enumerate(["bert-v1.0.0", "bert-v1.1.0"]):
+        media = pack(tree, name).write(tmp_path / f"media{number}")
+        install_bundle(replace(order_for((media,), site, tree.site.fingerprint), keep_parts=True), ignore)
+    sha256 = next(row.manifest_sha256 for row in list_site(site).releases if row.release == "bert-v1.1.0")
+    kept = decode_manifest((site / "state" / "installed" / "manifests" / f"{sha256}.json").read_bytes())
+    needed = {part.blake3 for part in kept.parts}
+    assert kept_parts(site) > needed
+    desk.run("site.remove", "--site", str(site), "--model", "bert-v1.0.0")
+    assert kept_parts(site) == needed
+    assert desk.run("site.verify", "--site", str(site)).code == 0
+
+
+@pytest.mark.parametrize("at", range(9))
+def test_removal_that_was_killed_leaves_a_release_whole_or_none(tree, site, tmp_path, monkeypatch, at):
+    """Wherever it stops: what is listed is whole, and the same release can be installed again."""
+    left = iter(range(at))
+
+    def stopping(call):
+        def called(self, *names, **more):
+            if next(left, None) is None:
+                raise KeyboardInterrupt
+            return call(self, *names, **more)
+
+        return called
+
+    with monkeypatch.context() as patched:
+        for name in ("remove", "rename", "write"):
+            patched.setattr(Folder, name, stopping(getattr(Folder, name)))
+        with suppress(KeyboardInterrupt):
+            remove_release(site, "bert-v1.0.0")
+    if (site / "models" / "bert-v1.0.0").exists():
+        assert contents(site / "models" / "bert-v1.0.0") == contents(tree.folder / "sources" / "1.0.0")
+    assert list_site(site).releases[-1].release == "bert-v1.1.0"
+    install_bundle(order_for((tmp_path / "media0",), site), ignore)
+    assert {row.release for row in list_site(site).releases} == {"bert-v1.0.0", "bert-v1.1.0"}
+    assert list((site / "state").glob("staging/*")) == []
 
 
 def test_removed_release_is_no_longer_served(site, desk):

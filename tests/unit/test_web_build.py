@@ -662,3 +662,36 @@ def test_schema_refuses_what_is_no_manifest(site, change):
     document = json.loads((site.to / site.pointer.manifest).read_bytes()) | change
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate(document, schema("web-manifest"))
+
+
+@pytest.mark.parametrize("name", ["../victim.txt", "a/../../victim.txt", "{victim}"])
+def test_earlier_release_that_names_files_outside_is_none(site, name):
+    """What stands in the folder may come from a repository that others write to: nothing outside is read or removed for it."""
+    site.write({"index.html": "<p>one</p>", "a.txt": "1"})
+    site.build()
+    victim = site.to.parent / "victim.txt"
+    victim.write_text("mine")
+    pointer = json.loads((site.to / "release.json").read_bytes())
+    manifest = json.loads((site.to / pointer["manifest"]).read_bytes())
+    manifest["files"].append([name.format(victim=victim), 4, sha256_of(b"mine"), 0, "app", {}])
+    data = json.dumps(manifest).encode()
+    digest = sha256_of(data)
+    (site.to / f"manifest.{digest[:16]}.json").write_bytes(data)
+    told = {**pointer, "sha256": digest, "size": len(data), "manifest": f"manifest.{digest[:16]}.json"}
+    (site.to / "release.json").write_text(json.dumps(told, separators=(",", ":")))
+    for number in range(6):
+        site.write({"index.html": f"<p>{number}</p>", "a.txt": f"{number}"})
+        site.build()
+    assert victim.read_text() == "mine"
+
+
+def test_assets_that_were_built_for_another_base_are_told_so(site):
+    site.write(
+        {"index.html": '<script type="module" src="/app/assets/a.js"></script><img src="/app/gone.png">', "assets/a.js": "1"}
+    )
+    site.build()
+    told = [one for one in site.warnings() if "leads to no file" in one]
+    assert told == [
+        "index.html:1: '/app/assets/a.js' leads to no file; without /app/ it would: let the bundler build for the base ./",
+        "index.html:1: '/app/gone.png' leads to no file",
+    ]
