@@ -135,7 +135,7 @@ def open_supply(settings: Settings, *, offline: bool = False, listen: Listener =
     from bundles.reader import BundleReader
     from pipeline.sources.cachefolder import CacheFolder
     from pipeline.sources.installed import Installs
-    from pipeline.sources.mirrors import Mirrors
+    from pipeline.sources.mirrors import VISIBLE_S, Mirrors
     from pipeline.supply import Supply
     from pipeline.trust.state import TrustState
 
@@ -148,7 +148,8 @@ def open_supply(settings: Settings, *, offline: bool = False, listen: Listener =
         )
     first = readers[0]
     return Supply(
-        sources=None if offline else Mirrors(readers, listen=listen),
+        # What is on no medium does not appear while one waits.
+        sources=None if offline else Mirrors(readers, listen=listen, visible_s=() if media == {True} else VISIBLE_S),
         state=TrustState(
             trust_home(
                 settings.places.state, first.publisher if isinstance(first, BundleReader) else first.url, settings.endpoint

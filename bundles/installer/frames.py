@@ -16,9 +16,12 @@ from bundles.installer.faults import IntegrityError
 from bundles.installer.strictjson import HINT
 
 WINDOW_BYTES = 8 << 20
-PLANES = {"planes2": 2, "planes4": 4}
+PLANES = {"planes2": 2, "planes4": 4, "turned4": 4}
 _MAGIC = b"\x28\xb5\x2f\xfd"
 _RAW_PLANE = 1 << 31
+# Byte by byte: the upper five bits moved down, and the lower three moved up.
+_DOWN = bytes(byte >> 3 for byte in range(256))
+_UP = bytes((byte & 7) << 5 for byte in range(256))
 
 
 class Piece(NamedTuple):
@@ -52,11 +55,21 @@ def join_pieces(pieces: list[bytes | memoryview], encoding: str, plain: int) -> 
         return pieces[0]
     out = bytearray(plain)
     words = plain - plain % width
+    if encoding == "turned4":
+        low, high = bytes(pieces[2]), bytes(pieces[3])
+        pieces = [*pieces[:2], _either(low, high), _either(high, low), pieces[4]]
     for index in range(width):
         # Every width-th byte, from this one on: Python's own loop over bytes, at about a GB/s.
         out[index:words:width] = pieces[index]
     out[words:] = pieces[width]
     return out
+
+
+def _either(own: bytes, other: bytes) -> bytes:
+    """One byte of words whose upper half is turned back by three bits, as far as both planes tell (docs/format.md §4)."""
+    # Python has no loop over two runs of bytes but its integers'.
+    whole = int.from_bytes(own.translate(_DOWN), "little") | int.from_bytes(other.translate(_UP), "little")
+    return whole.to_bytes(len(own), "little")
 
 
 def check_frame(frame: memoryview, plain: int) -> None:

@@ -347,6 +347,7 @@ class _Run:
                 receipts.record_installed(self.site, one.manifest, keeps_bits=landing.keeps_bits and known)
                 self.step("place")
                 landing.take_place(replace=one.stands)
+            receipts.mend_manifest(self.site, one.manifest)
         self.step("tree")
         tree.keep_channels(self.site, self.ready.documents)
         if self.order.keep_parts:

@@ -34,6 +34,7 @@ from pipeline.sources.standing import DEAD_AFTER, STRIKES, Standing, choose, too
 T = TypeVar("T")
 # What an edge says of an object that was just published may be a remembered "not there": it is asked again.
 VISIBLE_S = (1.0, 2.0, 4.0, 8.0)
+_LATER = "Not yet visible at the CDN, or the source is older than the release: try again later."
 # A read that brought less than this for so long was slow, whatever ended it.
 CRAWL_S = 5.0
 CRAWL_PER_S = 1024
@@ -61,7 +62,7 @@ class _Reading:
     brought: set[int] = field(default_factory=set)
     taker: BaseException | None = None
     tried: set[int] = field(default_factory=set)
-    missing: list[str] = field(default_factory=list)
+    missing: list[ObjectMissing] = field(default_factory=list)
     last: ModelportError | None = None
 
     def begin_round(self) -> None:
@@ -78,8 +79,8 @@ class _Reading:
             return self.last
         if self.missing:
             return ObjectMissing(
-                "; ".join(self.missing),
-                hint="Not yet visible at the CDN, or the source is older than the release: try again later.",
+                "; ".join(map(str, self.missing)),
+                hint=next((error.hint for error in self.missing if error.hint), _LATER),
             )
         return UnavailableError(f"{self.key}: no source is left", hint="Run it again, or name another with --source.")
 
@@ -203,7 +204,7 @@ class Mirrors:
                     self.blame(self._readers[one], str(error), key=reading.key, share=1 / len(reading.brought))
             raise error
         if isinstance(error, ObjectMissing):
-            reading.missing.append(str(error))
+            reading.missing.append(error)
             return
         reading.last = error
         if self._judge(place, error, came=came, spent_s=spent_s):
