@@ -81,7 +81,8 @@ def select_contents(selection: Selection, channel: str, view: View) -> Selected:
     metadata[role_key("snapshot", view.snapshot.version)] = view.snapshot.data
     metadata[role_key("timestamp", view.timestamp.version)] = view.timestamp.data
     documents = [Member(key, len(data), sha256_of(data)) for key, data in metadata.items()]
-    documents += [Member(target.key, target.size, target.sha256) for target in dict.fromkeys((*releases, *wanted))]
+    # A base's manifest lies at the site, as the base does: that is what makes it one.
+    documents += [Member(target.key, target.size, target.sha256) for target in releases]
     documents += [member for model in models for member in _channels(view, model)]
     named = {target.release for target in chosen}
     contents = Contents(

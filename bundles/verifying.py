@@ -169,7 +169,7 @@ def _check_signed(medium: Medium, fingerprint: str, listen: Listener) -> None:
         view = read_view(reader, state, now=lambda: datetime.now(UTC), offline=True)
         for message in view.warnings:
             listen(Warned("trust", message))
-        fault = _plan_fault(medium, view)
+        fault = _plan_fault(medium, view, listen)
     if fault:
         raise VerifyFailed(
             f"bundle {medium.bundle.plan.name} is not what its signed metadata says: {fault}",
@@ -186,7 +186,7 @@ def _oldest(reader: BundleReader) -> str:
     return min(roots, key=lambda info: (len(info.key), info.key)).etag
 
 
-def _plan_fault(medium: Medium, view: View) -> str:
+def _plan_fault(medium: Medium, view: View, listen: Listener) -> str:
     plan = medium.bundle.plan
     known: dict[str, tuple[int, str]] = {}
     for one in plan.releases:
@@ -201,7 +201,14 @@ def _plan_fault(medium: Medium, view: View) -> str:
     for key, facts in held.items():
         if known.get(key) != facts:
             return f"{key} is no part of its releases, or has another size or digest there"
-    return _lack_fault(plan, view, {key for key in known if key not in held})
+    lacking = {key for key in known if key not in held}
+    documents = {document.key for document in plan.documents}
+    unseen = [base.release for base in plan.bases if view.release(Release.parse(base.release)).key not in documents]
+    if lacking and unseen:
+        some = "1 part is" if len(lacking) == 1 else f"{len(lacking)} parts are"
+        listen(Warned("bases", f"{some} to be made from {', '.join(unseen)} at the site: the installer proves it there"))
+        return ""
+    return _lack_fault(plan, view, lacking)
 
 
 def _lack_fault(plan: Plan, view: View, lacking: set[str]) -> str:

@@ -1,12 +1,13 @@
-"""How a chunk becomes small, and how it is read back: raw, zstd, planes2, planes4 (docs/format.md §4).
+"""How a chunk becomes small, and how it is read back: raw, zstd, planes2, planes4, turned4 (docs/format.md §4).
 
 Takes a chunk's plain bytes and its element type, gives its encoding and stored bytes; takes stored
 bytes that may come from anybody, gives plain bytes of exactly the promised size or refuses. The
 encoding follows from element type and bytes alone: neither time, nor place, nor thread counts.
 
-Weights are noise but for their sign and exponent. So the bytes of a float are parted into planes,
-and the planes that hold anything are entropy-coded without looking for matches, which is as small
-as any zstd level makes them and many times faster.
+Weights are noise but for their exponent and what goes with it. So the bytes of a float are parted into
+planes, and the planes that hold anything are entropy-coded without looking for matches, which is as small
+as any zstd level makes them and many times faster. Floats of 4 bytes are turned first, so that no bit of
+the exponent lies among noise; planes4, the same without the turn, is only read.
 
 next: ``sources``
 """
@@ -26,7 +27,7 @@ from pipeline.manifest import CHUNK_BYTES, Encoding
 from pipeline.plan.cut import Element
 
 # The number after the slash counts the rules of this module: any change of a stored byte raises it.
-ENCODER = "zstd-" + ".".join(str(number) for number in zstandard.ZSTD_VERSION) + "/1"
+ENCODER = "zstd-" + ".".join(str(number) for number in zstandard.ZSTD_VERSION) + "/2"
 
 # RFC 9659: what a browser accepts of Content-Encoding zstd, and so what any reader can afford.
 WINDOW_BYTES = 8 << 20
@@ -69,9 +70,9 @@ def encode_chunk(plain: Buffer, element: Element) -> Encoded:
     encoding: Encoding
     stored: Buffer | None
     if element.floating and element.width == 2:
-        encoding, stored = "planes2", _encode_planes(data, 2)
+        encoding, stored = "planes2", _encode_planes(data, 2, turned=False)
     elif element.floating and element.width == 4:
-        encoding, stored = "planes4", _encode_planes(data, 4)
+        encoding, stored = "turned4", _encode_planes(data, 4, turned=True)
     else:
         encoding, stored = "zstd", _encode_bytes(data)
     if stored is None or not _worth(memoryview(stored).nbytes, data.size):
@@ -116,9 +117,9 @@ def decode_into(stored: Buffer, encoding: Encoding, out: memoryview) -> None:
     elif encoding == "zstd":
         _read_frame(source, target)
     elif encoding == "planes2":
-        _decode_planes(source, target, 2)
-    elif encoding == "planes4":
-        _decode_planes(source, target, 4)
+        _decode_planes(source, target, 2, turned=False)
+    elif encoding in {"planes4", "turned4"}:
+        _decode_planes(source, target, 4, turned=encoding == "turned4")
     else:
         raise InvalidDocument(f"a chunk has the unknown encoding {encoding!r}", hint="This release needs a newer modelport.")
 
@@ -162,12 +163,11 @@ def _encode_bytes(data: Bytes) -> bytes | None:
     return compressor.compress(data.data)
 
 
-def _encode_planes(data: Bytes, width: int) -> memoryview | None:
+def _encode_planes(data: Bytes, width: int, *, turned: bool) -> memoryview | None:
     """Header, planes, remainder; None when no plane is worth a frame."""
     count = data.size // width
     words = data[: count * width]
-    columns = words.reshape(count, width)
-    wanted = [_worth_a_frame(columns[:, index]) for index in range(width)]
+    wanted = _worth_frames(words.reshape(count, width), turned=turned)
     if not any(wanted):
         return None
     at = 4 * width
@@ -177,7 +177,7 @@ def _encode_planes(data: Bytes, width: int) -> memoryview | None:
     leading = wanted.index(True)
     rows = [out[at + index * count :][:count] for index in range(leading)]
     rows += list(_workshop.planes[: (width - leading) * count].reshape(width - leading, count))
-    planes.split(words, rows, _workshop.words)
+    planes.split(words, rows, _workshop.words, turned=turned)
     for index, (row, worth) in enumerate(zip(rows, wanted, strict=True)):
         frame = _workshop.entropy.compress(row.data) if worth else b""
         framed = bool(frame) and _worth(len(frame), count)
@@ -193,18 +193,22 @@ def _encode_planes(data: Bytes, width: int) -> memoryview | None:
     return out[: at + rest.size].data
 
 
-def _worth_a_frame(plane: Bytes) -> bool:
-    if not plane.size:
-        return False
-    sample = np.ascontiguousarray(_sample(plane, PLANE_PIECE_BYTES))
-    return _worth(len(_workshop.entropy.compress(sample.data)), sample.size)
+def _worth_frames(words: Bytes, *, turned: bool) -> list[bool]:
+    """Which planes of ``words``, one to a row, are worth a frame."""
+    count, width = words.shape
+    if not count:
+        return [False] * width
+    sample = np.ascontiguousarray(_sample(words, PLANE_PIECE_BYTES))
+    rows = list(_workshop.planes[: sample.size].reshape(width, len(sample)))
+    planes.split(sample.reshape(-1), rows, _workshop.words, turned=turned)
+    return [_worth(len(_workshop.entropy.compress(row.data)), row.size) for row in rows]
 
 
 def _sample(data: Bytes, piece: int) -> Bytes:
     """The pieces that decide for ``data``; all of it when it is not twice as long as they are."""
-    if data.size < 2 * SAMPLE_PIECES * piece:
+    if len(data) < 2 * SAMPLE_PIECES * piece:
         return data
-    last = data.size - piece
+    last = len(data) - piece
     starts = [last * index // (SAMPLE_PIECES - 1) for index in range(SAMPLE_PIECES)]
     return np.concatenate([data[start : start + piece] for start in starts])
 
@@ -213,7 +217,7 @@ def _worth(size: int, before: int) -> bool:
     return size * 100 <= before * WORTH_PERCENT
 
 
-def _decode_planes(source: memoryview, out: memoryview, width: int) -> None:
+def _decode_planes(source: memoryview, out: memoryview, width: int, *, turned: bool) -> None:
     head = 4 * width
     if len(source) < head:
         raise _broken(f"{len(source)} bytes are too few for {width} planes")
@@ -237,7 +241,7 @@ def _decode_planes(source: memoryview, out: memoryview, width: int) -> None:
             _read_frame(piece, plane.data)
             found.append(plane)
     target = np.frombuffer(out, np.uint8)
-    planes.merge(found, target[: count * width], _workshop.words)
+    planes.merge(found, target[: count * width], _workshop.words, turned=turned)
     target[count * width :] = np.frombuffer(source[at:], np.uint8) if rest else 0
 
 

@@ -22,8 +22,8 @@ FORMAT = "modelport-manifest"
 FORMAT_VERSION = 1
 Kind = Literal["model", "web", "wheels"]
 Profile = Literal["default", "raw", "web"]
-Encoding = Literal["raw", "zstd", "planes2", "planes4"]
-ENCODINGS: tuple[Encoding, ...] = ("raw", "zstd", "planes2", "planes4")
+Encoding = Literal["raw", "zstd", "planes2", "planes4", "turned4"]
+ENCODINGS: tuple[Encoding, ...] = ("raw", "zstd", "planes2", "planes4", "turned4")
 
 MANIFEST_BYTES = 64 << 20
 MANIFEST_CHUNKS = 1 << 20

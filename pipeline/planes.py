@@ -4,6 +4,9 @@ Takes words, gives plane i holding byte i of every word, little end first; and b
 code of ours: whole-array shifts and narrowing casts run at memory speed in numpy, without the
 interpreter lock, where copies with a stride reach a third of that.
 
+Words of 4 bytes may be turned first: the upper half of each is rotated left, which brings the exponent
+and the highest bits of the mantissa into one byte and the sign to the noise (docs/format.md §4).
+
 next: ``encoding``
 """
 
@@ -18,10 +21,12 @@ Bytes = npt.NDArray[np.uint8]
 # Long enough that two threads rarely ask for the interpreter lock, short enough for a core's cache.
 _BLOCK_WORDS = 1 << 17
 SCRATCH_BYTES = 4 * _BLOCK_WORDS
+# Of sign, 8 bits of exponent and 7 of mantissa the first three go behind the others.
+TURN_BITS = 3
 
 
-def split(words: Bytes, planes: Sequence[Bytes], scratch: Bytes) -> None:
-    """Fill 2 or 4 ``planes`` of one length from ``words``. Law: ``merge`` undoes it.
+def split(words: Bytes, planes: Sequence[Bytes], scratch: Bytes, *, turned: bool = False) -> None:
+    """Fill 2 or 4 ``planes`` of one length from ``words``; ``turned`` only 4. Law: ``merge`` undoes it.
 
     ``scratch`` has SCRATCH_BYTES bytes and is this call's alone.
     """
@@ -36,11 +41,13 @@ def split(words: Bytes, planes: Sequence[Bytes], scratch: Bytes) -> None:
         np.copyto(low[: block.size], block, casting="unsafe")
         np.right_shift(block, 16, out=high[: block.size], dtype="<u4", casting="unsafe")
         _split2(low[: block.size], planes[0][at:end], planes[1][at:end])
+        if turned:
+            _turn(high[: block.size], TURN_BITS, low[: block.size])
         _split2(high[: block.size], planes[2][at:end], planes[3][at:end])
 
 
-def merge(planes: Sequence[Bytes], words: Bytes, scratch: Bytes) -> None:
-    """Fill ``words`` from 2 or 4 planes of one length. Law: ``split`` undoes it.
+def merge(planes: Sequence[Bytes], words: Bytes, scratch: Bytes, *, turned: bool = False) -> None:
+    """Fill ``words`` from 2 or 4 planes of one length; ``turned`` only 4. Law: ``split`` undoes it.
 
     ``scratch`` has SCRATCH_BYTES bytes and is this call's alone.
     """
@@ -52,10 +59,19 @@ def merge(planes: Sequence[Bytes], words: Bytes, scratch: Bytes) -> None:
     for at in range(0, whole.size, _BLOCK_WORDS):
         block = whole[at : at + _BLOCK_WORDS]
         end = at + block.size
-        _merge2(planes[0][at:end], planes[1][at:end], low[: block.size])
         _merge2(planes[2][at:end], planes[3][at:end], high[: block.size])
+        if turned:
+            _turn(high[: block.size], 16 - TURN_BITS, low[: block.size])
+        _merge2(planes[0][at:end], planes[1][at:end], low[: block.size])
         np.left_shift(high[: block.size], 16, out=block, dtype="<u4")
         np.bitwise_or(block, low[: block.size], out=block)
+
+
+def _turn(halves: npt.NDArray[np.uint16], bits: int, spare: npt.NDArray[np.uint16]) -> None:
+    """Rotate each to the left, in place."""
+    np.left_shift(halves, bits, out=spare)
+    np.right_shift(halves, 16 - bits, out=halves)
+    np.bitwise_or(halves, spare, out=halves)
 
 
 def _split2(words: npt.NDArray[np.uint16], low: Bytes, high: Bytes) -> None:

@@ -91,10 +91,14 @@ def pack(
     volumes: int = 1,
     chosen: Sequence[str] = (),
     bases: Sequence[str] = (),
+    base_manifests: bool = False,
     fingerprint: str = "",
     state: Path | None = None,
 ) -> Media:
-    """A bundle of these releases as the tree announces them now; parts go round the volumes in turn."""
+    """A bundle of these releases as the tree announces them now; parts go round the volumes in turn.
+
+    With ``base_manifests`` it carries those of its bases, as differentials did once.
+    """
     trust = TrustState(state or tree.folder / f"packer-{len(list(tree.folder.iterdir()))}")
     trust.pin(fingerprint or tree.site.fingerprint)
     view = read_view(tree.site.store, trust, now=lambda: datetime.now(UTC))
@@ -116,11 +120,9 @@ def pack(
             path = channel_target(model, channel)
             take(target_key(path, target_sha256(path, view.model(model).signed.targets[path])))
     rows, parts = [], {}
-    have = set()
-    for base in old:
-        target = view.release(base)
-        take(target.key)
-        have |= {(chunk.blake3, chunk.plain) for file in view.manifest(base).files for chunk in file.chunks}
+    have = {(chunk.blake3, chunk.plain) for base in old for file in view.manifest(base).files for chunk in file.chunks}
+    for base in old if base_manifests else ():
+        take(view.release(base).key)
     for release in releases:
         target = view.release(release, retired=True)
         take(target_key(manifest_target(release), target.sha256))

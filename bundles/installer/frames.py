@@ -10,13 +10,14 @@ next: ``wheel_pins``
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import NamedTuple
 
 from bundles.installer.faults import IntegrityError
 from bundles.installer.strictjson import HINT
 
 WINDOW_BYTES = 8 << 20
-PLANES = {"planes2": 2, "planes4": 4}
+PLANES = {"planes2": 2, "planes4": 4, "turned4": 4}
 _MAGIC = b"\x28\xb5\x2f\xfd"
 _RAW_PLANE = 1 << 31
 
@@ -52,11 +53,28 @@ def join_pieces(pieces: list[bytes | memoryview], encoding: str, plain: int) -> 
         return pieces[0]
     out = bytearray(plain)
     words = plain - plain % width
+    if encoding == "turned4":
+        pieces = [*pieces[:2], *_turned_back(pieces[2], pieces[3]), pieces[4]]
     for index in range(width):
         # Every width-th byte, from this one on: Python's own loop over bytes, at about a GB/s.
         out[index:words:width] = pieces[index]
     out[words:] = pieces[width]
     return out
+
+
+def _turned_back(low: bytes | memoryview, high: bytes | memoryview) -> list[bytes]:
+    """The upper two bytes of every word, their 16 bits rotated right by 3 (docs/format.md §4)."""
+    # Python has no loop over two runs of bytes but its integers'.
+    one, other, size = int.from_bytes(low, "little"), int.from_bytes(high, "little"), len(low)
+    down, up = _masks(size)
+    turned = (one >> 3 & down | other << 5 & up, other >> 3 & down | one << 5 & up)
+    return [whole.to_bytes(size, "little") for whole in turned]
+
+
+@lru_cache(4)
+def _masks(size: int) -> tuple[int, int]:
+    """What a byte keeps of its own five upper bits, and what it takes of its neighbour's three lower ones."""
+    return int.from_bytes(b"\x1f" * size, "little"), int.from_bytes(b"\xe0" * size, "little")
 
 
 def check_frame(frame: memoryview, plain: int) -> None:

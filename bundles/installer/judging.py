@@ -74,16 +74,24 @@ class Judged:
         Raises:
             TrustError: nobody signed such a target. IntegrityError: its bytes are missing or others.
         """
+        meta = self.meta(path)
         model, _, name = path.partition("/")
-        targets = self.model(model).signed.object("targets")
-        if path not in targets.value:
-            raise TrustError(f"no signed metadata names {path}", "The bundle is not what its publisher signed: ask them.")
-        meta = targets.object(path)
         folder, _, file = name.rpartition("/")
         key = f"targets/{model}/{folder}/{meta.object('hashes').digest('sha256')}.{file}"
         data = _needed(self.documents, key)
         check_meta(data, meta)
         return meta, data
+
+    def meta(self, path: str) -> Fields:
+        """What is signed of a target, whether or not the bundle has its bytes.
+
+        Raises:
+            TrustError: nobody signed such a target. IntegrityError
+        """
+        targets = self.model(path.partition("/")[0]).signed.object("targets")
+        if path not in targets.value:
+            raise TrustError(f"no signed metadata names {path}", "The bundle is not what its publisher signed: ask them.")
+        return targets.object(path)
 
     def model(self, model: str) -> Role:
         """A model's role, verified.

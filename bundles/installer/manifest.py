@@ -34,7 +34,7 @@ PART_BYTES = 256 << 20
 WEB_PART_BYTES = 16 << 20
 CHUNK_BYTES = 4 << 20
 KINDS = ("model", "web", "wheels")
-ENCODINGS = ("raw", "zstd", "planes2", "planes4")
+ENCODINGS = ("raw", "zstd", "planes2", "planes4", "turned4")
 NEWER = "It needs a newer modelport: take the installer that came with it."
 
 

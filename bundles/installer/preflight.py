@@ -8,7 +8,6 @@ next: ``outcome``
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -18,11 +17,11 @@ from bundles.installer.folders import Folder
 from bundles.installer.generations import Live, current_number, live_releases
 from bundles.installer.judging import Judged, Policy, judge
 from bundles.installer.landing import bad_files_of
-from bundles.installer.layout import kept_manifest, release_folder
-from bundles.installer.manifest import MANIFEST_BYTES, Manifest, open_manifest
+from bundles.installer.layout import release_folder
+from bundles.installer.manifest import Manifest, open_manifest
 from bundles.installer.names import split_release
 from bundles.installer.ranges import order_of, serves
-from bundles.installer.receipts import installed_manifest, installed_releases, keeps_bits
+from bundles.installer.receipts import installed_manifest, installed_releases, keeps_bits, kept_bytes
 from bundles.installer.sitestate import SiteState, load_state
 from bundles.installer.strictjson import HINT, Fields
 from bundles.installer.tools import Tools
@@ -225,8 +224,8 @@ def _warn_of_others(site: Folder, before: Live, live: Live, judged: Judged) -> N
         model = split_release(release)[0]
         if live.get(model) != before.get(model) or not live.get(model, "").endswith(f"/{release}"):
             continue
-        data = site.read(kept_manifest(sha256), MANIFEST_BYTES) or b""
-        if hashlib.sha256(data).hexdigest() != sha256:
+        data = kept_bytes(site, sha256)
+        if data is None:
             judged.warn(f"the manifest kept of {release} was altered or is gone: install it again from its medium")
             continue
         for needed, wanted in open_manifest(data, sha256, f"the manifest of {release}").dependencies:
@@ -264,14 +263,14 @@ def _carried(plan: Plan, releases: Sequence[Wanted]) -> dict[str, tuple[int, Mem
 
 
 def _base(judged: Judged, name: str, sha256: str, site: Folder) -> Manifest | None:
-    """The manifest of a base that is installed here as the bundle expects it; None where it is not."""
+    """The manifest of a base that is installed here as the bundle expects it, as the site keeps it; None where it is not."""
     if installed_manifest(site, name) != sha256:
         return None
     model, version = split_release(name)
-    meta, data = judged.target(f"{model}/{version}/manifest.json")
-    if meta.object("hashes").digest("sha256") != sha256:
+    if judged.meta(f"{model}/{version}/manifest.json").object("hashes").digest("sha256") != sha256:
         raise IntegrityError(f"the index gives the base {name} another manifest than is signed", HINT)
-    return open_manifest(data, sha256, f"the manifest of {name}")
+    data = kept_bytes(site, sha256)
+    return None if data is None else open_manifest(data, sha256, f"the manifest of {name}")
 
 
 def _refuse_lost(plan: Plan, work: Work, site: Folder | None) -> None:
@@ -283,6 +282,12 @@ def _refuse_lost(plan: Plan, work: Work, site: Folder | None) -> None:
         raise UsageError(
             f"this bundle holds only what differs from {', '.join(missing)}; installed here: {', '.join(near) or 'nothing'}",
             "Install the base first, or carry an inventory of this site back (install.pyz --inventory FILE), to build for what is here.",
+        )
+    spoiled = [name for name, sha256 in plan.bases if site and kept_bytes(site, sha256) is None]
+    if spoiled:
+        raise IntegrityError(
+            f"the manifest kept of {', '.join(spoiled)} was altered or is gone",
+            "Install it again from its medium, then this bundle.",
         )
     part = next(iter(work.lost))
     lost = "1 part is" if len(work.lost) == 1 else f"{len(work.lost)} parts are"

@@ -9,6 +9,7 @@ next: ``tree``
 from __future__ import annotations
 
 import getpass
+import hashlib
 import os
 import time
 from collections.abc import Sequence
@@ -16,7 +17,7 @@ from typing import Any
 
 from bundles.installer.folders import Folder
 from bundles.installer.layout import INSTALLED, RECEIPTS, installed_record, kept_manifest, receipt_file, release_folder
-from bundles.installer.manifest import Manifest
+from bundles.installer.manifest import MANIFEST_BYTES, Manifest
 from bundles.installer.sitestate import SiteState
 from bundles.installer.strictjson import Fields, read_json, write_json
 
@@ -36,6 +37,18 @@ def record_installed(site: Folder, manifest: Manifest, *, keeps_bits: bool) -> N
         document["executable_bits"] = False
     site.write(kept_manifest(manifest.sha256), manifest.data)
     site.write(installed_record(manifest.release), write_json(document))
+
+
+def kept_bytes(site: Folder, sha256: str) -> bytes | None:
+    """The bytes of a manifest that the site keeps, proven by their digest; None where they were altered or are gone."""
+    data = site.read(kept_manifest(sha256), MANIFEST_BYTES) or b""
+    return data if hashlib.sha256(data).hexdigest() == sha256 else None
+
+
+def mend_manifest(site: Folder, manifest: Manifest) -> None:
+    """Write the manifest of an installed release again where the kept one was altered or is gone."""
+    if installed_manifest(site, manifest.release) == manifest.sha256 and kept_bytes(site, manifest.sha256) is None:
+        site.write(kept_manifest(manifest.sha256), manifest.data)
 
 
 def installed_manifest(site: Folder, release: str) -> str | None:

@@ -7,14 +7,12 @@ next: ``preflight``
 
 from __future__ import annotations
 
-import hashlib
-
 from bundles.installer.faults import IntegrityError
 from bundles.installer.folders import Folder
 from bundles.installer.landing import bad_files_of
-from bundles.installer.layout import kept_manifest, release_folder
-from bundles.installer.manifest import MANIFEST_BYTES, open_manifest
-from bundles.installer.receipts import installed_releases, keeps_bits
+from bundles.installer.layout import release_folder
+from bundles.installer.manifest import open_manifest
+from bundles.installer.receipts import installed_releases, keeps_bits, kept_bytes
 
 
 def verify_site(site: Folder) -> dict[str, list[str]]:
@@ -25,8 +23,8 @@ def verify_site(site: Folder) -> dict[str, list[str]]:
     """
     found = {}
     for release, sha256 in installed_releases(site):
-        data = site.read(kept_manifest(sha256), MANIFEST_BYTES) or b""
-        if hashlib.sha256(data).hexdigest() != sha256:
+        data = kept_bytes(site, sha256)
+        if data is None:
             raise IntegrityError(f"the manifest kept of {release} was altered or is gone", "Install it again from its medium.")
         manifest = open_manifest(data, sha256, f"the manifest of {release}")
         bad = bad_files_of(site, manifest, release_folder(release, manifest.kind), keeps_bits=keeps_bits(site, release))

@@ -325,7 +325,7 @@ def _plan(fields: Fields, bundle: str) -> Plan:
         fields.digest("root_fingerprint"),
         fields.number("snapshot", 1),
         _releases(fields),
-        tuple((_release(one.text("release")), one.digest("manifest_sha256")) for one in fields.objects("bases")),
+        tuple(("-v".join(split_release(one.text("release"))), one.digest("manifest_sha256")) for one in fields.objects("bases")),
         tuple(documents),
         tuple(map(tuple, parts)),
     )
@@ -337,7 +337,11 @@ def _releases(fields: Fields) -> tuple[Release, ...]:
         # For people, by whom this is not read: still, what is malformed is malformed here as well.
         if one.text("kind") not in KINDS or min(map(one.number, ("files", "plain", "stored"))) < 0:
             raise IntegrityError(f"{one.what} is of the unknown kind {one.text('kind')[:40]!r}", NEWER)
-        found.append(Release(_release(one.text("release")), one.digest("manifest_sha256"), one.flag("chosen", default=None)))
+        found.append(
+            Release(
+                "-v".join(split_release(one.text("release"))), one.digest("manifest_sha256"), one.flag("chosen", default=None)
+            )
+        )
     names = [one.name for one in found]
     if names != sorted(set(names)):
         raise IntegrityError(f"{fields.what}: releases are not sorted, or one stands twice", HINT)
@@ -368,11 +372,6 @@ def _cap(key: str) -> int:
         return MANIFEST_BYTES
     channel = _CHANNEL.fullmatch(key)
     return CHANNEL_BYTES if channel and MODEL.fullmatch(channel[1]) and CHANNEL.fullmatch(channel[2]) else -1
-
-
-def _release(text: str) -> str:
-    split_release(text)
-    return text
 
 
 def _offsets(plan: Plan, number: int, index_size: int) -> tuple[dict[str, int], int]:

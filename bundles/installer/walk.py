@@ -291,6 +291,7 @@ class _Run:
             elif receipts.installed_manifest(self.site, one.manifest.release) != one.manifest.sha256:
                 # It is whole, and nobody noted by what: somebody copied it here, or a removal was killed.
                 self._record(one, landing)
+            receipts.mend_manifest(self.site, one.manifest)
         self.step("tree")
         tree.keep_channels(self.site, self.ready.documents)
         if self.order.keep_parts:

@@ -46,7 +46,9 @@ def main() -> None:
         }
         if len(plain) <= FILE_BYTES:
             (VECTORS / f"{name}.stored").write_bytes(stored)
-    write("encoding.json", {"encoder": ENCODER, "chunks": chunks})
+    # What earlier encoders wrote is never written anew.
+    old = json.loads((VECTORS / "encoding.json").read_text())["old"]
+    write("encoding.json", {"encoder": ENCODER, "chunks": chunks, "old": old})
     formats = {}
     for name, data in tiny_files().items():
         (VECTORS / name).write_bytes(data)

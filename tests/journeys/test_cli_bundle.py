@@ -150,6 +150,16 @@ def test_a_differential_holds_only_what_the_site_lacks(desk, built):
     assert done["bases"] == ["bert-v1.0.0"]
     assert done["left_out"] > 0
     assert done["bytes"] < built["bytes"] * 0.6
+    # As a source it tells of its release, and what it lacks for a fetch; only the site can tell whether the base is there.
+    desk.run("trust.pin", "--source", "delta", "--fingerprint", built["root_fingerprint"])
+    shown = desk.run("show", "--source", "delta", "--model", "bert-v2.0.0").result
+    assert shown["release"] == "bert-v2.0.0"
+    proven = desk.run("bundle.verify", "--from", "delta", "--root-fingerprint", built["root_fingerprint"]).result
+    assert any("to be made from bert-v1.0.0 at the site" in warning for warning in proven["warnings"])
+    lacking = desk.run("fetch", "--source", "delta", "--model", "bert-v2.0.0", "--models-dir", "elsewhere")
+    assert "bundle bert-v2.0.0-delta does not hold parts/" in lacking.refused(3)
+    assert "it is for a site that has bert-v1.0.0" in lacking.err
+    assert "asked again" not in lacking.err
 
 
 def test_keep_for_pins_what_the_bundle_needs(desk):

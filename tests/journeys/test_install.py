@@ -7,7 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from bundles.installer.layout import kept_manifest
+from bundles.verifying import verify_bundle
 from bundles.zipped import installer_bytes
+from pipeline.events import ignore
 from tests.fetch_world import Reader, contents, copy_of
 from tests.install_world import COLUMNS, Column, make_bundle_tree, site_files
 from tests.media_world import pack
@@ -203,6 +206,39 @@ def test_differential_takes_the_rest_from_the_installed_base(tree, column, tmp_p
     assert done.code == 0, done.said
     assert contents(site / "models" / "bert-v1.1.0") == contents(tree.sources["bert-v1.1.0"])
     assert contents(site / "models" / "bert-v1.0.0") == contents(tree.sources["bert-v1.0.0"])
+
+
+def test_older_differential_that_carries_its_bases_manifest_is_installed(tree, column, tmp_path):
+    site = tmp_path / "site"
+    assert column.install(pack(tree, "bert-v1.0.0").write(tmp_path / "one"), site, tree.site.fingerprint).code == 0
+    media = pack(tree, "bert-v1.1.0", bases=["bert-v1.0.0"], base_manifests=True).write(tmp_path / "two")
+    assert verify_bundle([media], ignore, fingerprint=tree.site.fingerprint).warnings == []
+    done = column.install(media, site)
+    assert done.code == 0, done.said
+    assert contents(site / "models" / "bert-v1.1.0") == contents(tree.sources["bert-v1.1.0"])
+
+
+@pytest.mark.parametrize("spoil", ["altered", "gone"])
+def test_base_whose_kept_manifest_is_not_right_is_named_and_its_medium_mends_it(tree, column, tmp_path, spoil):
+    site = tmp_path / "site"
+    one = pack(tree, "bert-v1.0.0")
+    assert column.install(one.write(tmp_path / "one"), site, tree.site.fingerprint).code == 0
+    kept = site / kept_manifest(one.plan["releases"][0]["manifest_sha256"])
+    right = kept.read_bytes()
+    if spoil == "gone":
+        kept.unlink()
+    else:
+        kept.write_bytes(right.replace(b"bert", b"bort"))
+    before = site_files(site)
+    small = pack(tree, "bert-v1.1.0", bases=["bert-v1.0.0"]).write(tmp_path / "two")
+    refused = column.install(small, site)
+    assert (refused.code, "the manifest kept of bert-v1.0.0 was altered or is gone" in refused.error) == (3, True), refused.said
+    assert site_files(site) == before
+    assert column.install(tmp_path / "one", site).code == 0
+    assert kept.read_bytes() == right
+    done = column.install(small, site)
+    assert done.code == 0, done.said
+    assert contents(site / "models" / "bert-v1.1.0") == contents(tree.sources["bert-v1.1.0"])
 
 
 def test_wrong_base_says_which_is_wanted_and_which_is_there_before_anything_is_written(tree, column, tmp_path):

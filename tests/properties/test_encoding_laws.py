@@ -86,7 +86,7 @@ def test_damage_is_refused_or_changes_plain_bytes_only(kind, size, element, data
 
 
 @settings(max_examples=150, deadline=None)
-@given(st.binary(max_size=300), st.sampled_from(["raw", "zstd", "planes2", "planes4"]), st.integers(1, 400))
+@given(st.binary(max_size=300), st.sampled_from(["raw", "zstd", "planes2", "planes4", "turned4"]), st.integers(1, 400))
 def test_any_stored_bytes_are_refused_or_give_just_the_promised_size(stored, encoding, size):
     with contextlib.suppress(IntegrityError):
         assert len(decode_chunk(stored, encoding, size)) == size

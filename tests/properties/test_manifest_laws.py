@@ -22,7 +22,7 @@ def manifests(draw):
         at, here = draw(st.integers(0, 3)), []
         for _ in range(draw(st.integers(1, 4))):
             plain = draw(st.integers(2, 1000))
-            encoding = draw(st.sampled_from(["raw", "zstd", "planes2", "planes4"]))
+            encoding = draw(st.sampled_from(["raw", "zstd", "planes2", "planes4", "turned4"]))
             stored = plain if encoding == "raw" else draw(st.integers(1, plain - 1))
             name = f"{number} {at}"
             here.append(Chunk(number, at, stored, plain, digest(name), encoding, "" if encoding == "raw" else digest(name + "s")))

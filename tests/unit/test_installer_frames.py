@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import zstandard
@@ -18,9 +20,12 @@ from bundles.installer.zstds import Decoder, _by_module, _by_program, _by_zstand
 from pipeline.encoding import encode_chunk
 from pipeline.plan.cut import Element
 from tests.golden.encoding_bombs import frames as bombs
+from tests.golden.encoding_cases import encoding_cases
 from tests.golden.encoding_frames import SKIPPABLE, block, header, run
 from tests.golden.formats_writers import bf16, f32, noise
 
+VECTORS = Path(__file__).parent.parent / "golden" / "vectors"
+GOLDEN = json.loads((VECTORS / "encoding.json").read_text())
 DECODERS = {
     "python": Decoder("python", lambda frames: _by_module(zstd, frames)),
     "wheel": Decoder("wheel", lambda frames: _by_zstandard(zstandard, frames)),
@@ -46,11 +51,20 @@ def decoded(stored: bytes, encoding: str, plain: int, decoder: Decoder) -> bytes
         (noise("c", 5000), Element(4, floating=True)),
         (bytes(1 << 20), Element(4, floating=True)),
     ],
-    ids=["planes4", "planes2", "text", "noise", "zeros"],
+    ids=["turned4", "planes2", "text", "noise", "zeros"],
 )
 def test_every_decoder_gives_the_plain_bytes(decoder, plain, element):
     encoded = encode_chunk(plain, element)
     assert decoded(bytes(encoded.stored), encoded.encoding, len(plain), DECODERS[decoder]) == plain
+
+
+@pytest.mark.parametrize("decoder", DECODERS)
+@pytest.mark.parametrize("name", GOLDEN["old"])
+def test_every_decoder_reads_what_earlier_encoders_wrote(decoder, name):
+    expected = GOLDEN["old"][name]
+    stored = (VECTORS / f"{name}.stored").read_bytes()
+    plain = encoding_cases()[expected["case"]][0]
+    assert decoded(stored, expected["encoding"], expected["plain"], DECODERS[decoder]) == plain
 
 
 SIZES = st.one_of(st.integers(1, 300), st.integers(1, 200_000))

@@ -157,7 +157,7 @@ def test_unknown_encoding_needs_a_newer_modelport():
     value["files"][1]["chunks"][0][5] = "planes8"
     with pytest.raises(InvalidDocument) as error:
         decoded(value)
-    assert "'planes8' in 'b/w.bin', expected raw, zstd, planes2, planes4" in str(error.value)
+    assert "'planes8' in 'b/w.bin', expected raw, zstd, planes2, planes4, turned4" in str(error.value)
     assert "needs modelport ≥" in error.value.hint
 
 
