@@ -36,6 +36,19 @@ def oss_server(seaweedfs: S3Server) -> Iterator[OssServer]:
 
 
 @pytest.fixture(scope="session")
+def bucket_on():
+    """One bucket on each server: they are slow to make, and prefixes keep tests apart."""
+    made = {}
+
+    def find(server) -> str:
+        if server.endpoint not in made:
+            made[server.endpoint] = server.new_bucket()
+        return made[server.endpoint]
+
+    return find
+
+
+@pytest.fixture(scope="session")
 def authority() -> trustme.CA:
     """A certificate authority that nobody trusts by default."""
     return trustme.CA()

@@ -62,15 +62,15 @@ class Runner:
 
 
 @pytest.fixture
-def runner(quick_path):
-    runner = Runner(quick_path)
+def runner(tmp_path):
+    runner = Runner(tmp_path)
     yield runner
     runner.close()
 
 
 @pytest.fixture
-def tree(quick_path):
-    tree = make_tree(quick_path / "tree")
+def tree(tmp_path):
+    tree = make_tree(tmp_path / "tree")
     tree.lay_out("bert-v1.0.0", tensor_bytes=TENSOR)
     tree.lay_out("raw-v1.0.0", tensor_bytes=TENSOR, seed=9, profile="raw")
     return tree
@@ -78,14 +78,14 @@ def tree(quick_path):
 
 @pytest.mark.parametrize("when", ["before", "after"])
 @pytest.mark.parametrize("release", ["bert-v1.0.0", "raw-v1.0.0"])
-def test_a_fetch_killed_at_any_change_of_the_disk_is_finished_by_the_next(tree, runner, quick_path, release, when):
-    status, calm, size = runner.fetch(tree, quick_path / "calm", release)
+def test_a_fetch_killed_at_any_change_of_the_disk_is_finished_by_the_next(tree, runner, tmp_path, release, when):
+    status, calm, size = runner.fetch(tree, tmp_path / "calm", release)
     assert status == 0, calm
     calls = calm["calls"]
     wanted = contents(tree.sources[release])
     killed = 0
     for at in sorted({1 + index * calls // (POINTS // 2) for index in range(POINTS // 2)}):
-        home = quick_path / f"at{at}"
+        home = tmp_path / f"at{at}"
         status, _, first = runner.fetch(tree, home, release, at=at, when=when)
         killed += status == -signal.SIGKILL
         folder = home / "models" / release
@@ -101,11 +101,11 @@ def test_a_fetch_killed_at_any_change_of_the_disk_is_finished_by_the_next(tree, 
     assert killed >= POINTS // 2 - 2
 
 
-def test_an_update_killed_anywhere_shows_the_old_or_the_new_folder(tree, runner, quick_path):
+def test_an_update_killed_anywhere_shows_the_old_or_the_new_folder(tree, runner, tmp_path):
     old = contents(tree.sources["bert-v1.0.0"])
     new = contents(tree.lay_out("bert-v1.1.0", tensor_bytes=TENSOR, other=1))
-    base = quick_path / "machine"
-    saved = quick_path / "saved"
+    base = tmp_path / "machine"
+    saved = tmp_path / "saved"
 
     def fetch(want: str, at: int = 0):
         return runner.fetch(tree, base, want, at=at, to=base / "place" / "model")

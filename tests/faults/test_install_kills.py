@@ -115,10 +115,10 @@ def check_live(tree, site) -> str:
 
 
 @pytest.fixture
-def before(world, runner, quick_path):
+def before(world, runner, tmp_path):
     """A site with the old generation, to be copied."""
     tree, old, _ = world
-    site = quick_path / "before"
+    site = tmp_path / "before"
     status, done = runner.install("bundle.install", old, site, tree.site.fingerprint, flags={"keep_parts": True})
     assert status == 0, done
     (site / "bin" / "install.pyz").write_bytes(b"of an earlier version")
@@ -126,9 +126,9 @@ def before(world, runner, quick_path):
 
 
 @pytest.mark.parametrize("column", COLUMNS)
-def test_every_step_is_survived(world, runner, before, quick_path, column):
+def test_every_step_is_survived(world, runner, before, tmp_path, column):
     tree, _, new = world
-    calm = quick_path / "calm"
+    calm = tmp_path / "calm"
     shutil.copytree(before, calm, symlinks=True)
     status, done = runner.install(column, new, calm, tree.site.fingerprint, flags=FLAGS)
     assert status == 0, done
@@ -137,7 +137,7 @@ def test_every_step_is_survived(world, runner, before, quick_path, column):
     check_new(tree, calm)
     points = [(name, nth) for name in STEPS for nth in range(1, done["steps"].count(name) + 1)]
     for name, nth in points:
-        site = quick_path / "site"
+        site = tmp_path / "site"
         shutil.copytree(before, site, symlinks=True)
         status, told = runner.install(column, new, site, tree.site.fingerprint, flags=FLAGS, at=name, nth=nth)
         assert status == -signal.SIGKILL, (name, told)
@@ -151,9 +151,9 @@ def test_every_step_is_survived(world, runner, before, quick_path, column):
 
 
 @pytest.mark.parametrize("column", COLUMNS)
-def test_any_change_of_the_disk_is_survived(world, runner, before, quick_path, column):
+def test_any_change_of_the_disk_is_survived(world, runner, before, tmp_path, column):
     tree, _, new = world
-    calm = quick_path / "calm"
+    calm = tmp_path / "calm"
     shutil.copytree(before, calm, symlinks=True)
     _, done = runner.install(column, new, calm, tree.site.fingerprint, flags=FLAGS)
     calls, finished = done["calls"], set(site_files(calm))
@@ -161,7 +161,7 @@ def test_any_change_of_the_disk_is_survived(world, runner, before, quick_path, c
     # All of the end, where names change; the rest in steps.
     points = sorted({*(1 + index * calls // POINTS for index in range(POINTS)), *range(calls - 16, calls + 1)})
     for call in points:
-        site = quick_path / "site"
+        site = tmp_path / "site"
         shutil.copytree(before, site, symlinks=True)
         status, told = runner.install(column, new, site, tree.site.fingerprint, flags=FLAGS, call=call)
         killed += status == -signal.SIGKILL
@@ -175,11 +175,11 @@ def test_any_change_of_the_disk_is_survived(world, runner, before, quick_path, c
     assert killed >= len(points) - 5
 
 
-def test_one_installer_goes_on_where_the_other_was_killed(world, runner, before, quick_path):
+def test_one_installer_goes_on_where_the_other_was_killed(world, runner, before, tmp_path):
     tree, _, new = world
     for first, second in (COLUMNS, COLUMNS[::-1]):
         for at in ("proof", "generation"):
-            site = quick_path / "site"
+            site = tmp_path / "site"
             shutil.copytree(before, site, symlinks=True)
             assert runner.install(first, new, site, tree.site.fingerprint, flags=FLAGS, at=at)[0] == -signal.SIGKILL
             status, told = runner.install(second, new, site, tree.site.fingerprint, flags=FLAGS)
@@ -189,10 +189,10 @@ def test_one_installer_goes_on_where_the_other_was_killed(world, runner, before,
 
 
 @pytest.mark.parametrize("column", COLUMNS)
-def test_first_installation_killed_anywhere_begins_again(world, runner, quick_path, column):
+def test_first_installation_killed_anywhere_begins_again(world, runner, tmp_path, column):
     tree, old, _ = world
     for at in ("begin", "trust", "room", "noted", "record", "place", "switch", "receipt"):
-        site = quick_path / "site"
+        site = tmp_path / "site"
         assert runner.install(column, old, site, tree.site.fingerprint, at=at)[0] == -signal.SIGKILL
         check_live(tree, site)
         status, told = runner.install(column, old, site, tree.site.fingerprint)
@@ -202,9 +202,9 @@ def test_first_installation_killed_anywhere_begins_again(world, runner, quick_pa
 
 
 @pytest.mark.parametrize("column", COLUMNS)
-def test_rubbish_of_an_interrupted_run_is_never_taken_for_the_files(world, runner, quick_path, column):
+def test_rubbish_of_an_interrupted_run_is_never_taken_for_the_files(world, runner, tmp_path, column):
     tree, old, _ = world
-    site = quick_path / "site"
+    site = tmp_path / "site"
     assert runner.install(column, old, site, tree.site.fingerprint, at="proof")[0] == -signal.SIGKILL
     staged = next((site / "state" / "staging").rglob("weights.safetensors"))
     data = bytearray(staged.read_bytes())

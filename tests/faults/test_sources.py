@@ -222,8 +222,8 @@ SPOILS = [value for name, value in sorted(globals().items()) if name.startswith(
 
 
 @pytest.mark.parametrize("spoil", SPOILS)
-def test_folder_with_what_cannot_be_published_is_refused_by_name(quick_path, spoil):
-    desk = Desk(quick_path / "desk", quick_path / "home")
+def test_folder_with_what_cannot_be_published_is_refused_by_name(tmp_path, spoil):
+    desk = Desk(tmp_path / "desk", tmp_path / "home")
     source = lay_out(desk.folder / "models" / "bert-v1.0.0")
     named = spoil(source)
     assert named in desk.run("publish", "--model", "bert-v1.0.0").refused(2)

@@ -11,14 +11,6 @@ from bundles.zipped import installer_bytes
 from tests.fetch_world import Reader, contents, copy_of
 from tests.install_world import COLUMNS, Column, make_bundle_tree, site_files
 from tests.media_world import pack
-from tests.trust_world import quick_folder
-
-
-@pytest.fixture
-def tmp_path():
-    """In memory: what is synced at every step would wait for a busy disk."""
-    with quick_folder() as folder:
-        yield folder
 
 
 @pytest.fixture(scope="module")

@@ -43,7 +43,8 @@ def _is_free(port: int) -> bool:
 
 
 @contextmanager
-def scratch(prefix: str) -> Iterator[Path]:
+def scratch(prefix: str = "modelport-test-") -> Iterator[Path]:
+    """A folder for as long as the block goes on, for those who have no tmp_path of pytest."""
     folder = Path(tempfile.mkdtemp(prefix=prefix))
     try:
         yield folder
