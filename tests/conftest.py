@@ -12,6 +12,8 @@ import trustme
 from tests.servers.oss_shim import OssServer, run_oss
 from tests.servers.relay import Relay, run_relay
 from tests.servers.s3_servers import S3Server, run_juicefs, run_seaweedfs
+from tests.site_nginx import SERVERS
+from tests.site_world import SitePlace, SiteServer, install_all, publish_all
 
 
 @pytest.fixture(scope="session")
@@ -96,3 +98,17 @@ def oss_tls(oss_server: OssServer, server_tls: ssl.SSLContext) -> Iterator[Relay
     """A TLS relay before the OSS server."""
     with run_relay(oss_server.endpoint, context=server_tls) as relay:
         yield relay
+
+
+@pytest.fixture(scope="session")
+def site_place(tmp_path_factory: pytest.TempPathFactory) -> SitePlace:
+    """An installed site that kept its tree; whoever changes it makes a copy first."""
+    folder = tmp_path_factory.mktemp("site")
+    return install_all(publish_all(folder), folder / "site", keep_parts=True)
+
+
+@pytest.fixture(scope="module", params=list(SERVERS))
+def site_server(request: pytest.FixtureRequest, site_place: SitePlace) -> Iterator[SiteServer]:
+    """That site, by every server there is for one."""
+    with SERVERS[request.param](site_place.folder) as server:
+        yield server
