@@ -10,6 +10,7 @@ import pytest
 import trustme
 
 from tests.servers.oss_shim import OssServer, run_oss
+from tests.servers.processes import scratch
 from tests.servers.relay import Relay, run_relay
 from tests.servers.s3_servers import S3Server, run_juicefs, run_seaweedfs
 from tests.site_nginx import SERVERS
@@ -48,6 +49,13 @@ def bucket_on():
         return made[server.endpoint]
 
     return find
+
+
+@pytest.fixture
+def disk_path() -> Iterator[Path]:
+    """A folder on a disk, which that of tmp_path need not be: only there is a cache to go past."""
+    with scratch(within="/var/tmp") as folder:
+        yield folder
 
 
 @pytest.fixture(scope="session")

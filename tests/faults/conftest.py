@@ -4,12 +4,22 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from tests.publish_calm import Calm
 from tests.publish_children import Children, open_children
 from tests.publish_world import Site, directory_shelf, memory_shelf, oss_shelf, s3_shelf
+from tests.servers.processes import scratch
+
+
+@pytest.fixture
+def open_path() -> Iterator[Path]:
+    """A folder that everybody may enter, which those of pytest are not."""
+    with scratch() as folder:
+        folder.chmod(0o755)
+        yield folder
 
 
 @pytest.fixture(scope="session")

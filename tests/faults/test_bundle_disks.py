@@ -148,7 +148,7 @@ def test_a_medium_that_gives_back_other_bytes_is_never_called_safe(tree, tmp_pat
     assert not (tmp_path / "out" / "SHA256SUMS").exists()
 
 
-def test_volumes_are_read_past_the_cache(tree, tmp_path, monkeypatch):
+def test_volumes_are_read_past_the_cache(tree, disk_path, monkeypatch):
     """Nothing of a volume is in memory when its reading begins (preadv2, RWF_NOWAIT)."""
     cached = []
     look = hashing.frame_fault
@@ -163,7 +163,7 @@ def test_volumes_are_read_past_the_cache(tree, tmp_path, monkeypatch):
         return look(fd, bundle, layout)
 
     monkeypatch.setattr("bundles.readback.frame_fault", frame)
-    builder_of(tree).build(tmp_path / "out", "bert-v1.0.0")
+    builder_of(tree).build(disk_path / "out", "bert-v1.0.0")
     # A look makes the system read ahead, so the first one tells.
     assert not cached[0]
 

@@ -15,7 +15,6 @@ from pipeline.steps import sweep as sweep_module
 from pipeline.steps.sweep import STEPS
 from tests.collect_world import Garden
 from tests.publish_world import Killed, Mortal, directory_shelf
-from tests.servers.processes import scratch
 
 OLD = ("bert-v1.0.0", "bert-v1.1.0")
 NEW = "gpt-v1.1.0"
@@ -114,14 +113,6 @@ def test_collection_that_is_really_killed_is_finished_by_the_next(children, tmp_
     assert garden.dangling() == set()
     assert garden.site.leases() == []
     garden.whole(*OLD, NEW)
-
-
-@pytest.fixture
-def open_path():
-    """A folder that everybody may enter, which those of pytest are not."""
-    with scratch() as folder:
-        folder.chmod(0o755)
-        yield folder
 
 
 def test_folder_that_may_not_be_written_ends_it_with_one_line(children, open_path):
