@@ -1,16 +1,13 @@
 """A fetch is killed anywhere, and run again: the folder ends identical, and next to nothing comes twice."""
 
-import itertools
-import json
 import shutil
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from tests.fetch_world import contents, make_tree
+from tests.forking import served_by
 
 POINTS = 50
 TENSOR = 600 << 10
@@ -21,51 +18,31 @@ IN_FLIGHT = {"raw-v1.0.0": TENSOR + (256 << 10), "bert-v1.0.0": 4 * TENSOR}
 class Runner:
     """Runs fetches in processes of their own."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._count = itertools.count()
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.fetch_child"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            cwd=Path(__file__).resolve().parents[2],
-            text=True,
-        )
+    def __init__(self, run, folder: Path) -> None:
+        self._run, self._log = run, folder / "log"
 
     def fetch(
         self, tree, home: Path, want: str, *, at: int = 0, when: str = "before", to: Path | None = None
     ) -> tuple[int, dict, int]:
         """(exit status, answer, part bytes that came)."""
-        number = next(self._count)
-        result, log = self._folder / f"result{number}", self._folder / f"log{number}"
-        job = {
-            "home": str(home),
-            "store": str(tree.store),
-            "fingerprint": tree.site.fingerprint,
-            "want": want,
-            "to": str(to) if to else None,
-            "at": at,
-            "when": when,
-            "result": str(result),
-            "log": str(log),
-        }
-        self._process.stdin.write(json.dumps(job) + "\n")
-        self._process.stdin.flush()
-        status = json.loads(self._process.stdout.readline())["status"]
-        came = sum(int(line) for line in log.read_text().split()) if log.exists() else 0
-        return status, json.loads(result.read_text()) if result.exists() else {}, came
-
-    def close(self) -> None:
-        self._process.stdin.close()
-        self._process.wait()
-        self._process.stdout.close()
+        self._log.write_bytes(b"")
+        status, told = self._run(
+            home=str(home),
+            store=str(tree.store),
+            fingerprint=tree.site.fingerprint,
+            want=want,
+            to=str(to) if to else None,
+            at=at,
+            when=when,
+            log=str(self._log),
+        )
+        return status, told, sum(map(int, self._log.read_text().split()))
 
 
 @pytest.fixture
 def runner(tmp_path):
-    runner = Runner(tmp_path)
-    yield runner
-    runner.close()
+    with served_by("tests.fetch_child", tmp_path) as run:
+        yield Runner(run, tmp_path)
 
 
 @pytest.fixture

@@ -1,17 +1,14 @@
 """An installation is killed at each of its steps, and at any change of the disk: what was live stays, and the next run finishes."""
 
-import itertools
-import json
 import shutil
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from bundles.installer.walk import STEPS
 from tests.fetch_world import contents, make_tree
+from tests.forking import served_by
 from tests.install_world import COLUMNS, lay_out_weights, site_files
 from tests.media_world import pack
 
@@ -21,43 +18,17 @@ POINTS = 12
 class Runner:
     """Runs installations in processes of their own."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._count = itertools.count()
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.install_child"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            cwd=Path(__file__).resolve().parents[2],
-            text=True,
-        )
+    def __init__(self, run) -> None:
+        self._run = run
 
     def install(self, column: str, media: Path, site: Path, fingerprint: str, **job) -> tuple[int, dict]:
-        result = self._folder / f"result{next(self._count)}"
-        words = {
-            "column": column,
-            "media": [str(media)],
-            "site": str(site),
-            "fingerprint": fingerprint,
-            "result": str(result),
-            **job,
-        }
-        self._process.stdin.write(json.dumps(words) + "\n")
-        self._process.stdin.flush()
-        status = json.loads(self._process.stdout.readline())["status"]
-        return status, json.loads(result.read_text()) if result.exists() else {}
-
-    def close(self) -> None:
-        self._process.stdin.close()
-        self._process.wait()
-        self._process.stdout.close()
+        return self._run(column=column, media=[str(media)], site=str(site), fingerprint=fingerprint, **job)
 
 
 @pytest.fixture(scope="module")
 def runner(tmp_path_factory):
-    runner = Runner(tmp_path_factory.mktemp("results"))
-    yield runner
-    runner.close()
+    with served_by("tests.install_child", tmp_path_factory.mktemp("results")) as run:
+        yield Runner(run)
 
 
 @pytest.fixture(scope="module")
