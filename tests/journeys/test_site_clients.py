@@ -10,6 +10,7 @@ import pytest
 
 from tests.desk import CLEAN, Desk
 from tests.fetch_world import contents
+from tests.no_network import WITHOUT_NETWORK
 from tests.site_nginx import SERVERS
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -20,9 +21,7 @@ def alone(request, site_place, tmp_path_factory):
     """What clients of the hub found in a network that holds the site and nothing else."""
     scratch = tmp_path_factory.mktemp("alone")
     words = [
-        "unshare",
-        "--map-root-user",
-        "--net",
+        *WITHOUT_NETWORK,
         sys.executable,
         "-m",
         "tests.site_alone",
