@@ -18,7 +18,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from figures import Job
+from figures import Job, in_turn
+from peers import look_for
 
 from pipeline.digest import blake3_of, sha256_of
 from pipeline.layout import part_key
@@ -44,13 +45,13 @@ def put_objects(store: ObjectStore, count: int) -> list[EdgeObject]:
     return found
 
 
-def curl(server: EdgeServer, objects: list[EdgeObject], folder: Path) -> None:
+def by_curl(curl: str, server: EdgeServer, objects: list[EdgeObject], folder: Path) -> None:
     """Ask for one byte of each, as many at once as we do."""
     lines = [f'url = "{server.url}/{one.key}"\noutput = "/dev/null"\nrange = "{SIZE // 2}-{SIZE // 2}"' for one in objects]
     listed = folder / "urls"
     listed.write_text("\n".join(lines))
     subprocess.run(
-        ["curl", "--no-progress-meter", "--fail", "--parallel", "--parallel-max", str(LOOKS_AT_ONCE), "-K", str(listed)],
+        [curl, "--no-progress-meter", "--fail", "--parallel", "--parallel-max", str(LOOKS_AT_ONCE), "-K", str(listed)],
         check=True,
     )
 
@@ -58,6 +59,13 @@ def curl(server: EdgeServer, objects: list[EdgeObject], folder: Path) -> None:
 def main() -> int:
     """Measure and print."""
     count = int(sys.argv[1] if len(sys.argv) > 1 else "1000")
+    job = Job(
+        "edge",
+        "Proving an edge",
+        f"{count} objects of {SIZE >> 10} KiB, prefetched, at nginx with slices before SeaweedFS, all on these cores; "
+        f"{LOOKS_AT_ONCE} connections, kept. curl asks for the same bytes and judges nothing.",
+    )
+    curl = look_for("curl", job)
     with run_seaweedfs() as weed:
         origin = open_origin(weed, public_bucket(weed))
         objects = put_objects(origin.shelf.open(), count)
@@ -65,23 +73,13 @@ def main() -> int:
             server.act(Op.PREFETCH, [f"{server.url}/{one.key}" for one in objects])
             edge = HttpEdge(server.url)
             contenders: dict[str, Callable[[], object]] = {
-                "modelport, one byte of each": lambda: prove_edge(edge, objects, sample_percent=0, timestamp=False),
-                "curl --parallel, one byte of each": lambda: curl(server, objects, Path(folder)),
+                "modelport": lambda: prove_edge(edge, objects, sample_percent=0, timestamp=False)
             }
-            times: dict[str, list[float]] = {name: [] for name in contenders}
-            for _ in range(ROUNDS):
-                for name, contender in contenders.items():
-                    started = time.perf_counter()
-                    contender()
-                    times[name].append(time.perf_counter() - started)
-            job = Job(
-                "edge",
-                "Proving an edge",
-                f"{count} objects of {SIZE >> 10} KiB, prefetched, at nginx with slices before SeaweedFS, all on these cores; "
-                f"{LOOKS_AT_ONCE} connections, kept. curl asks for the same bytes and judges nothing.",
-            )
-            ours, theirs = times.values()
-            job.compare("every object is right: one byte of each", "curl --parallel, judges nothing", ours, theirs)
+            if curl:
+                contenders["curl"] = lambda: by_curl(curl, server, objects, Path(folder))
+            ours, *peers = in_turn(contenders, ROUNDS).values()
+            for theirs in peers:
+                job.compare("every object is right: one byte of each", "curl --parallel, judges nothing", ours, theirs)
             job.amount("requests for each object", edge.requests / ROUNDS / count, "", most=1)
             started = time.perf_counter()
             whole = prove_edge(edge, objects, sample_percent=100, timestamp=False)

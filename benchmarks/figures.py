@@ -12,7 +12,8 @@ import platform
 import shlex
 import statistics
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -118,6 +119,17 @@ class Job:
         found = asdict(self) | {"measured_at": f"{datetime.now(UTC):%Y-%m-%d}", "machine": machine()}
         (FIGURES / f"{self.name}.json").write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
         return 1 if self.missed() else 0
+
+
+def in_turn(contenders: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
+    """Run every contender once in each round, one after the other; gives the seconds of each by name."""
+    taken: dict[str, list[float]] = {name: [] for name in contenders}
+    for _ in range(rounds):
+        for name, contender in contenders.items():
+            started_s = time.perf_counter()
+            contender()
+            taken[name].append(time.perf_counter() - started_s)
+    return taken
 
 
 def read_job(path: Path) -> tuple[Job, str, str]:

@@ -16,14 +16,13 @@ import subprocess
 import sys
 import tempfile
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import blake3
 
 sys.path.insert(0, str(Path(__file__).parent))
-from figures import Job
+from figures import Job, in_turn
 from inputs import tensors_for, warm, write_model
 
 from pipeline.encoding import ENCODER
@@ -88,13 +87,7 @@ def main() -> int:
             BARE: lambda: bare_loop(data),
             "sha256sum": lambda: subprocess.run(["sha256sum", file], check=True, stdout=subprocess.DEVNULL),
         }
-        times: dict[str, list[float]] = {name: [] for name in contenders}
-        for _ in range(ROUNDS):
-            for name, contender in contenders.items():
-                started = time.perf_counter()
-                contender()
-                times[name].append(time.perf_counter() - started)
-        ours_s, *peers = times.values()
+        ours_s, *peers = in_turn(contenders, ROUNDS).values()
         job = Job(
             "index",
             "Indexing without encoding",

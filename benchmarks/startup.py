@@ -7,10 +7,10 @@ import os
 import statistics
 import subprocess
 import sys
-import time
+from functools import partial
 from pathlib import Path
 
-from figures import Job
+from figures import Job, in_turn
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 
@@ -21,19 +21,15 @@ RUNS = 20
 TARGET = 1.2
 
 
-def seconds(flag: str) -> float:
-    started = time.perf_counter()
+def invoke(flag: str) -> None:
     subprocess.run([INVOKE, flag], cwd=CHECKOUT, env=ENVIRONMENT, stdout=subprocess.DEVNULL, check=True)
-    return time.perf_counter() - started
 
 
 def main() -> int:
+    contenders = {flag: partial(invoke, flag) for flag in ("--version", "--list")}
     # The first run of each compiles bytecode and warms the page cache.
-    seconds("--version"), seconds("--list")
-    taken: dict[str, list[float]] = {"--version": [], "--list": []}
-    for _ in range(RUNS):
-        for flag, found in taken.items():
-            found.append(seconds(flag))
+    in_turn(contenders, 1)
+    taken = in_turn(contenders, RUNS)
     version, listing = taken.values()
     job = Job("startup", "Starting up", f"`invoke --list` beside `invoke --version`, {RUNS} alternating runs.")
     for flag, found in taken.items():

@@ -10,8 +10,11 @@ import pytest
 import trustme
 
 from tests.servers.oss_shim import OssServer, run_oss
+from tests.servers.processes import scratch
 from tests.servers.relay import Relay, run_relay
 from tests.servers.s3_servers import S3Server, run_juicefs, run_seaweedfs
+from tests.site_nginx import SERVERS
+from tests.site_world import SitePlace, SiteServer, install_all, publish_all
 
 
 @pytest.fixture(scope="session")
@@ -33,6 +36,26 @@ def oss_server(seaweedfs: S3Server) -> Iterator[OssServer]:
     """A server that speaks OSS before SeaweedFS."""
     with run_oss(seaweedfs) as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def bucket_on():
+    """One bucket on each server: they are slow to make, and prefixes keep tests apart."""
+    made = {}
+
+    def find(server) -> str:
+        if server.endpoint not in made:
+            made[server.endpoint] = server.new_bucket()
+        return made[server.endpoint]
+
+    return find
+
+
+@pytest.fixture
+def disk_path() -> Iterator[Path]:
+    """A folder on a disk, which that of tmp_path need not be: only there is a cache to go past."""
+    with scratch(within="/var/tmp") as folder:
+        yield folder
 
 
 @pytest.fixture(scope="session")
@@ -83,3 +106,17 @@ def oss_tls(oss_server: OssServer, server_tls: ssl.SSLContext) -> Iterator[Relay
     """A TLS relay before the OSS server."""
     with run_relay(oss_server.endpoint, context=server_tls) as relay:
         yield relay
+
+
+@pytest.fixture(scope="session")
+def site_place(tmp_path_factory: pytest.TempPathFactory) -> SitePlace:
+    """An installed site that kept its tree; whoever changes it makes a copy first."""
+    folder = tmp_path_factory.mktemp("site")
+    return install_all(publish_all(folder), folder / "site", keep_parts=True)
+
+
+@pytest.fixture(scope="module", params=list(SERVERS))
+def site_server(request: pytest.FixtureRequest, site_place: SitePlace) -> Iterator[SiteServer]:
+    """That site, by every server there is for one."""
+    with SERVERS[request.param](site_place.folder) as server:
+        yield server

@@ -1,16 +1,19 @@
-"""Work for tests in processes that are killed: one JSON line a job on stdin, one answer on stdout.
+"""Work for tests in processes that are killed: one JSON line a job on stdin, one answer on stdout; both ends of it.
 
 A child reads all modules once and then forks for every job; it has no threads of its own.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import signal
+import subprocess
 import sys
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 
@@ -58,3 +61,33 @@ def serve(work: Callable[[dict], dict]) -> None:
         status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
         sys.stdout.write(json.dumps({"status": status}) + "\n")
         sys.stdout.flush()
+
+
+@contextmanager
+def served_by(module: str, folder: Path) -> Iterator[Callable[..., tuple[int, dict]]]:
+    """Start a module that serves; called with the words of a job, it gives the job's exit status and its answer, {} if it was killed."""
+    numbers = itertools.count()
+    child = subprocess.Popen(
+        [sys.executable, "-m", module],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        cwd=Path(__file__).resolve().parents[1],
+        text=True,
+    )
+    assert child.stdin
+    assert child.stdout
+    asked, told = child.stdin, child.stdout
+
+    def run(**job: object) -> tuple[int, dict]:
+        result = folder / f"result{next(numbers)}"
+        asked.write(json.dumps({**job, "result": str(result)}) + "\n")
+        asked.flush()
+        status = json.loads(told.readline())["status"]
+        return status, json.loads(result.read_text()) if result.exists() else {}
+
+    try:
+        yield run
+    finally:
+        asked.close()
+        child.wait()
+        told.close()

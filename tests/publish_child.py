@@ -27,8 +27,9 @@ from pipeline.retry import Patience
 from pipeline.sources.edge import HttpEdge
 from pipeline.steps.edge_proof import Front
 from pipeline.steps.serve import Delivery
-from tests.publish_world import Machine, Mortal, Shelf, session_for, steps_until
+from tests.publish_world import Machine, Mortal, Shelf, steps_until
 from tests.servers.edges import EdgeServer
+from tests.servers.s3_servers import S3Server
 
 WARM: set[str] = set()
 
@@ -59,7 +60,7 @@ def begin(job: dict, jobs: dict[int, int], pipes: tuple[int, int]) -> None:
     endpoint = job["shelf"][3]
     if job["shelf"][0] == "s3" and endpoint not in WARM:
         # Read once here what every child would have to read.
-        session_for(endpoint).create_client("s3", region_name="us-east-1", endpoint_url=endpoint).close()
+        S3Server(endpoint, 0).client().close()
         WARM.add(endpoint)
     pid = os.fork()
     if pid == 0:

@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-import botocore.session
 import msgspec
 
 from pipeline.digest import sha256_of
@@ -47,7 +46,6 @@ from tests.trust_world import Client
 
 _COUNT = itertools.count(1)
 _MEMORIES: dict[str, MemoryStore] = {}
-_SESSIONS: dict[str, botocore.session.Session] = {}
 STABLE = Channel("stable")
 
 
@@ -115,17 +113,10 @@ class Shelf:
                 self.prefix,
                 endpoint=self.endpoint,
                 region=self.region,
-                open_session=lambda: session_for(self.endpoint),
+                open_session=S3Server(self.endpoint, 0).session,
             )
         keys = OssServer(S3Server("", 0), self.endpoint)
         return OssStore(self.where, self.prefix, endpoint=self.endpoint, region=self.region, credentials=keys)
-
-
-def session_for(endpoint: str) -> botocore.session.Session:
-    # One for all: it keeps what it has read of the service's description, which is slow to read.
-    if endpoint not in _SESSIONS:
-        _SESSIONS[endpoint] = S3Server(endpoint, 0).session()
-    return _SESSIONS[endpoint]
 
 
 def directory_shelf(folder: Path) -> Shelf:

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import copy
 import itertools
-import shutil
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -194,17 +191,6 @@ def some_facts(**changes: object) -> ReleaseFacts:
             **changes,
         }
     )
-
-
-@contextmanager
-def quick_folder() -> Iterator[Path]:
-    """A folder in memory where there is one: trust state is synced at every step, which a busy disk makes slow."""
-    shared = Path("/dev/shm")
-    folder = Path(tempfile.mkdtemp(dir=shared if shared.is_dir() else None))
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder)
 
 
 def killing(publisher: Publisher, at: str, occurrence: int = 1) -> Publisher:

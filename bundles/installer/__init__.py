@@ -9,7 +9,7 @@ before it (docs/guides/installer.md says what to look for where):
 * ``names``, ``ranges``, ``manifest``: what may be written at all.
 * ``layout``, ``folders``: where things lie at a site, reached without following a link.
 * ``tufrules``, ``sitestate``, ``judging``: what is signed by those whom this site trusts.
-* ``volumes``: what a medium holds; nothing in it is believed.
+* ``index``, ``volumes``: what a medium holds; nothing in it is believed.
 * ``frames``, ``wheel_pins``, ``zstds``, ``tools``: from stored to plain bytes.
 * ``landing``, ``wanted``, ``placing``, ``copying``, ``progress``: from plain bytes to files that are safe on the disk.
 * ``receipts``, ``tree``, ``generations``, ``views``, ``verifying``: how a site is accounted for, kept, switched and proven.

@@ -5,7 +5,7 @@ from the pinned root down, or one clear refusal. Offline there is no clock to be
 signed one, what is expired by it is a recorded warning, and going back is judged by versions of metadata alone
 (docs/format.md §8). Media may arrive out of order; each rule for that is a function of its own here.
 
-next: ``volumes``
+next: ``index``
 """
 
 from __future__ import annotations

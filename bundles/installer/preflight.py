@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from bundles.installer.faults import IntegrityError, ModelportError, UsageError
 from bundles.installer.folders import Folder
 from bundles.installer.generations import Live, current_number, live_releases
+from bundles.installer.index import Member, Plan
 from bundles.installer.judging import Judged, Policy, judge
 from bundles.installer.landing import bad_files_of
 from bundles.installer.layout import release_folder
@@ -26,7 +27,7 @@ from bundles.installer.sitestate import SiteState, load_state
 from bundles.installer.strictjson import HINT, Fields
 from bundles.installer.tools import Tools
 from bundles.installer.tree import has_part
-from bundles.installer.volumes import Medium, MediumFault, Member, Plan, find_volumes
+from bundles.installer.volumes import Medium, MediumFault, find_volumes
 from bundles.installer.wanted import Job, Work, plan_work
 
 

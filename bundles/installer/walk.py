@@ -23,6 +23,7 @@ from bundles.installer import generations, receipts, tree
 from bundles.installer.copying import copy_from_bases
 from bundles.installer.faults import IntegrityError, UsageError
 from bundles.installer.folders import Folder
+from bundles.installer.index import Member
 from bundles.installer.landing import Landing
 from bundles.installer.layout import BIN, INSTALLER, LOCK, PROGRESS, STAGING, kept_wheel, part_file, receipt_file, web_link
 from bundles.installer.outcome import Done, begun
@@ -32,7 +33,7 @@ from bundles.installer.progress import Progress
 from bundles.installer.sitestate import load_state
 from bundles.installer.tools import Tools
 from bundles.installer.views import simple_pages
-from bundles.installer.volumes import DamagedVolume, MediumFault, Member, Volume
+from bundles.installer.volumes import DamagedVolume, MediumFault, Volume
 from bundles.installer.wanted import Job, Target
 from bundles.installer.zstds import find_decoder
 

@@ -6,7 +6,6 @@ import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import botocore.session
 import pytest
 
 from pipeline.ports import ObjectStore
@@ -19,7 +18,6 @@ from pipeline.stores.memory import MemoryStore
 from pipeline.stores.oss import OssStore
 from pipeline.stores.retrying import RetryingStore
 from pipeline.stores.s3 import S3Store
-from tests.servers.s3_servers import ACCESS_KEY, SECRET_KEY
 
 _COUNT = itertools.count(1)
 
@@ -52,12 +50,10 @@ def make_directory(request):
 
 
 def _s3(request, server, endpoint, ca_file=None, **weaker):
-    bucket, prefix = request.getfixturevalue("buckets")(server), _prefix()
-    # One session: it keeps what it has read of the service's description, which is slow to read.
-    session = request.getfixturevalue("s3_session")
+    bucket, prefix = request.getfixturevalue("bucket_on")(server), _prefix()
 
     def again():
-        return S3Store(bucket, prefix, endpoint=endpoint, region=server.region, ca_file=ca_file, open_session=lambda: session)
+        return S3Store(bucket, prefix, endpoint=endpoint, region=server.region, ca_file=ca_file, open_session=server.session)
 
     return Subject(again(), again, **weaker)
 
@@ -79,7 +75,7 @@ def make_juicefs(request):
 
 def _oss(request, endpoint, ca_file=None):
     server = request.getfixturevalue("oss_server")
-    bucket, prefix = request.getfixturevalue("buckets")(server), _prefix()
+    bucket, prefix = request.getfixturevalue("bucket_on")(server), _prefix()
 
     def again():
         return OssStore(bucket, prefix, endpoint=endpoint, region=server.region, credentials=server, ca_file=ca_file)
@@ -135,27 +131,6 @@ STORES = {
     "faulty": _wrapped(FaultyStore),
     "stack": make_stack,
 }
-
-
-@pytest.fixture(scope="session")
-def buckets():
-    """One bucket on each server: they are slow to make, and prefixes keep tests apart."""
-    made = {}
-
-    def bucket_on(server):
-        if server.endpoint not in made:
-            made[server.endpoint] = server.new_bucket()
-        return made[server.endpoint]
-
-    return bucket_on
-
-
-@pytest.fixture(scope="session")
-def s3_session():
-    """Credentials of both S3 servers."""
-    session = botocore.session.Session()
-    session.set_credentials(ACCESS_KEY, SECRET_KEY)
-    return session
 
 
 @pytest.fixture(params=list(STORES))

@@ -12,17 +12,17 @@ from tests.publish_world import directory_shelf, memory_shelf, oss_shelf, s3_she
 
 
 @pytest.fixture(params=["memory", "directory", "seaweedfs", "oss"])
-def garden(request, tmp_path, buckets) -> Garden:
+def garden(request, tmp_path, bucket_on) -> Garden:
     if request.param == "memory":
         shelf = memory_shelf()
     elif request.param == "directory":
         shelf = directory_shelf(tmp_path / "store")
     elif request.param == "oss":
         server = request.getfixturevalue("oss_server")
-        shelf = oss_shelf(server, buckets(server))
+        shelf = oss_shelf(server, bucket_on(server))
     else:
         server = request.getfixturevalue("seaweedfs")
-        shelf = s3_shelf(server, buckets(server))
+        shelf = s3_shelf(server, bucket_on(server))
     return Garden(tmp_path, shelf).plant()
 
 

@@ -65,9 +65,8 @@ def target(request, tmp_path):
     if request.param == "directory":
         return DirectoryStore(tmp_path / "copy")
     server = request.getfixturevalue("seaweedfs")
-    bucket = request.getfixturevalue("buckets")(server)
-    session = request.getfixturevalue("s3_session")
-    return S3Store(bucket, f"copy{next(_COUNT)}", endpoint=server.endpoint, region=server.region, open_session=lambda: session)
+    bucket = request.getfixturevalue("bucket_on")(server)
+    return S3Store(bucket, f"copy{next(_COUNT)}", endpoint=server.endpoint, region=server.region, open_session=server.session)
 
 
 def client_of(site, store, folder):

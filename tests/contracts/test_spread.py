@@ -43,8 +43,8 @@ def other(request, tmp_path):
     if request.param == "directory":
         return DirectoryStore(tmp_path / "copy")
     server = request.getfixturevalue("seaweedfs")
-    bucket, session = request.getfixturevalue("buckets")(server), request.getfixturevalue("s3_session")
-    return S3Store(bucket, f"spread{next(_COUNT)}", endpoint=server.endpoint, region=server.region, open_session=lambda: session)
+    bucket = request.getfixturevalue("bucket_on")(server)
+    return S3Store(bucket, f"spread{next(_COUNT)}", endpoint=server.endpoint, region=server.region, open_session=server.session)
 
 
 class Wrapped:

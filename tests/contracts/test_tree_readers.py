@@ -56,10 +56,9 @@ def memory_store(request, stack):
 
 def seaweedfs(request, stack):
     server = request.getfixturevalue("seaweedfs")
-    bucket = request.getfixturevalue("buckets")(server)
-    session = request.getfixturevalue("s3_session")
+    bucket = request.getfixturevalue("bucket_on")(server)
     return filled(
-        S3Store(bucket, f"tree{next(_COUNT)}", endpoint=server.endpoint, region=server.region, open_session=lambda: session)
+        S3Store(bucket, f"tree{next(_COUNT)}", endpoint=server.endpoint, region=server.region, open_session=server.session)
     )
 
 
@@ -219,7 +218,7 @@ def test_address_shows_no_credential(reader):
 
 
 def test_oss_store_is_read_as_any_store(oss_server, request):
-    bucket = request.getfixturevalue("buckets")(oss_server)
+    bucket = request.getfixturevalue("bucket_on")(oss_server)
     store = OssStore(bucket, "tree", endpoint=oss_server.endpoint, region=oss_server.region, credentials=oss_server)
     reader = filled(store)
     got = bytearray()

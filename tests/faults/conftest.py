@@ -1,10 +1,8 @@
-"""What the fault tests share: folders in memory, children, buckets, and the sites in them."""
+"""What the fault tests share: children, and the sites that they publish to."""
 
 from __future__ import annotations
 
 import itertools
-import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,16 +11,15 @@ import pytest
 from tests.publish_calm import Calm
 from tests.publish_children import Children, open_children
 from tests.publish_world import Site, directory_shelf, memory_shelf, oss_shelf, s3_shelf
-
-_MEMORY = Path("/dev/shm")
+from tests.servers.processes import scratch
 
 
 @pytest.fixture
-def quick_path() -> Iterator[Path]:
-    """A folder in memory where the system has one: hundreds of publishes need not wait for a disk."""
-    folder = Path(tempfile.mkdtemp(prefix="modelport-test-", dir=_MEMORY if _MEMORY.is_dir() else None))
-    yield folder
-    shutil.rmtree(folder)
+def open_path() -> Iterator[Path]:
+    """A folder that everybody may enter, which those of pytest are not."""
+    with scratch() as folder:
+        folder.chmod(0o755)
+        yield folder
 
 
 @pytest.fixture(scope="session")
@@ -37,26 +34,13 @@ def calm(tmp_path_factory) -> Calm:
     return Calm(tmp_path_factory.mktemp("calm"))
 
 
-@pytest.fixture(scope="session")
-def bucket_on():
-    """One bucket on each server: they are slow to make, and prefixes keep sites apart."""
-    made = {}
-
-    def find(server) -> str:
-        if server.endpoint not in made:
-            made[server.endpoint] = server.new_bucket()
-        return made[server.endpoint]
-
-    return find
-
-
 @pytest.fixture
-def make_site(request, quick_path, bucket_on):
+def make_site(request, tmp_path, bucket_on):
     """A begun or empty place to publish to, by the kind of store; ``endpoint`` is a relay before it."""
     count = itertools.count(1)
 
     def make(kind: str, *, begun: bool | None = None, endpoint: str = "") -> Site:
-        folder = quick_path / f"site{next(count)}"
+        folder = tmp_path / f"site{next(count)}"
         folder.mkdir()
         if kind == "directory":
             site = Site(folder, directory_shelf(folder / "store"))

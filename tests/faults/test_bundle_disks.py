@@ -208,7 +208,7 @@ def test_parity_of_a_volume_that_is_written_anew_is_of_the_new_one(tree, tmp_pat
     assert path.read_bytes() == good[path.name]
 
 
-def test_volumes_are_read_past_the_cache(tree, tmp_path, monkeypatch):
+def test_volumes_are_read_past_the_cache(tree, disk_path, monkeypatch):
     """Nothing of a volume is in memory when its reading begins (preadv2, RWF_NOWAIT)."""
     cached = []
     look = hashing.frame_fault
@@ -223,7 +223,7 @@ def test_volumes_are_read_past_the_cache(tree, tmp_path, monkeypatch):
         return look(fd, bundle, layout)
 
     monkeypatch.setattr("bundles.readback.frame_fault", frame)
-    builder_of(tree).build(tmp_path / "out", "bert-v1.0.0")
+    builder_of(tree).build(disk_path / "out", "bert-v1.0.0")
     # A look makes the system read ahead, so the first one tells.
     assert not cached[0]
 

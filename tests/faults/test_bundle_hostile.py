@@ -189,9 +189,9 @@ def test_an_index_is_read_in_little_memory(tmp_path):
     assert done.stdout
 
 
-def test_peak_memory_does_not_grow_with_the_bundle(tmp_path, quick_path):
+def test_peak_memory_does_not_grow_with_the_bundle(tmp_path):
     """Build and verify of 400 MB in a process of its own stay below 256 MiB."""
-    tree = begin_tree(quick_path / "tree", tensor_bytes=8 << 10)
+    tree = begin_tree(tmp_path / "tree", tensor_bytes=8 << 10)
     tree.lay_out("big-v1.0.0", tensor_bytes=100 << 20, profile="raw")
     program = (
         "import sys; from pathlib import Path; from tests.fetch_world import Tree; from tests.publish_world import Site, directory_shelf\n"
@@ -203,9 +203,9 @@ def test_peak_memory_does_not_grow_with_the_bundle(tmp_path, quick_path):
         "verify_bundle([to], lambda _: None)\n"
         "print([int(line.split()[1]) for line in open('/proc/self/status') if line.startswith('VmHWM')][0] >> 10)\n"
     )
-    words = [sys.executable, "-c", program, quick_path / "home", tree.store, quick_path / "out"]
+    words = [sys.executable, "-c", program, tmp_path / "home", tree.store, tmp_path / "out"]
     done = subprocess.run(words, env={"PYTHONPATH": ".", "PATH": os.environ["PATH"]}, capture_output=True, text=True, check=True)
-    assert sum(path.stat().st_size for path in volumes_in(quick_path / "out")) > 300 << 20
+    assert sum(path.stat().st_size for path in volumes_in(tmp_path / "out")) > 300 << 20
     assert int(done.stdout) <= 256
 
 

@@ -68,12 +68,12 @@ def test_every_step_is_taken(world):
     assert len(volumes_in(world.folder / "calm")) >= 3
 
 
-def test_a_killed_build_is_finished_by_the_next_to_the_byte(world, quick_path, monkeypatch):
+def test_a_killed_build_is_finished_by_the_next_to_the_byte(world, tmp_path, monkeypatch):
     # So that these small volumes reach the disk in several blocks, as large ones do.
     monkeypatch.setattr("bundles.tape.WRITE_BYTES", 4 << 10)
     for name, nth in points(world.steps):
-        to = quick_path / f"{name}{nth}"
-        builder = Builder(quick_path / f"home-{name}{nth}", world.tree)
+        to = tmp_path / f"{name}{nth}"
+        builder = Builder(tmp_path / f"home-{name}{nth}", world.tree)
         assert build_and_die(builder, to, world.size, name, nth) == -signal.SIGKILL, f"{name} {nth}"
         for path in volumes_in(to) if to.exists() else ():
             found = open_volume(path)
@@ -87,19 +87,19 @@ def test_a_killed_build_is_finished_by_the_next_to_the_byte(world, quick_path, m
 
 
 @pytest.mark.parametrize("name", ["member", "rename", "read-back", "sums"])
-def test_a_killed_build_is_finished_though_the_tree_moved_on(quick_path, name):
-    tree = begin_tree(quick_path / "tree", tensor_bytes=100 << 10)
+def test_a_killed_build_is_finished_though_the_tree_moved_on(tmp_path, name):
+    tree = begin_tree(tmp_path / "tree", tensor_bytes=100 << 10)
     builder = builder_of(tree)
     size = least_size(builder, *WANTS)
-    builder.build(quick_path / "calm", *WANTS, size=size, parity=10)
+    builder.build(tmp_path / "calm", *WANTS, size=size, parity=10)
     shutil.rmtree(builder.home / "recipes")
-    assert build_and_die(builder, quick_path / "out", size, name, 4 if name == "member" else 1) == -signal.SIGKILL
+    assert build_and_die(builder, tmp_path / "out", size, name, 4 if name == "member" else 1) == -signal.SIGKILL
     tree.lay_out("bert-v3.0.0", seed=3, tensor_bytes=8 << 10)
-    builder.build(quick_path / "out", *WANTS, size=size, parity=10)
-    assert contents_of(quick_path / "out") == contents_of(quick_path / "calm")
+    builder.build(tmp_path / "out", *WANTS, size=size, parity=10)
+    assert contents_of(tmp_path / "out") == contents_of(tmp_path / "calm")
 
 
-def test_parts_come_again_only_from_where_it_was_stopped(world, quick_path):
+def test_parts_come_again_only_from_where_it_was_stopped(world, tmp_path):
     class Counting(FolderReader):
         came = 0
 
@@ -107,42 +107,42 @@ def test_parts_come_again_only_from_where_it_was_stopped(world, quick_path):
             Counting.came += size
             super().read_range(key, start, size, take, total=total)
 
-    builder = Builder(quick_path / "home", world.tree, readers=[Counting(world.tree.store)])
+    builder = Builder(tmp_path / "home", world.tree, readers=[Counting(world.tree.store)])
     members = world.steps.count("member")
-    assert build_and_die(builder, quick_path / "out", world.size, "member", members) == -signal.SIGKILL
-    builder.build(quick_path / "out", *WANTS, size=world.size, parity=10)
+    assert build_and_die(builder, tmp_path / "out", world.size, "member", members) == -signal.SIGKILL
+    builder.build(tmp_path / "out", *WANTS, size=world.size, parity=10)
     whole = sum(len(data) for name, data in world.calm.items() if name.endswith(".tar"))
     assert Counting.came < whole / 2
 
 
-def test_another_build_in_the_same_folder_is_refused(world, quick_path):
+def test_another_build_in_the_same_folder_is_refused(world, tmp_path):
     """While one build stands at a step, a second one comes."""
     refused = []
 
     def step(name):
         if name == "settle" and not refused:
-            other = Builder(quick_path / "other", world.tree)
+            other = Builder(tmp_path / "other", world.tree)
             with pytest.raises(Exception, match="another build writes") as found:
-                other.build(quick_path / "out", *WANTS, size=world.size)
+                other.build(tmp_path / "out", *WANTS, size=world.size)
             refused.append(found.value.exit_code)
 
-    Builder(quick_path / "home", world.tree).build(quick_path / "out", *WANTS, size=world.size, step=step)
+    Builder(tmp_path / "home", world.tree).build(tmp_path / "out", *WANTS, size=world.size, step=step)
     assert refused == [8]
 
 
-def test_a_pin_that_fails_leaves_no_volume(world, quick_path):
+def test_a_pin_that_fails_leaves_no_volume(world, tmp_path):
     def pin(recipe):
         raise PermissionError(recipe.bundle.id)
 
-    builder = Builder(quick_path / "home", world.tree)
+    builder = Builder(tmp_path / "home", world.tree)
     with pytest.raises(PermissionError):
-        builder.build(quick_path / "out", *WANTS, size=world.size, pin=pin)
-    assert list((quick_path / "out").iterdir()) == []
+        builder.build(tmp_path / "out", *WANTS, size=world.size, pin=pin)
+    assert list((tmp_path / "out").iterdir()) == []
     assert isinstance(builder.shelf, RecipeShelf)
 
 
-def test_verify_changes_nothing(world, quick_path):
-    copy = shutil.copytree(world.folder / "calm", quick_path / "copy")
+def test_verify_changes_nothing(world, tmp_path):
+    copy = shutil.copytree(world.folder / "calm", tmp_path / "copy")
     before = {path: path.stat().st_mtime_ns for path in copy.iterdir()}
     done = verify_bundle([copy], lambda _: None)
     assert {path: path.stat().st_mtime_ns for path in copy.iterdir()} == before

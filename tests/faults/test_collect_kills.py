@@ -52,9 +52,9 @@ def prove(garden: Garden, before: set[str]) -> None:
 
 @pytest.mark.parametrize("step", STEPS)
 @pytest.mark.parametrize("nth", [1, 3])
-def test_collection_killed_at_a_named_step_is_finished_by_the_next(ripe, quick_path, step, nth, monkeypatch):
+def test_collection_killed_at_a_named_step_is_finished_by_the_next(ripe, tmp_path, step, nth, monkeypatch):
     monkeypatch.setattr(sweep_module, "BATCH", 2)
-    garden = ripe.copy(quick_path)
+    garden = ripe.copy(tmp_path)
     mortal = Mortal(garden.store)
     before, left = garden.tree(), [nth if step in {"gc.again", "gc.batch", "gc.delete"} else 1]
 
@@ -70,14 +70,14 @@ def test_collection_killed_at_a_named_step_is_finished_by_the_next(ripe, quick_p
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
-def test_collection_killed_at_any_store_call_is_finished_by_the_next(ripe, quick_path, when):
-    counted = ripe.copy(quick_path / "count")
+def test_collection_killed_at_any_store_call_is_finished_by_the_next(ripe, tmp_path, when):
+    counted = ripe.copy(tmp_path / "count")
     mortal = Mortal(counted.store)
     assert counted.collect(place=counted.place(store=mortal)).deleted
     total = len(mortal.calls)
     assert total > 40
     for nth in range(1, total + 1):
-        garden = ripe.copy(quick_path / f"{nth}")
+        garden = ripe.copy(tmp_path / f"{nth}")
         before = garden.tree()
         with pytest.raises(Killed):
             garden.collect(place=garden.place(store=Mortal(garden.store, nth, when)))
@@ -93,10 +93,10 @@ def age(folder: Path, days: float) -> None:
 
 
 @pytest.mark.parametrize("step", STEPS)
-def test_collection_that_is_really_killed_is_finished_by_the_next(children, quick_path, step):
-    garden = Garden(quick_path, directory_shelf(quick_path / "store")).plant()
+def test_collection_that_is_really_killed_is_finished_by_the_next(children, tmp_path, step):
+    garden = Garden(tmp_path, directory_shelf(tmp_path / "store")).plant()
     garden.collect()
-    age(quick_path / "store", 31)
+    age(tmp_path / "store", 31)
     before = garden.tree()
     child = children.start("collect", garden.machine, at={"step": step, "signal": "SIGKILL"})
     assert child.wait() == -signal.SIGKILL, f"{step} never came: {child.answer()}"
@@ -106,7 +106,7 @@ def test_collection_that_is_really_killed_is_finished_by_the_next(children, quic
     garden.publish(NEW, garden.source("gpt", 0))
     garden.whole(*OLD, NEW)
     garden.collect()
-    age(quick_path / "store", 31)
+    age(tmp_path / "store", 31)
     done = garden.collect()
     assert done.deleted == len(done.garbage)
     assert before - garden.tree()
@@ -115,12 +115,11 @@ def test_collection_that_is_really_killed_is_finished_by_the_next(children, quic
     garden.whole(*OLD, NEW)
 
 
-def test_folder_that_may_not_be_written_ends_it_with_one_line(children, quick_path):
+def test_folder_that_may_not_be_written_ends_it_with_one_line(children, open_path):
     """Another user, who may read the tree and write leases and records, and nothing else."""
     nobody = 65534
-    quick_path.chmod(0o755)
-    store = quick_path / "store"
-    garden = Garden(quick_path, directory_shelf(store)).plant()
+    store = open_path / "store"
+    garden = Garden(open_path, directory_shelf(store)).plant()
     garden.collect()
     age(store, 31)
     before = garden.tree()

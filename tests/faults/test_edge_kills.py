@@ -17,8 +17,8 @@ MOVE = (*promote.STEPS, *COMMIT, *driving.STEPS)
 
 
 @pytest.fixture
-def fronted(quick_path):
-    fronted = front_memory(quick_path)
+def fronted(tmp_path):
+    fronted = front_memory(tmp_path)
     fronted.publish(0)
     return fronted
 

@@ -42,9 +42,9 @@ def check(fronted):
 
 
 @pytest.mark.parametrize("turn", range(4))
-def test_publishers_of_different_releases_race_for_one_channel(quick_path, turn):
-    fronted = front_memory(quick_path, edges=2)
-    fronted.sources = sources_in(quick_path / "more", 5)
+def test_publishers_of_different_releases_race_for_one_channel(tmp_path, turn):
+    fronted = front_memory(tmp_path, edges=2)
+    fronted.sources = sources_in(tmp_path / "more", 5)
     fronted.publish(0)
     done = together(*(lambda number=number: fronted.publish(number, name=f"machine{number}") for number in range(1, 5)))
     assert [error for error in done if isinstance(error, UsageError)] == []
@@ -54,8 +54,8 @@ def test_publishers_of_different_releases_race_for_one_channel(quick_path, turn)
 
 
 @pytest.mark.parametrize("turn", range(4))
-def test_promotions_and_rollbacks_race(quick_path, turn):
-    fronted = front_memory(quick_path, edges=2)
+def test_promotions_and_rollbacks_race(tmp_path, turn):
+    fronted = front_memory(tmp_path, edges=2)
     fronted.publish(0)
     for number in (1, 2):
         fronted.publish(number, channel=None)
@@ -70,8 +70,8 @@ def test_promotions_and_rollbacks_race(quick_path, turn):
     check(fronted)
 
 
-def test_same_release_is_published_by_two_machines_at_once(quick_path):
-    fronted = front_memory(quick_path)
+def test_same_release_is_published_by_two_machines_at_once(tmp_path):
+    fronted = front_memory(tmp_path)
     fronted.publish(0)
     done = together(lambda: fronted.publish(1, name="one"), lambda: fronted.publish(1, name="two"))
     assert any(not isinstance(found, Exception) for found in done)

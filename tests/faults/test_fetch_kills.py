@@ -1,16 +1,13 @@
 """A fetch is killed anywhere, and run again: the folder ends identical, and next to nothing comes twice."""
 
-import itertools
-import json
 import shutil
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from tests.fetch_world import contents, make_tree
+from tests.forking import served_by
 
 POINTS = 50
 TENSOR = 600 << 10
@@ -21,56 +18,36 @@ IN_FLIGHT = {"raw-v1.0.0": TENSOR + (256 << 10), "bert-v1.0.0": 4 * TENSOR}
 class Runner:
     """Runs fetches in processes of their own."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._count = itertools.count()
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.fetch_child"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            cwd=Path(__file__).resolve().parents[2],
-            text=True,
-        )
+    def __init__(self, run, folder: Path) -> None:
+        self._run, self._log = run, folder / "log"
 
     def fetch(
         self, tree, home: Path, want: str, *, at: int = 0, when: str = "before", to: Path | None = None
     ) -> tuple[int, dict, int]:
         """(exit status, answer, part bytes that came)."""
-        number = next(self._count)
-        result, log = self._folder / f"result{number}", self._folder / f"log{number}"
-        job = {
-            "home": str(home),
-            "store": str(tree.store),
-            "fingerprint": tree.site.fingerprint,
-            "want": want,
-            "to": str(to) if to else None,
-            "at": at,
-            "when": when,
-            "result": str(result),
-            "log": str(log),
-        }
-        self._process.stdin.write(json.dumps(job) + "\n")
-        self._process.stdin.flush()
-        status = json.loads(self._process.stdout.readline())["status"]
-        came = sum(int(line) for line in log.read_text().split()) if log.exists() else 0
-        return status, json.loads(result.read_text()) if result.exists() else {}, came
-
-    def close(self) -> None:
-        self._process.stdin.close()
-        self._process.wait()
-        self._process.stdout.close()
+        self._log.write_bytes(b"")
+        status, told = self._run(
+            home=str(home),
+            store=str(tree.store),
+            fingerprint=tree.site.fingerprint,
+            want=want,
+            to=str(to) if to else None,
+            at=at,
+            when=when,
+            log=str(self._log),
+        )
+        return status, told, sum(map(int, self._log.read_text().split()))
 
 
 @pytest.fixture
-def runner(quick_path):
-    runner = Runner(quick_path)
-    yield runner
-    runner.close()
+def runner(tmp_path):
+    with served_by("tests.fetch_child", tmp_path) as run:
+        yield Runner(run, tmp_path)
 
 
 @pytest.fixture
-def tree(quick_path):
-    tree = make_tree(quick_path / "tree")
+def tree(tmp_path):
+    tree = make_tree(tmp_path / "tree")
     tree.lay_out("bert-v1.0.0", tensor_bytes=TENSOR)
     tree.lay_out("raw-v1.0.0", tensor_bytes=TENSOR, seed=9, profile="raw")
     return tree
@@ -78,14 +55,14 @@ def tree(quick_path):
 
 @pytest.mark.parametrize("when", ["before", "after"])
 @pytest.mark.parametrize("release", ["bert-v1.0.0", "raw-v1.0.0"])
-def test_a_fetch_killed_at_any_change_of_the_disk_is_finished_by_the_next(tree, runner, quick_path, release, when):
-    status, calm, size = runner.fetch(tree, quick_path / "calm", release)
+def test_a_fetch_killed_at_any_change_of_the_disk_is_finished_by_the_next(tree, runner, tmp_path, release, when):
+    status, calm, size = runner.fetch(tree, tmp_path / "calm", release)
     assert status == 0, calm
     calls = calm["calls"]
     wanted = contents(tree.sources[release])
     killed = 0
     for at in sorted({1 + index * calls // (POINTS // 2) for index in range(POINTS // 2)}):
-        home = quick_path / f"at{at}"
+        home = tmp_path / f"at{at}"
         status, _, first = runner.fetch(tree, home, release, at=at, when=when)
         killed += status == -signal.SIGKILL
         folder = home / "models" / release
@@ -101,11 +78,11 @@ def test_a_fetch_killed_at_any_change_of_the_disk_is_finished_by_the_next(tree, 
     assert killed >= POINTS // 2 - 2
 
 
-def test_an_update_killed_anywhere_shows_the_old_or_the_new_folder(tree, runner, quick_path):
+def test_an_update_killed_anywhere_shows_the_old_or_the_new_folder(tree, runner, tmp_path):
     old = contents(tree.sources["bert-v1.0.0"])
     new = contents(tree.lay_out("bert-v1.1.0", tensor_bytes=TENSOR, other=1))
-    base = quick_path / "machine"
-    saved = quick_path / "saved"
+    base = tmp_path / "machine"
+    saved = tmp_path / "saved"
 
     def fetch(want: str, at: int = 0):
         return runner.fetch(tree, base, want, at=at, to=base / "place" / "model")

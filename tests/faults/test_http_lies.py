@@ -273,7 +273,8 @@ def test_closing_ends_a_read_under_way(server):
     made.close()
     thread.join(5)
     assert failed
-    assert time.monotonic() - begun < 2
+    # The source itself would have been waited for longer.
+    assert time.monotonic() - begun < 5
     with pytest.raises(StoreUnavailable, match="closed"):
         made.get(PART)
 

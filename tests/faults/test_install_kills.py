@@ -1,17 +1,14 @@
 """An installation is killed at each of its steps, and at any change of the disk: what was live stays, and the next run finishes."""
 
-import itertools
-import json
 import shutil
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from bundles.installer.walk import STEPS
 from tests.fetch_world import contents, make_tree
+from tests.forking import served_by
 from tests.install_world import COLUMNS, lay_out_weights, site_files
 from tests.media_world import pack
 
@@ -21,43 +18,17 @@ POINTS = 12
 class Runner:
     """Runs installations in processes of their own."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._count = itertools.count()
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.install_child"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            cwd=Path(__file__).resolve().parents[2],
-            text=True,
-        )
+    def __init__(self, run) -> None:
+        self._run = run
 
     def install(self, column: str, media: Path, site: Path, fingerprint: str, **job) -> tuple[int, dict]:
-        result = self._folder / f"result{next(self._count)}"
-        words = {
-            "column": column,
-            "media": [str(media)],
-            "site": str(site),
-            "fingerprint": fingerprint,
-            "result": str(result),
-            **job,
-        }
-        self._process.stdin.write(json.dumps(words) + "\n")
-        self._process.stdin.flush()
-        status = json.loads(self._process.stdout.readline())["status"]
-        return status, json.loads(result.read_text()) if result.exists() else {}
-
-    def close(self) -> None:
-        self._process.stdin.close()
-        self._process.wait()
-        self._process.stdout.close()
+        return self._run(column=column, media=[str(media)], site=str(site), fingerprint=fingerprint, **job)
 
 
 @pytest.fixture(scope="module")
 def runner(tmp_path_factory):
-    runner = Runner(tmp_path_factory.mktemp("results"))
-    yield runner
-    runner.close()
+    with served_by("tests.install_child", tmp_path_factory.mktemp("results")) as run:
+        yield Runner(run)
 
 
 @pytest.fixture(scope="module")
@@ -115,10 +86,10 @@ def check_live(tree, site) -> str:
 
 
 @pytest.fixture
-def before(world, runner, quick_path):
+def before(world, runner, tmp_path):
     """A site with the old generation, to be copied."""
     tree, old, _ = world
-    site = quick_path / "before"
+    site = tmp_path / "before"
     status, done = runner.install("bundle.install", old, site, tree.site.fingerprint, flags={"keep_parts": True})
     assert status == 0, done
     (site / "bin" / "install.pyz").write_bytes(b"of an earlier version")
@@ -126,9 +97,9 @@ def before(world, runner, quick_path):
 
 
 @pytest.mark.parametrize("column", COLUMNS)
-def test_every_step_is_survived(world, runner, before, quick_path, column):
+def test_every_step_is_survived(world, runner, before, tmp_path, column):
     tree, _, new = world
-    calm = quick_path / "calm"
+    calm = tmp_path / "calm"
     shutil.copytree(before, calm, symlinks=True)
     status, done = runner.install(column, new, calm, tree.site.fingerprint, flags=FLAGS)
     assert status == 0, done
@@ -137,7 +108,7 @@ def test_every_step_is_survived(world, runner, before, quick_path, column):
     check_new(tree, calm)
     points = [(name, nth) for name in STEPS for nth in range(1, done["steps"].count(name) + 1)]
     for name, nth in points:
-        site = quick_path / "site"
+        site = tmp_path / "site"
         shutil.copytree(before, site, symlinks=True)
         status, told = runner.install(column, new, site, tree.site.fingerprint, flags=FLAGS, at=name, nth=nth)
         assert status == -signal.SIGKILL, (name, told)
@@ -151,9 +122,9 @@ def test_every_step_is_survived(world, runner, before, quick_path, column):
 
 
 @pytest.mark.parametrize("column", COLUMNS)
-def test_any_change_of_the_disk_is_survived(world, runner, before, quick_path, column):
+def test_any_change_of_the_disk_is_survived(world, runner, before, tmp_path, column):
     tree, _, new = world
-    calm = quick_path / "calm"
+    calm = tmp_path / "calm"
     shutil.copytree(before, calm, symlinks=True)
     _, done = runner.install(column, new, calm, tree.site.fingerprint, flags=FLAGS)
     calls, finished = done["calls"], set(site_files(calm))
@@ -161,7 +132,7 @@ def test_any_change_of_the_disk_is_survived(world, runner, before, quick_path, c
     # All of the end, where names change; the rest in steps.
     points = sorted({*(1 + index * calls // POINTS for index in range(POINTS)), *range(calls - 16, calls + 1)})
     for call in points:
-        site = quick_path / "site"
+        site = tmp_path / "site"
         shutil.copytree(before, site, symlinks=True)
         status, told = runner.install(column, new, site, tree.site.fingerprint, flags=FLAGS, call=call)
         killed += status == -signal.SIGKILL
@@ -175,11 +146,11 @@ def test_any_change_of_the_disk_is_survived(world, runner, before, quick_path, c
     assert killed >= len(points) - 5
 
 
-def test_one_installer_goes_on_where_the_other_was_killed(world, runner, before, quick_path):
+def test_one_installer_goes_on_where_the_other_was_killed(world, runner, before, tmp_path):
     tree, _, new = world
     for first, second in (COLUMNS, COLUMNS[::-1]):
         for at in ("proof", "generation"):
-            site = quick_path / "site"
+            site = tmp_path / "site"
             shutil.copytree(before, site, symlinks=True)
             assert runner.install(first, new, site, tree.site.fingerprint, flags=FLAGS, at=at)[0] == -signal.SIGKILL
             status, told = runner.install(second, new, site, tree.site.fingerprint, flags=FLAGS)
@@ -189,10 +160,10 @@ def test_one_installer_goes_on_where_the_other_was_killed(world, runner, before,
 
 
 @pytest.mark.parametrize("column", COLUMNS)
-def test_first_installation_killed_anywhere_begins_again(world, runner, quick_path, column):
+def test_first_installation_killed_anywhere_begins_again(world, runner, tmp_path, column):
     tree, old, _ = world
     for at in ("begin", "trust", "room", "noted", "record", "place", "switch", "receipt"):
-        site = quick_path / "site"
+        site = tmp_path / "site"
         assert runner.install(column, old, site, tree.site.fingerprint, at=at)[0] == -signal.SIGKILL
         check_live(tree, site)
         status, told = runner.install(column, old, site, tree.site.fingerprint)
@@ -202,9 +173,9 @@ def test_first_installation_killed_anywhere_begins_again(world, runner, quick_pa
 
 
 @pytest.mark.parametrize("column", COLUMNS)
-def test_rubbish_of_an_interrupted_run_is_never_taken_for_the_files(world, runner, quick_path, column):
+def test_rubbish_of_an_interrupted_run_is_never_taken_for_the_files(world, runner, tmp_path, column):
     tree, old, _ = world
-    site = quick_path / "site"
+    site = tmp_path / "site"
     assert runner.install(column, old, site, tree.site.fingerprint, at="proof")[0] == -signal.SIGKILL
     staged = next((site / "state" / "staging").rglob("weights.safetensors"))
     data = bytearray(staged.read_bytes())

@@ -9,14 +9,6 @@ import pytest
 from tests.fetch_world import contents
 from tests.install_world import COLUMNS, Column, make_bundle_tree, site_files
 from tests.media_world import member_bytes, pack, sha256, spelled, ustar_header
-from tests.trust_world import quick_folder
-
-
-@pytest.fixture
-def tmp_path():
-    """In memory: what is synced at every step would wait for a busy disk."""
-    with quick_folder() as folder:
-        yield folder
 
 
 @pytest.fixture(scope="module")

@@ -11,14 +11,6 @@ from pipeline.withdraw import retire_release, yank_release
 from tests.fetch_world import contents, copy_of, make_tree
 from tests.install_world import COLUMNS, Column
 from tests.media_world import pack
-from tests.trust_world import quick_folder
-
-
-@pytest.fixture
-def tmp_path():
-    """In memory: what is synced at every step would wait for a busy disk."""
-    with quick_folder() as folder:
-        yield folder
 
 
 @pytest.fixture(scope="module")

@@ -25,11 +25,11 @@ CALLS_AT_LEAST = 40
 
 @pytest.mark.parametrize("when", ["before", "after"])
 @pytest.mark.parametrize("number", [0, 1], ids=["first", "second"])
-def test_publish_killed_at_every_store_call_is_finished_by_the_next_run(calm, quick_path, number, when):
+def test_publish_killed_at_every_store_call_is_finished_by_the_next_run(calm, tmp_path, number, when):
     assert calm.calls[number] > CALLS_AT_LEAST
     died = 0
     for nth in range(1, calm.calls[number] + 4):
-        site = calm.site_before(number, quick_path / f"{nth}")
+        site = calm.site_before(number, tmp_path / f"{nth}")
         machine = site.machine("machine")
         reader = check_reader(site)
         mortal = Mortal(site.store, nth, when)
@@ -56,24 +56,24 @@ def kill_at(children, machine, calm, number, step, nth=1):
 
 
 @pytest.mark.parametrize("step", WALK)
-def test_kill_at_a_named_step_of_a_first_publish_is_finished_by_the_next_run(calm, children, quick_path, step):
-    site = calm.site_before(0, quick_path / "site")
+def test_kill_at_a_named_step_of_a_first_publish_is_finished_by_the_next_run(calm, children, tmp_path, step):
+    site = calm.site_before(0, tmp_path / "site")
     machine = site.machine("machine")
     assert kill_at(children, machine, calm, 0, step) == -signal.SIGKILL, f"{step} never came"
     finish(calm, site, 0, machine, check_reader(site))
 
 
 @pytest.mark.parametrize("step", [step for step in WALK if step not in setup.STEPS])
-def test_kill_at_a_named_step_of_a_later_publish_is_finished_by_the_next_run(calm, children, quick_path, step):
-    site = calm.site_before(1, quick_path / "site")
+def test_kill_at_a_named_step_of_a_later_publish_is_finished_by_the_next_run(calm, children, tmp_path, step):
+    site = calm.site_before(1, tmp_path / "site")
     machine = site.machine("machine")
     reader = check_reader(site)
     assert kill_at(children, machine, calm, 1, step) == -signal.SIGKILL, f"{step} never came"
     finish(calm, site, 1, machine, check_reader(site, reader))
 
 
-def test_kill_while_completing_what_another_left_is_finished_by_the_next_run(calm, children, quick_path):
-    site = calm.site_before(1, quick_path / "site")
+def test_kill_while_completing_what_another_left_is_finished_by_the_next_run(calm, children, tmp_path):
+    site = calm.site_before(1, tmp_path / "site")
     machine = site.machine("machine")
     reader = check_reader(site)
     assert kill_at(children, machine, calm, 1, "commit.names") == -signal.SIGKILL
@@ -85,8 +85,8 @@ def test_every_named_step_is_killed_once():
     assert {*WALK, "commit.complete"} == {*setup.STEPS, *STEPS, *commit.STEPS}
 
 
-def test_kill_at_every_part_leaves_those_before_it(calm, children, quick_path):
-    site = calm.site_before(0, quick_path / "site")
+def test_kill_at_every_part_leaves_those_before_it(calm, children, tmp_path):
+    site = calm.site_before(0, tmp_path / "site")
     machine = site.machine("machine")
     for nth in range(1, len(calm.parts[0]) + 1):
         assert kill_at(children, machine, calm, 0, "publish.part", nth) == -signal.SIGKILL
@@ -99,8 +99,8 @@ def test_kill_at_every_part_leaves_those_before_it(calm, children, quick_path):
 
 @pytest.mark.parametrize("ahead_s", [-600, 600], ids=["clock behind", "clock ahead"])
 @pytest.mark.parametrize("step", ["publish.part", "publish.manifest", "commit.roles", "commit.names", "publish.committed"])
-def test_run_killed_here_is_finished_on_another_machine(calm, children, quick_path, step, ahead_s):
-    site = Site(quick_path, directory_shelf(quick_path / "store"))
+def test_run_killed_here_is_finished_on_another_machine(calm, children, tmp_path, step, ahead_s):
+    site = Site(tmp_path, directory_shelf(tmp_path / "store"))
     first = site.begin()
     assert kill_at(children, first, calm, 0, step) == -signal.SIGKILL
     reader = check_reader(site)
@@ -128,11 +128,11 @@ def test_kill_at_a_named_step_on_seaweedfs_is_finished_on_another_machine(calm, 
 # --- anywhere -----------------------------------------------------------------------------------
 
 
-def test_kill_at_a_random_moment_thirty_times_ends_as_an_undisturbed_run(calm, children, quick_path):
+def test_kill_at_a_random_moment_thirty_times_ends_as_an_undisturbed_run(calm, children, tmp_path):
     seed = int.from_bytes(os.urandom(4))
     chance = random.Random(seed)
     for turn in range(30):
-        site = calm.site_before(1, quick_path / f"{turn}")
+        site = calm.site_before(1, tmp_path / f"{turn}")
         machine = site.machine("machine")
         reader = check_reader(site)
         # Killed by itself at a call that nobody knows beforehand, while other threads are in the middle of theirs.
@@ -144,8 +144,8 @@ def test_kill_at_a_random_moment_thirty_times_ends_as_an_undisturbed_run(calm, c
         finish(calm, site, 1, machine, check_reader(site, reader), told=f"seed {seed}, turn {turn}: {at}")
 
 
-def test_what_a_kill_leaves_is_never_under_a_final_name(calm, children, quick_path):
-    site = calm.site_before(0, quick_path / "site")
+def test_what_a_kill_leaves_is_never_under_a_final_name(calm, children, tmp_path):
+    site = calm.site_before(0, tmp_path / "site")
     machine = site.machine("machine")
     for nth in range(1, calm.calls[0], 3):
         at = {"call": nth, "when": "after", "signal": "SIGKILL"}

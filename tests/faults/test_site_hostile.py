@@ -23,8 +23,7 @@ from bundles.site import sending
 from pipeline.events import ignore
 from tests.install_world import order_for
 from tests.media_world import pack
-from tests.site_nginx import SERVERS
-from tests.site_world import install_all, publish_all, serving
+from tests.site_world import serving
 
 WEIGHTS = "/models/bert-v1.1.0/weights.bin"
 ROUNDS = 3000
@@ -38,22 +37,10 @@ PIECES = (
 )  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def place(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("site")
-    return install_all(publish_all(folder), folder / "site", keep_parts=True)
-
-
-@pytest.fixture(scope="module", params=list(SERVERS))
-def server(request, place):
-    with SERVERS[request.param](place.folder) as server:
-        yield server
-
-
-def test_server_asks_for_as_many_open_files_as_it_may_need(place):
+def test_server_asks_for_as_many_open_files_as_it_may_need(site_place):
     """A shell allows 1,024, which is fewer than the connections that are taken."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with serving(place.folder) as server:
+    with serving(site_place.folder) as server:
         assert resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE) == (max(soft, min(7024, hard)), hard)
     starting = ["prlimit", "--nofile=256:4096", sys.executable, "-c", OPEN_FILES]
     ran = subprocess.run(starting, cwd=Path(__file__).parents[2], capture_output=True, text=True, timeout=60, check=True)
@@ -71,9 +58,9 @@ print(*resource.getrlimit(resource.RLIMIT_NOFILE))
 LAST = b"\r\n\r\nGET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
 
 
-def talk(server, data, *, most=8 << 20, timeout_s=10.0):
+def talk(site_server, data, *, most=8 << 20, timeout_s=10.0):
     """Send these bytes; what comes back until the server closes, or says nothing for so long."""
-    with socket.create_connection(server.address, timeout=timeout_s) as connection:
+    with socket.create_connection(site_server.address, timeout=timeout_s) as connection:
         found = b""
         try:
             connection.sendall(data)
@@ -88,12 +75,12 @@ def statuses(answer):
     return [int(status) for status in re.findall(rb"HTTP/1\.1 ([0-9]{3}) ", answer)]
 
 
-def memory_of(server):
-    words = Path(f"/proc/{server.process.pid}/statm").read_text().split()
+def memory_of(site_server):
+    words = Path(f"/proc/{site_server.process.pid}/statm").read_text().split()
     return int(words[1]) * os.sysconf("SC_PAGESIZE")
 
 
-def test_thousands_of_broken_requests_give_nothing_away(server, record_property):
+def test_thousands_of_broken_requests_give_nothing_away(site_server, record_property):
     chance = random.Random(7)
 
     def attack(seed):
@@ -102,7 +89,7 @@ def test_thousands_of_broken_requests_give_nothing_away(server, record_property)
         if mine.random() < 0.5:
             data = b"GET /" + data
         # A whole request at the end: whatever was sent before it, the server closes then.
-        return data, talk(server, data + LAST, timeout_s=0.5)
+        return data, talk(site_server, data + LAST, timeout_s=0.5)
 
     with ThreadPoolExecutor(8) as pool:
         answers = list(pool.map(attack, [chance.random() for _ in range(ROUNDS)]))
@@ -111,7 +98,7 @@ def test_thousands_of_broken_requests_give_nothing_away(server, record_property)
     assert {status for _, status in found} <= {100, 200, 206, 304, 308, 400, 404, 405, 416, 501, 505}
     assert sum(status >= 400 for _, status in found) > ROUNDS // 20
     assert not [data for data, answer in answers if b"modelport-trust" in answer or b"Traceback" in answer]
-    assert server.ask("/healthz").status == 200
+    assert site_server.ask("/healthz").status == 200
 
 
 @pytest.mark.parametrize(
@@ -124,41 +111,41 @@ def test_thousands_of_broken_requests_give_nothing_away(server, record_property)
         b" Folded: x\r\n",
     ],
 )
-def test_request_that_two_servers_could_read_in_two_ways_is_refused(server, head):
+def test_request_that_two_servers_could_read_in_two_ways_is_refused(site_server, head):
     smuggled = b"GET /state/lock HTTP/1.1\r\nHost: x\r\n\r\n"
-    answer = talk(server, b"GET /healthz HTTP/1.1\r\nHost: x\r\n" + head + b"\r\n" + smuggled + LAST)
+    answer = talk(site_server, b"GET /healthz HTTP/1.1\r\nHost: x\r\n" + head + b"\r\n" + smuggled + LAST)
     assert 200 not in statuses(answer)[1:]
     assert statuses(answer)[:1] in ([400], [501], [])
 
 
-def test_second_host_is_refused(server):
-    answer = talk(server, b"GET /healthz HTTP/1.1\r\nHost: x\r\nHost: a\r\n" + LAST)
+def test_second_host_is_refused(site_server):
+    answer = talk(site_server, b"GET /healthz HTTP/1.1\r\nHost: x\r\nHost: a\r\n" + LAST)
     assert statuses(answer)[:1] == [400]
 
 
-def test_second_range_is_refused_or_not_read(server, place):
+def test_second_range_is_refused_or_not_read(site_server, site_place):
     request = f"GET {WEIGHTS} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nRange: bytes=0-1\r\nRange: bytes=5-6\r\n\r\n"
-    answer = talk(server, request.encode())
+    answer = talk(site_server, request.encode())
     assert statuses(answer) in ([400], [206])
     if statuses(answer) == [206]:
-        assert answer.partition(b"\r\n\r\n")[2] == place.source("bert-v1.1.0", "weights.bin")[:2]
+        assert answer.partition(b"\r\n\r\n")[2] == site_place.source("bert-v1.1.0", "weights.bin")[:2]
 
 
-def test_pipelined_requests_are_answered_in_order(server, place):
+def test_pipelined_requests_are_answered_in_order(site_server, site_place):
     first = b"GET /models/bert-v1.1.0/config.json HTTP/1.1\r\nHost: x\r\n\r\n"
     second = b"GET /models/bert-v1.1.0/weights.bin HTTP/1.1\r\nHost: x\r\nRange: bytes=0-9\r\nConnection: close\r\n\r\n"
-    answer = talk(server, first + second)
+    answer = talk(site_server, first + second)
     assert statuses(answer) == [200, 206]
-    assert answer.endswith(place.source("bert-v1.1.0", "weights.bin")[:10])
+    assert answer.endswith(site_place.source("bert-v1.1.0", "weights.bin")[:10])
 
 
-def test_slow_and_half_open_readers_cost_neither_memory_nor_other_readers(server, place):
-    data = place.source("bert-v1.1.0", "weights.bin")
-    before = memory_of(server)
+def test_slow_and_half_open_readers_cost_neither_memory_nor_other_readers(site_server, site_place):
+    data = site_place.source("bert-v1.1.0", "weights.bin")
+    before = memory_of(site_server)
     held = []
     try:
         for number in range(300):
-            connection = socket.create_connection(server.address, timeout=10)
+            connection = socket.create_connection(site_server.address, timeout=10)
             held.append(connection)
             if number % 3 == 0:
                 # Half a request, and nothing after it.
@@ -168,30 +155,30 @@ def test_slow_and_half_open_readers_cost_neither_memory_nor_other_readers(server
                 connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
                 connection.sendall(b"GET /models/bert-v1.1.0/weights.bin HTTP/1.1\r\nHost: x\r\n\r\n")
         for _ in range(5):
-            assert server.ask(WEIGHTS).body == data
+            assert site_server.ask(WEIGHTS).body == data
         # 200 answers of 12 MiB wait in the kernel, not in the server.
-        assert memory_of(server) - before < 40 << 20
+        assert memory_of(site_server) - before < 40 << 20
     finally:
         for connection in held:
             connection.close()
-    assert server.ask(WEIGHTS).body == data
+    assert site_server.ask(WEIGHTS).body == data
 
 
-def test_reader_that_goes_away_is_forgotten(server):
+def test_reader_that_goes_away_is_forgotten(site_server):
     for _ in range(20):
-        with socket.create_connection(server.address, timeout=10) as connection:
+        with socket.create_connection(site_server.address, timeout=10) as connection:
             connection.sendall(b"GET /models/bert-v1.1.0/weights.bin HTTP/1.1\r\nHost: x\r\n\r\n")
             assert connection.recv(1000)
     deadline = time.monotonic() + 10
-    while any(b"weights.bin" in name for name in open_files(server)):
-        assert time.monotonic() < deadline, open_files(server)
+    while any(b"weights.bin" in name for name in open_files(site_server)):
+        assert time.monotonic() < deadline, open_files(site_server)
         time.sleep(0.01)
-    assert server.ask("/healthz").status == 200
+    assert site_server.ask("/healthz").status == 200
 
 
-def open_files(server):
+def open_files(site_server):
     found = []
-    for path in Path(f"/proc/{server.process.pid}/fd").iterdir():
+    for path in Path(f"/proc/{site_server.process.pid}/fd").iterdir():
         with suppress(FileNotFoundError):
             found.append(os.fsencode(path.readlink()))
     return found
@@ -201,16 +188,16 @@ def open_files(server):
 
 
 @pytest.fixture
-def other(place, tmp_path):
+def other(site_place, tmp_path):
     """The same site in a place of its own, and its server."""
-    shutil.copytree(place.folder, tmp_path / "site", symlinks=True)
+    shutil.copytree(site_place.folder, tmp_path / "site", symlinks=True)
     with serving(tmp_path / "site") as server:
         yield tmp_path / "site", server
 
 
-def test_file_replaced_under_a_reader_is_read_to_its_end(other, place):
+def test_file_replaced_under_a_reader_is_read_to_its_end(other, site_place):
     site, server = other
-    data = place.source("bert-v1.1.0", "weights.bin")
+    data = site_place.source("bert-v1.1.0", "weights.bin")
     with socket.create_connection(server.address, timeout=10) as connection:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 16)
         connection.sendall(f"GET {WEIGHTS} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
@@ -274,31 +261,31 @@ def test_damaged_record_takes_nothing_else_down(other):
     assert server.ask(WEIGHTS).status == 200
 
 
-def test_installation_is_seen_without_a_restart_and_never_in_halves(place, tmp_path):
-    media = pack(place.tree, "bert-v1.0.0").write(tmp_path / "one")
-    newer = pack(place.tree, "bert-v1.1.0").write(tmp_path / "two")
+def test_installation_is_seen_without_a_restart_and_never_in_halves(site_place, tmp_path):
+    media = pack(site_place.tree, "bert-v1.0.0").write(tmp_path / "one")
+    newer = pack(site_place.tree, "bert-v1.1.0").write(tmp_path / "two")
     site = tmp_path / "site"
-    install_bundle(order_for((media,), site, place.tree.site.fingerprint), ignore)
+    install_bundle(order_for((media,), site, site_place.tree.site.fingerprint), ignore)
     commits = {}
     with serving(site) as server:
         commits[server.ask("/api/models/bert/revision/main").json["sha"]] = "bert-v1.0.0"
         assert server.ask("/api/models/bert/revision/1.1.0").status == 404
         with ThreadPoolExecutor(1) as pool:
-            running = pool.submit(install_bundle, order_for((newer,), site, place.tree.site.fingerprint), ignore)
+            running = pool.submit(install_bundle, order_for((newer,), site, site_place.tree.site.fingerprint), ignore)
             seen = []
             while not running.done():
                 seen.append(server.ask("/bert/resolve/main/config.json").status)
             running.result()
         assert set(seen) == {200}
         assert server.ask("/api/models/bert/revision/main").json["sha"] not in commits
-        assert server.ask("/bert/resolve/main/weights.bin").body == place.source("bert-v1.1.0", "weights.bin")
-        assert server.ask("/bert/resolve/stable/weights.bin").body == place.source("bert-v1.0.0", "weights.bin")
+        assert server.ask("/bert/resolve/main/weights.bin").body == site_place.source("bert-v1.1.0", "weights.bin")
+        assert server.ask("/bert/resolve/stable/weights.bin").body == site_place.source("bert-v1.0.0", "weights.bin")
 
 
-def test_two_servers_of_one_site_do_not_disturb_each_other(server, place):
-    with serving(place.folder) as second:
-        assert second.address != server.address
-        assert second.ask(WEIGHTS).body == server.ask(WEIGHTS).body
+def test_two_servers_of_one_site_do_not_disturb_each_other(site_server, site_place):
+    with serving(site_place.folder) as second:
+        assert second.address != site_server.address
+        assert second.ask(WEIGHTS).body == site_server.ask(WEIGHTS).body
 
 
 def test_reader_who_takes_nothing_of_what_was_made_for_it_is_let_go(monkeypatch):

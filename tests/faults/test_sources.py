@@ -1,5 +1,6 @@
 """Sources that change under a publish, or cannot be read: refused by name, and nothing becomes visible."""
 
+import contextlib
 import os
 import random
 import shutil
@@ -14,7 +15,7 @@ from pipeline.publish import STEPS
 from pipeline.release import Release
 from pipeline.verify import verify_release
 from tests.desk import Desk
-from tests.publish_world import lay_out
+from tests.publish_world import Site, directory_shelf, lay_out
 
 NOBODY = 65534
 FILE = "model.safetensors"
@@ -172,8 +173,9 @@ def make_fifo(folder):
 
 
 def make_socket(folder):
-    with socket.socket(socket.AF_UNIX) as made:
-        made.bind(str(folder / "sock"))
+    # Its whole address would be too long for one.
+    with contextlib.chdir(folder), socket.socket(socket.AF_UNIX) as made:
+        made.bind("sock")
     return "sock"
 
 
@@ -222,22 +224,22 @@ SPOILS = [value for name, value in sorted(globals().items()) if name.startswith(
 
 
 @pytest.mark.parametrize("spoil", SPOILS)
-def test_folder_with_what_cannot_be_published_is_refused_by_name(quick_path, spoil):
-    desk = Desk(quick_path / "desk", quick_path / "home")
+def test_folder_with_what_cannot_be_published_is_refused_by_name(tmp_path, spoil):
+    desk = Desk(tmp_path / "desk", tmp_path / "home")
     source = lay_out(desk.folder / "models" / "bert-v1.0.0")
     named = spoil(source)
     assert named in desk.run("publish", "--model", "bert-v1.0.0").refused(2)
     assert not (desk.folder / ".modelport" / "store" / "targets").exists()
 
 
-def test_unreadable_file_is_refused_by_name(make_site, children):
-    site = make_site("directory")
+def test_unreadable_file_is_refused_by_name(open_path, children):
+    site = Site(open_path, directory_shelf(open_path / "store"))
     machine = site.machine()
     source = lay_out(site.folder / "model")
     (source / "config.json").chmod(0)
     if os.getuid() == 0:
         # Root reads everything: the child becomes somebody else.
-        for path in [site.folder.parent, *site.folder.parent.rglob("*")]:
+        for path in [open_path, *open_path.rglob("*")]:
             os.lchown(path, NOBODY, NOBODY)
     user = {"uid": NOBODY} if os.getuid() == 0 else {}
     child = children.start("publish", machine, release="bert-v1.0.0", source=source, **user)

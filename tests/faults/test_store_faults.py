@@ -63,11 +63,11 @@ def check_told(error, codes, fault):
 
 @pytest.mark.parametrize("op", OPS)
 @pytest.mark.parametrize("kind", [StoreUnavailable, AccessDenied])
-def test_call_that_is_refused_ends_the_publish_and_the_next_run_finishes(calm, calls, quick_path, op, kind):
+def test_call_that_is_refused_ends_the_publish_and_the_next_run_finishes(calm, calls, tmp_path, op, kind):
     assert calls[op]
     for nth in range(1, calls[op] + 1):
         fault = Fault(op, "refuse", nth, error=lambda: kind("planned", hint="planned"))
-        site, machine, reader, error = disturbed(calm, quick_path / f"{nth}", fault, patience=ONCE)
+        site, machine, reader, error = disturbed(calm, tmp_path / f"{nth}", fault, patience=ONCE)
         # A reader of names may do without some answers, and a part that was seen on a thread may be asked for once less.
         if error is not None:
             check_told(error, {5}, fault)
@@ -76,39 +76,39 @@ def test_call_that_is_refused_ends_the_publish_and_the_next_run_finishes(calm, c
 
 @pytest.mark.parametrize("op", OPS)
 @pytest.mark.parametrize("number", [0, 1], ids=["first", "second"])
-def test_lost_answer_is_repeated_and_does_no_harm(calm, calls, quick_path, op, number):
+def test_lost_answer_is_repeated_and_does_no_harm(calm, calls, tmp_path, op, number):
     for nth in range(1, calls[op] + 1):
         fault = Fault(op, "lose answer", nth)
-        site, machine, reader, error = disturbed(calm, quick_path / f"{nth}", fault, number=number)
+        site, machine, reader, error = disturbed(calm, tmp_path / f"{nth}", fault, number=number)
         assert error is None, f"{fault}: {error!r}"
         finish(calm, site, number, machine, reader, told=str(fault))
 
 
 @pytest.mark.parametrize("op", ["put", "delete"])
-def test_lost_answer_that_nobody_repeats_is_found_done_by_the_next_run(calm, calls, quick_path, op):
+def test_lost_answer_that_nobody_repeats_is_found_done_by_the_next_run(calm, calls, tmp_path, op):
     for nth in range(1, calls[op] + 1):
         fault = Fault(op, "lose answer", nth)
-        site, machine, reader, error = disturbed(calm, quick_path / f"{nth}", fault, patience=ONCE)
+        site, machine, reader, error = disturbed(calm, tmp_path / f"{nth}", fault, patience=ONCE)
         check_told(error, {5}, fault)
         finish(calm, site, 1, machine, reader, told=str(fault))
 
 
 @pytest.mark.parametrize("op", ["get", "list"])
-def test_answer_cut_short_is_asked_for_again(calm, calls, quick_path, op):
+def test_answer_cut_short_is_asked_for_again(calm, calls, tmp_path, op):
     for nth in range(1, calls[op] + 1):
         fault = Fault(op, "cut short", nth)
-        site, machine, reader, error = disturbed(calm, quick_path / f"{nth}", fault)
+        site, machine, reader, error = disturbed(calm, tmp_path / f"{nth}", fault)
         assert error is None, f"{fault}: {error!r}"
         finish(calm, site, 1, machine, reader, told=str(fault))
 
 
 @pytest.mark.parametrize("op", ["get", "head"])
 @pytest.mark.parametrize("times", [1, 2])
-def test_object_that_is_not_there_yet_is_looked_for_again_or_the_next_run_finds_it(calm, calls, quick_path, op, times):
+def test_object_that_is_not_there_yet_is_looked_for_again_or_the_next_run_finds_it(calm, calls, tmp_path, op, times):
     refused = 0
     for nth in range(1, calls[op] + 1):
         fault = Fault(op, "not there yet", nth, times)
-        site, machine, reader, error = disturbed(calm, quick_path / f"{nth}", fault)
+        site, machine, reader, error = disturbed(calm, tmp_path / f"{nth}", fault)
         if error is not None:
             refused += 1
             check_told(error, {3, 4, 5}, fault)
@@ -116,11 +116,11 @@ def test_object_that_is_not_there_yet_is_looked_for_again_or_the_next_run_finds_
     assert refused < calls[op]
 
 
-def test_flipped_bit_in_what_is_read_is_never_believed(calm, calls, quick_path):
+def test_flipped_bit_in_what_is_read_is_never_believed(calm, calls, tmp_path):
     refused = 0
     for nth in range(1, calls["get"] + 1):
         fault = Fault("get", "flip bit", nth)
-        site, machine, reader, error = disturbed(calm, quick_path / f"{nth}", fault)
+        site, machine, reader, error = disturbed(calm, tmp_path / f"{nth}", fault)
         if error is not None:
             refused += 1
             check_told(error, {3, 4}, fault)
@@ -147,8 +147,8 @@ def test_flipped_bit_in_what_is_sent_is_refused_by_a_store_that_verifies(calm, m
     assert puts > len(calm.parts[0])
 
 
-def test_part_that_never_shows_up_stops_the_publish_before_any_metadata(calm, quick_path):
-    site = calm.site_before(0, quick_path / "site")
+def test_part_that_never_shows_up_stops_the_publish_before_any_metadata(calm, tmp_path):
+    site = calm.site_before(0, tmp_path / "site")
     machine = site.machine("machine")
     key = min(calm.parts[0])
     faulty = FaultyStore(site.store, [Fault("head", "not there yet", 1, 99, key=key)])
@@ -160,8 +160,8 @@ def test_part_that_never_shows_up_stops_the_publish_before_any_metadata(calm, qu
     finish(calm, site, 0, machine, None)
 
 
-def test_part_that_vanishes_between_upload_and_commit_is_missed_by_the_proof(calm, quick_path):
-    site = calm.site_before(0, quick_path / "site")
+def test_part_that_vanishes_between_upload_and_commit_is_missed_by_the_proof(calm, tmp_path):
+    site = calm.site_before(0, tmp_path / "site")
     machine = site.machine("machine")
     key = min(calm.parts[0])
     place = machine.place(step=lambda name: site.store.delete(key) if name == "publish.prove" else None)
@@ -173,8 +173,8 @@ def test_part_that_vanishes_between_upload_and_commit_is_missed_by_the_proof(cal
     finish(calm, site, 0, machine, None)
 
 
-def test_part_that_is_gone_is_missed_by_publishing_again(calm, quick_path):
-    site = calm.site_before(1, quick_path / "site")
+def test_part_that_is_gone_is_missed_by_publishing_again(calm, tmp_path):
+    site = calm.site_before(1, tmp_path / "site")
     machine = site.machine("machine")
     key = min(calm.parts[0])
     site.store.delete(key)
@@ -184,8 +184,8 @@ def test_part_that_is_gone_is_missed_by_publishing_again(calm, quick_path):
 
 
 @pytest.mark.parametrize("whose", ["the base's", "another run's"])
-def test_part_that_a_plan_counted_on_and_that_vanished_stops_its_publish(calm, quick_path, whose):
-    site = calm.site_before(1, quick_path / "site")
+def test_part_that_a_plan_counted_on_and_that_vanished_stops_its_publish(calm, tmp_path, whose):
+    site = calm.site_before(1, tmp_path / "site")
     machine = site.machine("machine")
     flags = {"release": Release.parse(calm.release(1)), "source": calm.sources[1], "profile": "raw", "channel": STABLE}
     new = calm.parts[1].keys() - calm.parts[0].keys()

@@ -14,14 +14,6 @@ from pipeline.events import ignore
 from tests.fetch_world import Reader, contents, copy_of
 from tests.install_world import COLUMNS, Column, make_bundle_tree, site_files
 from tests.media_world import pack
-from tests.trust_world import quick_folder
-
-
-@pytest.fixture
-def tmp_path():
-    """In memory: what is synced at every step would wait for a busy disk."""
-    with quick_folder() as folder:
-        yield folder
 
 
 @pytest.fixture(scope="module")

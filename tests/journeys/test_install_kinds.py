@@ -27,7 +27,6 @@ from tests.fetch_world import copy_of, make_tree
 from tests.install_world import COLUMNS, Column
 from tests.makers.releases import lay_files
 from tests.media_world import pack
-from tests.trust_world import quick_folder
 
 
 def write_wheel(folder: Path, name: str, version: str, requires: str = "") -> None:
@@ -41,13 +40,6 @@ def write_wheel(folder: Path, name: str, version: str, requires: str = "") -> No
             f"{stem}.dist-info/WHEEL", "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
         )
         wheel.writestr(f"{stem}.dist-info/RECORD", "")
-
-
-@pytest.fixture
-def tmp_path():
-    """In memory: what is synced at every step would wait for a busy disk."""
-    with quick_folder() as folder:
-        yield folder
 
 
 @pytest.fixture(scope="module")

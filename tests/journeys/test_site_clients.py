@@ -12,25 +12,12 @@ from tests.desk import CLEAN, Desk
 from tests.fetch_world import contents
 from tests.no_network import WITHOUT_NETWORK
 from tests.site_nginx import SERVERS
-from tests.site_world import install_all, publish_all
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 
 
-@pytest.fixture(scope="module")
-def place(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("site")
-    return install_all(publish_all(folder), folder / "site", keep_parts=True)
-
-
 @pytest.fixture(scope="module", params=list(SERVERS))
-def server(request, place):
-    with SERVERS[request.param](place.folder) as server:
-        yield server
-
-
-@pytest.fixture(scope="module", params=list(SERVERS))
-def alone(request, place, tmp_path_factory):
+def alone(request, site_place, tmp_path_factory):
     """What clients of the hub found in a network that holds the site and nothing else."""
     scratch = tmp_path_factory.mktemp("alone")
     words = [
@@ -39,7 +26,7 @@ def alone(request, place, tmp_path_factory):
         "-m",
         "tests.site_alone",
         request.param,
-        str(place.folder),
+        str(site_place.folder),
         str(scratch),
     ]
     ran = subprocess.run(words, cwd=CHECKOUT, env=CLEAN, capture_output=True, text=True, timeout=240, check=False)
@@ -50,19 +37,19 @@ def alone(request, place, tmp_path_factory):
     return {**json.loads(document["client"]), "hf": document["hf"], "scratch": scratch}
 
 
-def files_of(place, release):
-    return sorted(contents(place.tree.sources[release]))
+def files_of(site_place, release):
+    return sorted(contents(site_place.tree.sources[release]))
 
 
-def test_hub_client_downloads_a_file_by_name_and_by_alias(alone, place):
-    assert alone["file"] == len(place.source("bert-v1.1.0", "weights.bin"))
+def test_hub_client_downloads_a_file_by_name_and_by_alias(alone, site_place):
+    assert alone["file"] == len(site_place.source("bert-v1.1.0", "weights.bin"))
     # Its cache names a file by the ETag: the sha256 of what it is.
-    assert alone["alias"] == hashlib.sha256(place.source("bert-v1.0.0", "onnx/noise.bin")).hexdigest()
+    assert alone["alias"] == hashlib.sha256(site_place.source("bert-v1.0.0", "onnx/noise.bin")).hexdigest()
 
 
-def test_hub_client_downloads_snapshots_by_branch_version_and_commit(alone, place):
-    assert alone["branch"] == files_of(place, "bert-v1.0.0")
-    assert alone["version"] == files_of(place, "bert-v1.1.0")
+def test_hub_client_downloads_snapshots_by_branch_version_and_commit(alone, site_place):
+    assert alone["branch"] == files_of(site_place, "bert-v1.0.0")
+    assert alone["version"] == files_of(site_place, "bert-v1.1.0")
     commit, folder = alone["commit"]
     assert commit == folder
     assert len(commit) == 40
@@ -79,20 +66,20 @@ def test_hub_client_hears_what_is_missing_in_its_own_words(alone):
     assert alone["refs"] == ["main", "stable"]
 
 
-def test_hf_download_works(alone, place):
+def test_hf_download_works(alone, site_place):
     assert alone["hf"] == 0
-    assert (alone["scratch"] / "local" / "weights.bin").read_bytes() == place.source("bert-v1.0.0", "weights.bin")
+    assert (alone["scratch"] / "local" / "weights.bin").read_bytes() == site_place.source("bert-v1.0.0", "weights.bin")
 
 
 @pytest.mark.parametrize("wanted, answer", [("tiny-thing", 42), ("Tiny.Thing==1.0", 1)])
-def test_pip_installs_from_the_index(server, tmp_path, wanted, answer):
+def test_pip_installs_from_the_index(site_server, tmp_path, wanted, answer):
     words = [
         sys.executable,
         "-m",
         "pip",
         "install",
         "--index-url",
-        f"{server.url}/simple/",
+        f"{site_server.url}/simple/",
         "--target",
         "there",
         "--no-cache-dir",
@@ -104,38 +91,46 @@ def test_pip_installs_from_the_index(server, tmp_path, wanted, answer):
     assert (tmp_path / "there" / "Tiny_Thing.py").read_text() == f"answer = {answer}\n"
 
 
-def test_curl_continues_a_download(server, place, tmp_path):
-    data = place.source("bert-v1.1.0", "weights.bin")
+def test_curl_continues_a_download(site_server, site_place, tmp_path):
+    data = site_place.source("bert-v1.1.0", "weights.bin")
     (tmp_path / "weights.bin").write_bytes(data[:1_000_000])
-    words = ["curl", "--silent", "--fail", "--continue-at", "-", "--remote-name", f"{server.url}/models/bert-v1.1.0/weights.bin"]
+    words = [
+        "curl",
+        "--silent",
+        "--fail",
+        "--continue-at",
+        "-",
+        "--remote-name",
+        f"{site_server.url}/models/bert-v1.1.0/weights.bin",
+    ]
     subprocess.run(words, cwd=tmp_path, env=CLEAN, check=True, timeout=60)
     assert (tmp_path / "weights.bin").read_bytes() == data
 
 
-def test_modelport_fetches_from_a_site_that_kept_its_tree(server, place, tmp_path):
+def test_modelport_fetches_from_a_site_that_kept_its_tree(site_server, site_place, tmp_path):
     desk = Desk(tmp_path / "desk", tmp_path / "home")
-    pin = desk.run("trust.pin", "--source", server.url, "--fingerprint", place.tree.site.fingerprint)
+    pin = desk.run("trust.pin", "--source", site_server.url, "--fingerprint", site_place.tree.site.fingerprint)
     assert pin.code == 0, pin.err
-    done = desk.run("fetch", "--model", "bert-v1.1.0", "--source", server.url)
+    done = desk.run("fetch", "--model", "bert-v1.1.0", "--source", site_server.url)
     assert done.code == 0, done.err
-    assert contents(tmp_path / "desk" / "models" / "bert-v1.1.0") == contents(place.tree.sources["bert-v1.1.0"])
+    assert contents(tmp_path / "desk" / "models" / "bert-v1.1.0") == contents(site_place.tree.sources["bert-v1.1.0"])
 
 
-def test_setup_makes_pip_ask_the_site(server, place, tmp_path):
+def test_setup_makes_pip_ask_the_site(site_server, site_place, tmp_path):
     desk = Desk(tmp_path / "desk", tmp_path / "home")
-    found = desk.run("site.setup", "--site", str(place.folder), "--url", server.url).result
+    found = desk.run("site.setup", "--site", str(site_place.folder), "--url", site_server.url).result
     (tmp_path / "pip.conf").write_text(found["files"]["pip.conf"])
     words = [sys.executable, "-m", "pip", "install", "--target", "there", "--no-cache-dir", "tiny-thing"]
     environment = {**CLEAN, "HOME": str(tmp_path), "PIP_CONFIG_FILE": str(tmp_path / "pip.conf")}
     ran = subprocess.run(words, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
     assert ran.returncode == 0, ran.stderr
-    assert found["environment"]["HF_ENDPOINT"] == server.url
+    assert found["environment"]["HF_ENDPOINT"] == site_server.url
     unit = found["files"]["modelport-site.service"]
-    assert f'site.serve --site "{place.folder}" --listen 0.0.0.0:{server.address[1]}' in unit
-    assert f"User={place.folder.owner()}\n" in unit
-    assert json.loads(found["files"]["daemon.json"]) == {"insecure-registries": ["{}:{}".format(*server.address)]}
-    said = desk.run("site.setup", "--site", str(place.folder), "--url", server.url, report="plain").out
-    assert f"export HF_ENDPOINT={server.url}" in said
+    assert f'site.serve --site "{site_place.folder}" --listen 0.0.0.0:{site_server.address[1]}' in unit
+    assert f"User={site_place.folder.owner()}\n" in unit
+    assert json.loads(found["files"]["daemon.json"]) == {"insecure-registries": ["{}:{}".format(*site_server.address)]}
+    said = desk.run("site.setup", "--site", str(site_place.folder), "--url", site_server.url, report="plain").out
+    assert f"export HF_ENDPOINT={site_server.url}" in said
 
 
 @pytest.mark.parametrize("url", ["models.site:8080", "ftp://x", "http://x/path", "http://x y", 'http://x"', "http://"])

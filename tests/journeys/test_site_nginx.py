@@ -20,22 +20,17 @@ from tests.install_world import order_for
 from tests.media_world import pack
 from tests.servers.processes import free_port, program
 from tests.site_nginx import AROUND, nginx_running, nginx_serving
-from tests.site_world import install_all, publish_all, serving
+from tests.site_world import serving
 
 WEIGHTS = "/models/bert-v1.1.0/weights.bin"
 TOKEN = "canary-0123456789abcdef"
 QUOTED = r"""a\"b\\c'd;e{f}$g#h i"""
 
 
-@pytest.fixture(scope="module")
-def made(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("site")
-    return install_all(publish_all(folder), folder / "site", keep_parts=True)
-
-
 @pytest.fixture
-def place(made, tmp_path):
-    shutil.copytree(made.folder, tmp_path / "site", symlinks=True)
+def place(site_place, tmp_path):
+    # Without the configuration that a server of another test may have written.
+    shutil.copytree(site_place.folder, tmp_path / "site", symlinks=True, ignore=shutil.ignore_patterns("nginx"))
     return tmp_path / "site"
 
 
@@ -62,12 +57,12 @@ def test_dry_run_writes_nothing(place, desk):
     assert not (place / "nginx").exists()
 
 
-def test_switch_and_removal_are_seen_without_a_reload(made, place):
+def test_switch_and_removal_are_seen_without_a_reload(site_place, place):
     with nginx_serving(place) as server:
         newer = server.ask("/bert/resolve/main/weights.bin").body
-        assert newer == made.source("bert-v1.1.0", "weights.bin")
+        assert newer == site_place.source("bert-v1.1.0", "weights.bin")
         use_release(place, "bert-v1.0.0")
-        assert server.ask("/bert/resolve/main/weights.bin").body == made.source("bert-v1.0.0", "weights.bin")
+        assert server.ask("/bert/resolve/main/weights.bin").body == site_place.source("bert-v1.0.0", "weights.bin")
         assert server.ask("/v2/bert/manifests/latest").body == server.ask("/v2/bert/manifests/1.0.0").body
         refs = server.ask("/api/models/bert/refs").json["branches"]
         assert {ref["targetCommit"] for ref in refs} == {server.ask("/api/models/bert/revision/1.0.0").json["sha"]}
@@ -79,23 +74,23 @@ def test_switch_and_removal_are_seen_without_a_reload(made, place):
         assert len(list((place / "nginx" / "views").iterdir())) == 2
 
 
-def test_installation_is_served_once_the_view_is_made_and_never_in_halves(made, tmp_path, desk):
-    older = pack(made.tree, "bert-v1.0.0").write(tmp_path / "one")
-    newer = pack(made.tree, "bert-v1.1.0").write(tmp_path / "two")
+def test_installation_is_served_once_the_view_is_made_and_never_in_halves(site_place, tmp_path, desk):
+    older = pack(site_place.tree, "bert-v1.0.0").write(tmp_path / "one")
+    newer = pack(site_place.tree, "bert-v1.1.0").write(tmp_path / "two")
     site = tmp_path / "place"
-    install_bundle(order_for((older,), site, made.tree.site.fingerprint), ignore)
+    install_bundle(order_for((older,), site, site_place.tree.site.fingerprint), ignore)
     with nginx_serving(site) as server, ThreadPoolExecutor(1) as pool:
-        running = pool.submit(install_bundle, order_for((newer,), site, made.tree.site.fingerprint), ignore)
+        running = pool.submit(install_bundle, order_for((newer,), site, site_place.tree.site.fingerprint), ignore)
         seen = []
         while not running.done():
             seen.append(server.ask("/bert/resolve/main/config.json").status)
         running.result()
         assert set(seen) == {200}
         # As after install.pyz: live, and not in the view yet. What was served before still is.
-        assert server.ask("/bert/resolve/main/weights.bin").body == made.source("bert-v1.0.0", "weights.bin")
+        assert server.ask("/bert/resolve/main/weights.bin").body == site_place.source("bert-v1.0.0", "weights.bin")
         done = desk.run("bundle.install", "--from", str(newer), "--site", str(site))
         assert done.code == 0, done.err
-        assert server.ask("/bert/resolve/main/weights.bin").body == made.source("bert-v1.1.0", "weights.bin")
+        assert server.ask("/bert/resolve/main/weights.bin").body == site_place.source("bert-v1.1.0", "weights.bin")
 
 
 def test_planted_link_is_not_followed(place, tmp_path):
@@ -141,16 +136,16 @@ def test_pages_of_other_origins_read_only_if_that_is_allowed(place):
         assert server.ask(WEIGHTS, "POST", body=b"x").status == 405
 
 
-def test_upstream_is_asked_once_for_a_slice_and_outlived(made, place, tmp_path):
+def test_upstream_is_asked_once_for_a_slice_and_outlived(site_place, place, tmp_path):
     """A site that holds one release and takes the others, and the tree, from the site behind it."""
-    alone = pack(made.tree, "bert-v1.0.0").write(tmp_path / "one")
+    alone = pack(site_place.tree, "bert-v1.0.0").write(tmp_path / "one")
     site = tmp_path / "edge"
-    install_bundle(order_for((alone,), site, made.tree.site.fingerprint), ignore)
+    install_bundle(order_for((alone,), site, site_place.tree.site.fingerprint), ignore)
     with nginx_serving(place) as behind:
         port = free_port()
         written = write_nginx(NginxOrder(site, f"127.0.0.1:{port}", upstream=behind.url))
         with nginx_running(Path(written.configuration), port) as server:
-            data = made.source("bert-v1.1.0", "weights.bin")
+            data = site_place.source("bert-v1.1.0", "weights.bin")
             with ThreadPoolExecutor(20) as pool:
                 bodies = list(pool.map(lambda _: server.ask(WEIGHTS).body, range(20)))
             assert bodies == [data] * 20
@@ -196,12 +191,12 @@ def test_upstream_cannot_have_private_files_sent(place, target):
             behind.shutdown()
 
 
-def test_modelport_fetches_through_the_slices(made, place, tmp_path, desk):
-    alone = pack(made.tree, "bert-v1.0.0").write(tmp_path / "one")
+def test_modelport_fetches_through_the_slices(site_place, place, tmp_path, desk):
+    alone = pack(site_place.tree, "bert-v1.0.0").write(tmp_path / "one")
     site = tmp_path / "edge"
-    install_bundle(order_for((alone,), site, made.tree.site.fingerprint), ignore)
+    install_bundle(order_for((alone,), site, site_place.tree.site.fingerprint), ignore)
     with serving(place) as behind, nginx_serving(site, upstream=behind.url) as server:
-        pin = desk.run("trust.pin", "--source", server.url, "--fingerprint", made.tree.site.fingerprint)
+        pin = desk.run("trust.pin", "--source", server.url, "--fingerprint", site_place.tree.site.fingerprint)
         assert pin.code == 0, pin.err
         done = desk.run("fetch", "--model", "bert-v1.1.0", "--source", server.url)
         assert done.code == 0, done.err

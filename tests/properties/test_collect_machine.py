@@ -29,7 +29,7 @@ SOURCES = [("bert", 0), ("bert", 1), ("gpt", 0)]
 class Life(RuleBasedStateMachine):
     @initialize()
     def begin(self) -> None:
-        self.folder = Path(tempfile.mkdtemp(prefix="modelport-test-", dir="/dev/shm" if Path("/dev/shm").is_dir() else None))
+        self.folder = Path(tempfile.mkdtemp(prefix="modelport-test-"))
         self.garden = Garden(self.folder)
         self.day = 0.0
         self.count = 0

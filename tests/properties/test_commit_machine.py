@@ -20,7 +20,8 @@ from pipeline.trust.commit import commit_changes
 from pipeline.trust.reading import open_timestamp, read_view
 from pipeline.trust.renewal import renew_trust
 from pipeline.trust.rotate import rotate_key
-from tests.trust_world import Killed, World, killing, quick_folder
+from tests.servers.processes import scratch
+from tests.trust_world import Killed, World, killing
 
 STABLE = Channel("stable")
 ROLES = ("root", "targets", "snapshot", "timestamp", "release")
@@ -33,7 +34,7 @@ class Commits(RuleBasedStateMachine):
     @initialize()
     def begin(self) -> None:
         self.stack = ExitStack()
-        self.world = World(self.stack.enter_context(quick_folder()))
+        self.world = World(self.stack.enter_context(scratch()))
         first = self.world.begin()
         commit_changes(first, self.world.publish_changes(first, "bert-v1.0.0"))
         self.keys = first.keys

@@ -18,22 +18,9 @@ from pipeline.trust.changes import AddRelease, MoveChannel, Yank
 from pipeline.trust.commit import commit_changes
 from pipeline.trust.reading import open_timestamp, read_view
 from pipeline.trust.setup import init_trust
-from tests.trust_world import Killed, World, announced, highest_snapshot, killing, quick_folder, releases
+from tests.trust_world import Killed, World, announced, highest_snapshot, killing, releases
 
 STABLE = Channel("stable")
-
-
-@pytest.fixture
-def world():
-    with quick_folder() as folder:
-        yield World(folder)
-
-
-@pytest.fixture
-def begun(world) -> World:
-    publisher = world.begin()
-    commit_changes(publisher, world.publish_changes(publisher, "bert-v1.0.0"))
-    return world
 
 
 def never_lowered(world: World) -> bool:

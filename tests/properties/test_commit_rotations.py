@@ -18,22 +18,9 @@ from pipeline.trust.commit import commit_changes
 from pipeline.trust.keys import Keyring
 from pipeline.trust.rotate import rotate_key
 from pipeline.trust.survey import survey_store
-from tests.trust_world import Killed, World, killing, quick_folder
+from tests.trust_world import Killed, killing
 
 STABLE = Channel("stable")
-
-
-@pytest.fixture
-def world():
-    with quick_folder() as folder:
-        yield World(folder)
-
-
-@pytest.fixture
-def begun(world) -> World:
-    publisher = world.begin()
-    commit_changes(publisher, world.publish_changes(publisher, "bert-v1.0.0"))
-    return world
 
 
 def all_rotation_kills():

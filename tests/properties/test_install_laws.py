@@ -19,16 +19,15 @@ from pipeline.events import ignore
 from tests.fetch_world import contents, make_tree
 from tests.install_world import COLUMNS, lay_out_weights
 from tests.media_world import pack
-from tests.trust_world import quick_folder
 
 
 @pytest.fixture(scope="module")
-def world():
-    with quick_folder() as folder:
-        tree = make_tree(folder / "tree")
-        tree.publish("bert-v1.0.0", lay_out_weights(folder / "one", tensor_bytes=96 << 10))
-        tree.lay_out("raw-v1.0.0", seed=9, profile="raw")
-        yield folder, tree, pack(tree, "bert-v1.0.0", "raw-v1.0.0", volumes=2)
+def world(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("world")
+    tree = make_tree(folder / "tree")
+    tree.publish("bert-v1.0.0", lay_out_weights(folder / "one", tensor_bytes=96 << 10))
+    tree.lay_out("raw-v1.0.0", seed=9, profile="raw")
+    return folder, tree, pack(tree, "bert-v1.0.0", "raw-v1.0.0", volumes=2)
 
 
 def damaged(data: bytes, chance: random.Random) -> bytes:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import random
-import shutil
-import tempfile
 from pathlib import Path
 
 import pytest
@@ -28,7 +26,8 @@ from pipeline.trust.commit import commit_changes
 from pipeline.trust.reading import read_view
 from pipeline.trust.rotate import rotate_key, rotate_model_key
 from pipeline.trust.state import TrustState
-from tests.trust_world import World, quick_folder
+from tests.servers.processes import scratch
+from tests.trust_world import World
 
 MODELS = (ModelName("bert"), ModelName("gpt"))
 KEPT = ("pins", "root", "seen", "claims", "signed_at")
@@ -93,8 +92,8 @@ def medium_of(world: World) -> Medium:
 
 
 @pytest.fixture
-def world(tmp_path):
-    with quick_folder() as folder:
+def world():
+    with scratch() as folder:
         world = World(folder)
         publisher = world.begin()
         one = Release.parse("bert-v1.0.0")
@@ -156,9 +155,9 @@ def test_model_key_that_was_replaced_signs_nothing_any_more(world, twins):
         assert twins.read(old, allow_downgrade=allow)[0] == 4
 
 
-def test_another_tree_is_refused(world, twins, tmp_path):
+def test_another_tree_is_refused(world, twins):
     assert twins.read(medium_of(world))[0] == 0
-    with quick_folder() as folder:
+    with scratch() as folder:
         other = World(folder)
         publisher = other.begin()
         commit_changes(publisher, other.publish_changes(publisher, "bert-v1.0.0"))
@@ -219,27 +218,23 @@ def test_altered_document_is_refused_by_both(world, twins, role, how):
 @given(seed=st.integers(0, 2**32))
 def test_no_sequence_of_media_parts_the_two(seed):
     chance = random.Random(seed)
-    here = Path(tempfile.mkdtemp())
-    try:
-        with quick_folder() as folder:
-            world = World(folder)
-            publisher = world.begin()
-            commit_changes(publisher, world.publish_changes(publisher, "bert-v1.0.0"))
-            commit_changes(publisher, world.publish_changes(publisher, "gpt-v1.0.0"))
-            twins, media = Twins(here, world), [medium_of(world)]
-            for number in range(chance.randrange(2, 7)):
-                _move_on(world, chance, number)
-                media.append(medium_of(world))
-                for _ in range(2):
-                    medium = chance.choice(media)
-                    if chance.random() < 0.4:
-                        medium = tampered(medium, chance.choice(ROLES), chance.choice(HOWS), chance)
-                    elif chance.random() < 0.3:
-                        medium = {**medium, TIMESTAMP: chance.choice(media)[TIMESTAMP]}
-                    models = chance.choice([MODELS, MODELS[:1], MODELS[1:]])
-                    twins.read(medium, models, allow_downgrade=chance.random() < 0.3, require_fresh=chance.random() < 0.2)
-    finally:
-        shutil.rmtree(here)
+    with scratch() as here, scratch() as folder:
+        world = World(folder)
+        publisher = world.begin()
+        commit_changes(publisher, world.publish_changes(publisher, "bert-v1.0.0"))
+        commit_changes(publisher, world.publish_changes(publisher, "gpt-v1.0.0"))
+        twins, media = Twins(here, world), [medium_of(world)]
+        for number in range(chance.randrange(2, 7)):
+            _move_on(world, chance, number)
+            media.append(medium_of(world))
+            for _ in range(2):
+                medium = chance.choice(media)
+                if chance.random() < 0.4:
+                    medium = tampered(medium, chance.choice(ROLES), chance.choice(HOWS), chance)
+                elif chance.random() < 0.3:
+                    medium = {**medium, TIMESTAMP: chance.choice(media)[TIMESTAMP]}
+                models = chance.choice([MODELS, MODELS[:1], MODELS[1:]])
+                twins.read(medium, models, allow_downgrade=chance.random() < 0.3, require_fresh=chance.random() < 0.2)
 
 
 def _move_on(world: World, chance: random.Random, number: int) -> None:

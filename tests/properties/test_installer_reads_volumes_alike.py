@@ -16,7 +16,20 @@ from bundles.index import INDEX_BYTES as OUR_INDEX_BYTES
 from bundles.index import MEMBERS as OUR_MEMBERS
 from bundles.index import NAME as OUR_NAME
 from bundles.index import VOLUMES as OUR_VOLUMES
-from bundles.installer import faults, frames, judging, layout, manifest, names, sitestate, strictjson, tree, tufrules, volumes
+from bundles.installer import (
+    faults,
+    frames,
+    index,
+    judging,
+    layout,
+    manifest,
+    names,
+    sitestate,
+    strictjson,
+    tree,
+    tufrules,
+    volumes,
+)
 from bundles.ustar import header_for
 from pipeline import encoding, release
 from pipeline import manifest as our_manifest
@@ -61,7 +74,7 @@ def ours(data: bytes) -> tuple[Bundle, int] | None:
     return None
 
 
-def theirs(data: bytes) -> tuple[int, volumes.Plan, int] | None:
+def theirs(data: bytes) -> tuple[int, index.Plan, int] | None:
     fd = os.memfd_create("volume")
     try:
         os.write(fd, header_for(INDEX, len(data)) + data)
@@ -158,9 +171,9 @@ def test_every_kind_of_key_is_taken(kind):
 @pytest.mark.parametrize(
     "here, there",
     [
-        (volumes.INDEX_BYTES, OUR_INDEX_BYTES),
-        (volumes.MOST_MEMBERS, OUR_MEMBERS),
-        (volumes.MOST_VOLUMES, OUR_VOLUMES),
+        (index.INDEX_BYTES, OUR_INDEX_BYTES),
+        (index.MOST_MEMBERS, OUR_MEMBERS),
+        (index.MOST_VOLUMES, OUR_VOLUMES),
         (manifest.MANIFEST_BYTES, our_manifest.MANIFEST_BYTES),
         (manifest.MOST_CHUNKS, our_manifest.MANIFEST_CHUNKS),
         (manifest.MOST_FILES, our_manifest.MANIFEST_FILES),
@@ -194,4 +207,4 @@ def test_what_both_must_know_is_the_same(here, there):
 
 @given(st.text(st.sampled_from("abA0._-/é"), max_size=6))
 def test_names_of_bundles_are_judged_alike(name):
-    assert (volumes.NAME.fullmatch(name) is None) == (OUR_NAME.fullmatch(name) is None)
+    assert (index.NAME.fullmatch(name) is None) == (OUR_NAME.fullmatch(name) is None)

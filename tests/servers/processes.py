@@ -45,8 +45,9 @@ def _is_free(port: int) -> bool:
 
 
 @contextmanager
-def scratch(prefix: str) -> Iterator[Path]:
-    folder = Path(tempfile.mkdtemp(prefix=prefix))
+def scratch(prefix: str = "modelport-test-", *, within: str | None = None) -> Iterator[Path]:
+    """A folder for as long as the block goes on, for those who have no tmp_path of pytest."""
+    folder = Path(tempfile.mkdtemp(prefix=prefix, dir=within))
     try:
         yield folder
     finally:

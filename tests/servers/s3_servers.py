@@ -15,6 +15,7 @@ from pathlib import Path
 import botocore.session
 import urllib3
 from botocore.config import Config
+from botocore.loaders import create_loader
 
 from tests.servers.processes import free_port, program, running, scratch
 
@@ -22,6 +23,8 @@ ACCESS_KEY = "testak"
 SECRET_KEY = "testsecret123"
 REGION = "us-east-1"
 _COUNT = itertools.count(1)
+# One for all sessions: it keeps what it has read of the service's description, which is slow to read.
+_LOADER = create_loader()
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,7 @@ class S3Server:
 
     def session(self, *, access_key: str = "", secret_key: str = "", token: str | None = None) -> botocore.session.Session:
         session = botocore.session.Session()
+        session.register_component("data_loader", _LOADER)
         session.set_credentials(access_key or self.access_key, secret_key or self.secret_key, token)
         return session
 

@@ -35,7 +35,7 @@ def test_run_fails_if_a_test_was_left_out(tmp_path, body, processes):
         env={"PYTHONPATH": str(CHECKOUT), "PATH": ""},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=240,
         check=False,
     )
     assert shown.returncode == (0 if body == "whole" else 1), shown.stdout

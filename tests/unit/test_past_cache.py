@@ -17,6 +17,11 @@ from tests.bundle_world import begin_tree, builder_of
 
 
 @pytest.fixture
+def tmp_path(disk_path):
+    return disk_path
+
+
+@pytest.fixture
 def opened(tmp_path):
     fd = os.open(tmp_path / "file", os.O_RDWR | os.O_CREAT)
     yield fd
