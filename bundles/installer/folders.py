@@ -12,6 +12,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import resource
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -242,6 +243,14 @@ class Folder:
             yield
         except OSError as error:
             raise told(error, self.shown(path), size) from error
+
+
+def allow_open_files(wanted: int) -> None:
+    """Ask for as many open files; many systems allow 1,024 unless a program asks for more."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 def told(error: OSError, path: str, size: int = 0) -> DiskError | UsageError:

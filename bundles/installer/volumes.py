@@ -23,6 +23,8 @@ from bundles.installer.strictjson import HINT
 
 INDEX = "index.json"
 BLOCK = 512
+# Files that an installation has open beside the volumes, and some more.
+OTHER_FILES = 256
 END = 1024
 READ = 1 << 20
 _PULLED = "Put the medium in again, or take another copy of the volume; then run it again."
@@ -145,7 +147,7 @@ def find_volumes(folders: Sequence[str]) -> Medium:
     """
     medium = Medium()
     paths = list(_candidates(folders))
-    allow_open_files(len(paths))
+    allow_open_files(len(paths) + OTHER_FILES)
     for path in paths:
         try:
             volume = open_volume(path)

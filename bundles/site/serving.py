@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import logging
-import resource
 import signal
 import socket
 import ssl
@@ -26,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import uvicorn
 
+from bundles.installer.folders import allow_open_files
 from bundles.site.app import SiteApp, make_app
 from bundles.site.guard import read_guard
 from bundles.site.holdings import Holdings
@@ -105,7 +105,7 @@ def serve_site(order: ServeOrder, listen: Listener) -> SiteServed:
         UnavailableError: the address is in use, or none of this machine's.
     """
     with closing(Holdings(order.site, may_be_new=order.upstream is not None)) as holdings, ExitStack() as stack:
-        _allow_open_files()
+        allow_open_files(OPEN_FILES)
         guard = read_guard(order.token_file)
         context = _tls(order)
         catalogue = holdings.look()
@@ -243,14 +243,6 @@ class _Server(uvicorn.Server):
         # Downloads that are cut off now are no errors to be logged: somebody wanted the end.
         logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
         self.handle_exit(number, None)
-
-
-def _allow_open_files() -> None:
-    """Many systems allow 1,024 open files unless a program asks for more."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _run(site: SiteApp, bound: socket.socket, context: ssl.SSLContext | None, ready: Callable[[], None]) -> None:

@@ -49,8 +49,9 @@ def test_server_asks_for_as_many_open_files_as_it_may_need(site_place):
 
 OPEN_FILES = """
 import resource
-from bundles.site.serving import _allow_open_files
-_allow_open_files()
+from bundles.installer.folders import allow_open_files
+from bundles.site.serving import OPEN_FILES
+allow_open_files(OPEN_FILES)
 print(*resource.getrlimit(resource.RLIMIT_NOFILE))
 """
 
