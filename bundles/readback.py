@@ -15,11 +15,11 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import blake3 as _blake3
 
-from bundles.hashing import drop_cache, frame_fault
+from bundles.hashing import Chain, drop_cache, frame_fault
 from bundles.index import INDEX, Bundle, Layout, Placed, gap_after
 from bundles.medium import medium_error, opened
 from bundles.ustar import BLOCK, TRAILER, filled, header_for
@@ -44,12 +44,12 @@ class _Piece(NamedTuple):
 
 
 def read_back(
-    path: Path, bundle: Bundle, number: int, done: Callable[[int], None], *, sha256: Sha256 | Literal[""] = ""
+    path: Path, bundle: Bundle, number: int, done: Callable[[int], None], *, chain: Chain | None = None
 ) -> tuple[Sha256, str]:
     """Read a volume past the cache: its sha256, and what is wrong with it, or "".
 
-    ``sha256`` is that of the bytes which were written, if they were seen to be the right ones: they are again when every
-    member is, so that chain over the whole need not be hashed twice.
+    ``chain`` is of bytes as they were written, if they were seen to be the right ones: they are again when every
+    member is, so they need not be hashed twice.
 
     Raises:
         DiskError
@@ -59,17 +59,17 @@ def read_back(
             drop_cache(fd)
             layout = bundle.layout(number)
             fault = frame_fault(fd, bundle, layout)
-            return (Sha256(""), fault) if fault else _read_members(fd, bundle, layout, done, sha256)
+            return (Sha256(""), fault) if fault else _read_members(fd, bundle, layout, done, chain or Chain())
     except OSError as error:
         raise medium_error(error, path) from error
 
 
-def _read_members(
-    fd: int, bundle: Bundle, layout: Layout, done: Callable[[int], None], sha256: Sha256 | Literal[""]
-) -> tuple[Sha256, str]:
+def _read_members(fd: int, bundle: Bundle, layout: Layout, done: Callable[[int], None], chain: Chain) -> tuple[Sha256, str]:
     """One pass in order: the digest of the whole is a chain, so it is hashed beside all else."""
     index = bundle.index(layout.number)
-    whole = hashlib.sha256(header_for(INDEX, len(index)) + index + bytes(filled(len(index)) - len(index)))
+    begin = header_for(INDEX, len(index)) + index + bytes(filled(len(index)) - len(index))
+    whole = chain.digest.copy()
+    whole.update(begin[chain.size :])
     with (
         opened_direct(fd) as direct,
         ThreadPoolExecutor(1, "sha256") as hasher,
@@ -82,7 +82,7 @@ def _read_members(
         for piece, (held, block) in zip(pieces, in_order(pool, memory.read, pieces, ahead=AHEAD), strict=True):
             if len(block) < piece.size:
                 return Sha256(""), f"{piece.placed.member.key}: it ends within it"
-            hashing = hasher.submit(_nothing if sha256 else whole.update, block)
+            hashing = hasher.submit(whole.update, block[max(0, chain.size - piece.at) :])
             fault = check.hear(piece, block)
             if before is not None:
                 before[0].result()
@@ -93,7 +93,7 @@ def _read_members(
             if piece.at < piece.placed.at:
                 done(piece.placed.member.size)
     whole.update(bytes(TRAILER))
-    return sha256 or Sha256(whole.hexdigest()), ""
+    return Sha256(whole.hexdigest()), ""
 
 
 class _Memory:
@@ -159,7 +159,3 @@ class _Check:
             return ""
         found, expected = self._digest.hexdigest(), name or member.sha256
         return "" if found == expected else f"its bytes have {'blake3' if name else 'sha256'} {found}, expected {expected}"
-
-
-def _nothing(block: memoryview) -> None:
-    """Hash nothing: the digest is known."""
