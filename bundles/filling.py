@@ -157,13 +157,13 @@ def _take_up(fd: int, bundle: Bundle, layout: Layout, done: Callable[[int], None
 
 
 def _write_from(fd: int, bundle: Bundle, layout: Layout, at: int, pouring: Pouring) -> Chain:
-    """Write all from ``at`` on; gives the sha256 of the first half, if that was written here.
+    """Write all from ``at`` on; gives the sha256 of the first two thirds, if they were written here.
 
-    The other half is hashed while it is read back: half of the chain takes no longer than the disk does, all of it would.
+    The rest is hashed while it is read back: so the chain waits for a fast disk, and never the other way round.
     """
     while True:
         members = [placed for placed in layout.members if placed.at > at]
-        with written_in_order(fd, at, filling=pouring.ahead + 1, hash_to=layout.size // 2) as tape:
+        with written_in_order(fd, at, filling=pouring.ahead + 1, hash_to=layout.size // 3 * 2) as tape:
             if not at:
                 tape.write(_index_member(bundle, layout.number))
                 # At once: whoever goes on after a kill learns from it what this volume is to be.

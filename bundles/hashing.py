@@ -3,7 +3,7 @@
 Takes an open file and a place in it, gives "" or what is wrong. A part is held against the BLAKE3 that names it, a
 document against the sha256 in the plan; both together with the fixed headers cover the whole file.
 
-next: ``bundles.filling``
+next: ``bundles.runs``
 """
 
 from __future__ import annotations
