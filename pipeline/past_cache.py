@@ -23,7 +23,7 @@ ALIGN_BYTES = 4 << 10
 # At a time: enough to keep a disk busy, little enough to stop soon.
 WRITE_BYTES = 8 << 20
 HUGE_BYTES = 2 << 20
-# From here on reading past the cache is worth a descriptor of its own.
+# From here on reading past the cache is worth it: it takes a descriptor of its own, and the system reads nothing ahead.
 UNCACHED_BYTES = 1 << 20
 # What most disks ask of the place of a read.
 SECTOR_BYTES = 512
@@ -134,7 +134,7 @@ def read_aligned(direct: int, room: memoryview, at: int) -> int:
         OSError: the disk fails.
     """
     size = len(room) - len(room) % SECTOR_BYTES
-    if at % SECTOR_BYTES or size < UNCACHED_BYTES // 2:
+    if at % SECTOR_BYTES or size < UNCACHED_BYTES:
         return 0
     try:
         return os.preadv(direct, [room[:size]], at)
