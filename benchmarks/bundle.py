@@ -122,6 +122,8 @@ class World:
             self.modelport("publish", "--model", release)
         self.root = self.shell("sha256sum store/metadata/1.root.json").split()[0]
         self.build("out", "weights-v1.0.0")
+        # A build reads past the cache what is not in it: as the peer's input, ours is.
+        self.shell("cat store/parts/*/* > /dev/null")
         self.shell("cd models && find weights-v1.0.0 -type f | sort | xargs sha256sum > ../files.sums")
 
     def modelport(self, *words: str) -> dict:

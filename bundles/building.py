@@ -18,11 +18,12 @@ from pathlib import Path
 import msgspec
 
 from bundles.beside import Beside, beside_bytes, lay_beside, make_folder, write_sums
-from bundles.filling import Filled, Origin, Step, fill_volume, locked_folder, volume_error
+from bundles.filling import Filled, fill_volume, locked_folder, volume_error
 from bundles.index import Bundle, Member
 from bundles.medium import PARTIAL, Volume, open_volume
 from bundles.parity import find_program, make_parity
 from bundles.planning import BundleOrder, Planned, numbers_of, plan_bundle
+from bundles.pouring import Origin, Step
 from bundles.readback import read_back
 from bundles.recipes import Recipe, RecipeShelf
 from pipeline.digest import Sha256
@@ -239,10 +240,10 @@ def _read_all_back(
 
     for number, one in written.items():
         path = to / bundle.file_name(number)
-        sha256, fault = read_back(path, bundle, number, done, sha256=one.sha256 if one else "")
+        sha256, fault = read_back(path, bundle, number, done, chain=one.chain if one else None)
         if fault and one is None:
             _begin_again(path)
-            sha256, fault = read_back(path, bundle, number, done, sha256=fill(number).sha256)
+            sha256, fault = read_back(path, bundle, number, done, chain=fill(number).chain)
         if fault:
             raise VerifyFailed(
                 f"{path} was written and synced, but the medium gives back something else: {fault}",

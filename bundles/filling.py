@@ -11,66 +11,34 @@ from __future__ import annotations
 import ctypes
 import errno
 import fcntl
-import hashlib
-import mmap
 import os
 import stat
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from queue import SimpleQueue
-from typing import Literal, NamedTuple
 
-import blake3 as _blake3
-
-from bundles.hashing import member_fault
-from bundles.index import INDEX, Bundle, Layout, Member, Placed, gap_after
+from bundles.hashing import Chain, member_fault
+from bundles.index import INDEX, Bundle, Layout, gap_after
 from bundles.medium import PARTIAL
-from bundles.tape import Tape, written_in_order
+from bundles.pouring import Origin, Pouring, Step
+from bundles.tape import written_in_order
 from bundles.ustar import TRAILER, filled, header_for
-from pipeline.digest import Sha256
-from pipeline.errors import ConflictError, DigestMismatch, DiskError, ModelportError, UsageError
-from pipeline.layout import part_name
-from pipeline.past_cache import aligned_memory
-from pipeline.retry import Retry
+from pipeline.errors import ConflictError, DiskError, ModelportError, UsageError
 from pipeline.steps.folders import disk_error
-from pipeline.steps.replicate import ALTERED_READS, RangeReader
-from pipeline.workers import in_order, threads
 
-PIECE_BYTES = 8 << 20
-# Pieces in memory at once, whatever --connections says.
-MOST_PIECES = 12
 # fallocate(2): reserve, but let the file grow as it is written, for FAT would write zeros first.
 _KEEP_SIZE = 1
 _FALLOCATE = getattr(ctypes.CDLL(None, use_errno=True), "fallocate", None)
 _NO_FALLOCATE = frozenset({errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL})
 
-Step = Callable[[str], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Origin:
-    """Where bytes come from: documents that no digest names are ``given``, all else is read from ``source``."""
-
-    source: RangeReader
-    given: Mapping[str, bytes]
-    retry: Retry
-    connections: int
-
-
-class _Piece(NamedTuple):
-    placed: Placed
-    start: int
-    size: int
-
 
 @dataclass(frozen=True, slots=True)
 class Filled:
-    """A volume that was written: ``kept`` bytes of members an earlier run had written; ``sha256`` "" if not all passed by."""
+    """A volume that was written: ``kept`` bytes of members an earlier run had written; ``chain`` is its hash so far."""
 
     kept: int
-    sha256: Sha256 | Literal[""]
+    chain: Chain
 
 
 def fill_volume(folder: Path, bundle: Bundle, number: int, origin: Origin, *, done: Callable[[int], None], step: Step) -> Filled:
@@ -93,13 +61,7 @@ def fill_volume(folder: Path, bundle: Bundle, number: int, origin: Origin, *, do
             if os.fstat(fd).st_size > layout.size:
                 os.ftruncate(fd, layout.size)
             _reserve(fd, layout.size)
-            with written_in_order(fd, at) as tape:
-                if not kept:
-                    tape.write(_index_member(bundle, number))
-                    # At once: whoever goes on after a kill learns from it what this volume is to be.
-                    tape.flush()
-                _pour(tape, layout.members[kept:], origin, done, step)
-                tape.write(bytes(TRAILER))
+            chain = _write_from(fd, bundle, layout, at, Pouring(origin, done, step))
             step("settle")
             os.fsync(fd)
             step("rename")
@@ -107,7 +69,7 @@ def fill_volume(folder: Path, bundle: Bundle, number: int, origin: Origin, *, do
             sync_folder(folder)
     except OSError as error:
         raise volume_error(error, path, layout.size) from error
-    return Filled(sum(placed.member.size for placed in layout.members[:kept]), tape.sha256)
+    return Filled(sum(placed.member.size for placed in layout.members[:kept]), chain)
 
 
 def volume_error(error: OSError, path: Path, size: int) -> ModelportError:
@@ -194,6 +156,27 @@ def _take_up(fd: int, bundle: Bundle, layout: Layout, done: Callable[[int], None
     return kept, at
 
 
+def _write_from(fd: int, bundle: Bundle, layout: Layout, at: int, pouring: Pouring) -> Chain:
+    """Write all from ``at`` on; gives the sha256 of the first two thirds, if they were written here.
+
+    The rest is hashed while it is read back: so the chain waits for a fast disk, and never the other way round.
+    """
+    while True:
+        members = [placed for placed in layout.members if placed.at > at]
+        with written_in_order(fd, at, filling=pouring.ahead + 1, hash_to=layout.size // 3 * 2) as tape:
+            if not at:
+                tape.write(_index_member(bundle, layout.number))
+                # At once: whoever goes on after a kill learns from it what this volume is to be.
+                tape.flush()
+            wrong = pouring.pour(tape, members)
+            if wrong is None:
+                tape.write(bytes(TRAILER))
+        if wrong is None:
+            return tape.chain
+        pouring.write_again(fd, wrong)
+        at = sum(gap_after(wrong))
+
+
 def _index_member(bundle: Bundle, number: int) -> bytes:
     index = bundle.index(number)
     return header_for(INDEX, len(index)) + index + bytes(filled(len(index)) - len(index))
@@ -206,114 +189,3 @@ def _reserve(fd: int, size: int) -> None:
     code = ctypes.get_errno()
     if code not in _NO_FALLOCATE:
         raise OSError(code, os.strerror(code))
-
-
-def _pour(tape: Tape, members: tuple[Placed, ...], origin: Origin, done: Callable[[int], None], step: Step) -> None:
-    """Write members in order, read ahead by several connections."""
-    pieces = [
-        _Piece(placed, start, min(PIECE_BYTES, placed.member.size - start))
-        for placed in members
-        if placed.member.key not in origin.given
-        for start in range(0, placed.member.size, PIECE_BYTES)
-    ]
-    ahead = max(2, min(origin.connections, MOST_PIECES))
-    # Each piece under way has its own, so that none waits for another's: those ahead, and the one that is written.
-    memory: SimpleQueue[mmap.mmap] = SimpleQueue()
-    for _ in range(min(len(pieces), ahead + 2)):
-        memory.put(aligned_memory(PIECE_BYTES))
-
-    def read(piece: _Piece) -> mmap.mmap | ModelportError:
-        held = memory.get()
-        try:
-            _read_piece(origin, piece, memoryview(held))
-        except ModelportError as error:
-            memory.put(held)
-            # Kept for its turn: what comes before it is written yet, so that the next run goes on from there.
-            return error
-        return held
-
-    with threads(ahead, "read") as pool:
-        arriving = in_order(pool, read, pieces, ahead=ahead)
-        for placed in members:
-            member = placed.member
-            step("member")
-            given = origin.given.get(member.key)
-            tape.write(header_for(member.key, member.size))
-            if given is not None:
-                tape.write(given)
-            else:
-                _write_member(tape, member, arriving, memory, origin)
-            tape.write(bytes(gap_after(placed)[1]))
-            done(member.size)
-
-
-def _write_member(
-    tape: Tape, member: Member, arriving: Iterator[mmap.mmap | ModelportError], memory: SimpleQueue[mmap.mmap], origin: Origin
-) -> None:
-    begin = tape.at
-    digest = _digest_of(member)
-    for start in range(0, member.size, PIECE_BYTES):
-        held = next(arriving)
-        if isinstance(held, ModelportError):
-            raise held
-        block = memoryview(held)[: min(PIECE_BYTES, member.size - start)]
-        tape.write(block)
-        digest.update(block)
-        memory.put(held)
-    if digest.hexdigest() != _expected(member):
-        tape.go_back(begin)
-        _write_again(tape, member, origin)
-
-
-def _write_again(tape: Tape, member: Member, origin: Origin) -> None:
-    """Read a member whose bytes were wrong once more as a whole, so that its source learns that it brought them."""
-    begin = tape.at
-    altered = 0
-    while True:
-        tape.go_back(begin)
-        digest = _digest_of(member)
-
-        def take(block: memoryview, digest: _blake3.blake3 | hashlib._Hash = digest) -> None:
-            digest.update(block)
-            tape.write(block)
-            if tape.at == begin + member.size and digest.hexdigest() != _expected(member):
-                raise DigestMismatch(
-                    f"{member.key}: {digest.name} {digest.hexdigest()}, expected {_expected(member)}",
-                    hint="The source, or something on the way, alters bytes: try another source.",
-                )
-
-        try:
-            origin.source.read_range(member.key, 0, member.size, take, total=member.size)
-        except DigestMismatch:
-            altered += 1
-            if altered > ALTERED_READS:
-                raise
-        else:
-            return
-
-
-def _read_piece(origin: Origin, piece: _Piece, memory: memoryview) -> None:
-    member = piece.placed.member
-    at = failed = 0
-
-    def take(block: memoryview) -> None:
-        nonlocal at
-        memory[at : at + len(block)] = block
-        at += len(block)
-
-    while at < piece.size:
-        before = at
-        try:
-            origin.source.read_range(member.key, piece.start + at, piece.size - at, take, total=member.size)
-        except ModelportError as error:
-            # Bytes that came are progress: only failures without any count towards giving up.
-            failed = 1 if at > before else failed + 1
-            origin.retry.pause(error, failed=failed, what=f"get {member.key}")
-
-
-def _digest_of(member: Member) -> _blake3.blake3 | hashlib._Hash:
-    return _blake3.blake3() if part_name(member.key) else hashlib.sha256()
-
-
-def _expected(member: Member) -> str:
-    return part_name(member.key) or member.sha256

@@ -3,7 +3,7 @@
 Takes an open file and a place in it, gives "" or what is wrong. A part is held against the BLAKE3 that names it, a
 document against the sha256 in the plan; both together with the fixed headers cover the whole file.
 
-next: ``bundles.filling``
+next: ``bundles.runs``
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import hashlib
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 
 import blake3 as _blake3
 
@@ -27,6 +28,15 @@ MAPPED_BYTES = 256 << 10
 # Two cores of a peer's machine hash faster than most media read; more readers only make a disk seek.
 THREADS = 2
 _MEMORY = threading.local()
+
+
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """The sha256 of the first ``size`` bytes of a volume, to be gone on with."""
+
+    digest: hashlib._Hash = field(default_factory=hashlib.sha256)
+    size: int = 0
+
 
 # (file descriptor, volume) of what is to be proven
 Opened = tuple[int, Layout]

@@ -11,45 +11,35 @@ import errno
 import hashlib
 import mmap
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Literal, NamedTuple
 
 import blake3 as _blake3
 
-from bundles.hashing import drop_cache, frame_fault
-from bundles.index import INDEX, Bundle, Layout, Placed, gap_after
+from bundles.hashing import Chain, drop_cache, frame_fault
+from bundles.index import INDEX, Bundle, Layout
 from bundles.medium import medium_error, opened
-from bundles.ustar import BLOCK, TRAILER, filled, header_for
+from bundles.runs import Run, stretches
+from bundles.tape import BLOCK_BYTES
+from bundles.ustar import TRAILER, filled, header_for
 from pipeline.digest import Sha256
 from pipeline.layout import part_name
 from pipeline.past_cache import ALIGN_BYTES, aligned_memory, opened_direct, read_past_cache
 from pipeline.workers import in_order, threads
 
-PIECE_BYTES = 4 << 20
 READERS = 2
-AHEAD = 6
-# From here on a piece is read without the cache; smaller ones stand close together, and the system reads ahead.
-DIRECT_BYTES = 1 << 20
-
-
-class _Piece(NamedTuple):
-    """Bytes of a volume: a member's header, some of its own, or its filling."""
-
-    placed: Placed
-    at: int
-    size: int
+AHEAD = 4
 
 
 def read_back(
-    path: Path, bundle: Bundle, number: int, done: Callable[[int], None], *, sha256: Sha256 | Literal[""] = ""
+    path: Path, bundle: Bundle, number: int, done: Callable[[int], None], *, chain: Chain | None = None
 ) -> tuple[Sha256, str]:
     """Read a volume past the cache: its sha256, and what is wrong with it, or "".
 
-    ``sha256`` is that of the bytes which were written, if they were seen to be the right ones: they are again when every
-    member is, so that chain over the whole need not be hashed twice.
+    ``chain`` is of bytes as they were written, if they were seen to be the right ones: they are again when every
+    member is, so they need not be hashed twice.
 
     Raises:
         DiskError
@@ -59,17 +49,17 @@ def read_back(
             drop_cache(fd)
             layout = bundle.layout(number)
             fault = frame_fault(fd, bundle, layout)
-            return (Sha256(""), fault) if fault else _read_members(fd, bundle, layout, done, sha256)
+            return (Sha256(""), fault) if fault else _read_members(fd, bundle, layout, done, chain or Chain())
     except OSError as error:
         raise medium_error(error, path) from error
 
 
-def _read_members(
-    fd: int, bundle: Bundle, layout: Layout, done: Callable[[int], None], sha256: Sha256 | Literal[""]
-) -> tuple[Sha256, str]:
+def _read_members(fd: int, bundle: Bundle, layout: Layout, done: Callable[[int], None], chain: Chain) -> tuple[Sha256, str]:
     """One pass in order: the digest of the whole is a chain, so it is hashed beside all else."""
     index = bundle.index(layout.number)
-    whole = hashlib.sha256(header_for(INDEX, len(index)) + index + bytes(filled(len(index)) - len(index)))
+    head = header_for(INDEX, len(index)) + index + bytes(filled(len(index)) - len(index))
+    whole = chain.digest.copy()
+    whole.update(head[chain.size :])
     with (
         opened_direct(fd) as direct,
         ThreadPoolExecutor(1, "sha256") as hasher,
@@ -77,27 +67,27 @@ def _read_members(
     ):
         memory = _Memory(fd, direct)
         check = _Check()
-        pieces = list(_pieces(layout))
+        work = list(stretches(layout.members, {}, BLOCK_BYTES))
         before: tuple[Future[None], mmap.mmap] | None = None
-        for piece, (held, block) in zip(pieces, in_order(pool, memory.read, pieces, ahead=AHEAD), strict=True):
-            if len(block) < piece.size:
-                return Sha256(""), f"{piece.placed.member.key}: it ends within it"
-            hashing = hasher.submit(_nothing if sha256 else whole.update, block)
-            fault = check.hear(piece, block)
+        for stretch, (held, block) in zip(work, in_order(pool, memory.read, work, ahead=AHEAD), strict=True):
+            at = stretch[0].at
+            hashing = hasher.submit(whole.update, block[max(0, chain.size - at) :])
+            for run in stretch:
+                fault = check.hear(run, block[run.at - at :][: run.size])
+                if fault:
+                    return Sha256(""), f"{run.placed.member.key}: {fault}"
+                if run.ends:
+                    done(run.placed.member.size)
             if before is not None:
                 before[0].result()
                 memory.give(before[1])
             before = hashing, held
-            if fault:
-                return Sha256(""), f"{piece.placed.member.key}: {fault}"
-            if piece.at < piece.placed.at:
-                done(piece.placed.member.size)
     whole.update(bytes(TRAILER))
-    return sha256 or Sha256(whole.hexdigest()), ""
+    return Sha256(whole.hexdigest()), ""
 
 
 class _Memory:
-    """Memory that goes round, and how pieces come into it."""
+    """Memory that goes round, and how stretches come into it."""
 
     def __init__(self, fd: int, direct: int | None) -> None:
         self._fd = fd
@@ -105,21 +95,22 @@ class _Memory:
         self._free: SimpleQueue[mmap.mmap] = SimpleQueue()
         # Those ahead, the one that is looked at, and the one that is still hashed.
         for _ in range(AHEAD + 3):
-            self._free.put(aligned_memory(PIECE_BYTES + 2 * ALIGN_BYTES))
+            self._free.put(aligned_memory(BLOCK_BYTES + 2 * ALIGN_BYTES))
 
-    def read(self, piece: _Piece) -> tuple[mmap.mmap, memoryview]:
-        """The memory, and the piece in it; shorter if the file ends within it."""
+    def read(self, stretch: Sequence[Run]) -> tuple[mmap.mmap, memoryview]:
+        """The memory, and the stretch in it; shorter if the file ends within it."""
         held = self._free.get()
-        view = memoryview(held)
-        if self._direct is not None and piece.size >= DIRECT_BYTES:
+        view, at = memoryview(held), stretch[0].at
+        wanted = stretch[-1].at + stretch[-1].size - at
+        if self._direct is not None:
             try:
-                return held, read_past_cache(self._direct, view, piece.at, piece.size)
+                return held, read_past_cache(self._direct, view, at, wanted)
             except OSError as error:
                 # Some file systems open a file for this, and refuse to read it so.
                 if error.errno != errno.EINVAL:
                     raise
         size = 0
-        while size < piece.size and (came := os.preadv(self._fd, [view[size : piece.size]], piece.at + size)):
+        while size < wanted and (came := os.preadv(self._fd, [view[size:wanted]], at + size)):
             size += came
         return held, view[:size]
 
@@ -128,38 +119,24 @@ class _Memory:
         self._free.put(held)
 
 
-def _pieces(layout: Layout) -> Iterator[_Piece]:
-    for placed in layout.members:
-        member, at = placed
-        yield _Piece(placed, at - BLOCK, BLOCK)
-        for start in range(0, member.size, PIECE_BYTES):
-            yield _Piece(placed, at + start, min(PIECE_BYTES, member.size - start))
-        gap, size = gap_after(placed)
-        if size:
-            yield _Piece(placed, gap, size)
-
-
 class _Check:
-    """Holds the pieces of one member after the other against header, digest and zeros."""
+    """Holds the runs of one member after the other against header, digest and zeros."""
 
     def __init__(self) -> None:
         self._digest: _blake3.blake3 | hashlib._Hash = hashlib.sha256()
 
-    def hear(self, piece: _Piece, block: memoryview) -> str:
-        """What is wrong with a piece, or ""."""
-        (member, at), name = piece.placed, part_name(piece.placed.member.key)
-        end = at + member.size
-        if piece.at < at:
-            self._digest = _blake3.blake3() if name else hashlib.sha256()
-            return "" if block == header_for(member.key, member.size) else "its header is not the one that the plan gives it"
-        if piece.at >= end:
-            return "" if not any(block) else "what fills its last block is not zero"
+    def hear(self, run: Run, block: memoryview) -> str:
+        """What is wrong with a run, or ""."""
+        if len(block) < run.size:
+            return "it ends within it"
+        member = run.placed.member
+        if run.begins:
+            self._digest = _blake3.blake3() if part_name(member.key) else hashlib.sha256()
+        if run.data is not None:
+            what = "its header is not the one that the plan gives it" if run.begins else "what fills its last block is not zero"
+            return "" if bytes(block) == run.data else what
         self._digest.update(block)
-        if piece.at + piece.size < end:
+        if not run.ends:
             return ""
-        found, expected = self._digest.hexdigest(), name or member.sha256
-        return "" if found == expected else f"its bytes have {'blake3' if name else 'sha256'} {found}, expected {expected}"
-
-
-def _nothing(block: memoryview) -> None:
-    """Hash nothing: the digest is known."""
+        found, expected = self._digest.hexdigest(), part_name(member.key) or member.sha256
+        return "" if found == expected else f"its bytes have {self._digest.name} {found}, expected {expected}"

@@ -33,6 +33,8 @@ ENCODER = "zstd-" + ".".join(str(number) for number in zstandard.ZSTD_VERSION) +
 WINDOW_BYTES = 8 << 20
 # What does not become at least this much smaller is not worth a decoder: 97 % of its size.
 WORTH_PERCENT = 97
+# The most that is ever stored of a chunk: all its planes as they are, behind the longest header.
+ENCODED_BYTES = CHUNK_BYTES + 16
 # A longer chunk is judged by this many pieces of this size, spread evenly; a shorter one as a whole.
 SAMPLE_PIECES = 8
 PLANE_PIECE_BYTES = 4 << 10
@@ -58,8 +60,10 @@ class Encoded:
     stored: Buffer
 
 
-def encode_chunk(plain: Buffer, element: Element) -> Encoded:
+def encode_chunk(plain: Buffer, element: Element, room: memoryview | None = None) -> Encoded:
     """Encode one chunk of 1 to 4 MiB bytes. Law: ``decode_chunk`` of it gives ``plain`` again.
+
+    What is stored may lie in ``room``, memory of at least ENCODED_BYTES that is the caller's.
 
     Raises:
         ValueError: it is empty or over 4 MiB, which is an error of the caller.
@@ -70,9 +74,9 @@ def encode_chunk(plain: Buffer, element: Element) -> Encoded:
     encoding: Encoding
     stored: Buffer | None
     if element.floating and element.width == 2:
-        encoding, stored = "planes2", _encode_planes(data, 2, turned=False)
+        encoding, stored = "planes2", _encode_planes(data, 2, room, turned=False)
     elif element.floating and element.width == 4:
-        encoding, stored = "turned4", _encode_planes(data, 4, turned=True)
+        encoding, stored = "turned4", _encode_planes(data, 4, room, turned=True)
     else:
         encoding, stored = "zstd", _encode_bytes(data)
     if stored is None or not _worth(memoryview(stored).nbytes, data.size):
@@ -163,7 +167,7 @@ def _encode_bytes(data: Bytes) -> bytes | None:
     return compressor.compress(data.data)
 
 
-def _encode_planes(data: Bytes, width: int, *, turned: bool) -> memoryview | None:
+def _encode_planes(data: Bytes, width: int, room: memoryview | None, *, turned: bool) -> memoryview | None:
     """Header, planes, remainder; None when no plane is worth a frame."""
     count = data.size // width
     words = data[: count * width]
@@ -171,7 +175,7 @@ def _encode_planes(data: Bytes, width: int, *, turned: bool) -> memoryview | Non
     if not any(wanted):
         return None
     at = 4 * width
-    out = np.empty(at + data.size, np.uint8)
+    out = np.empty(at + data.size, np.uint8) if room is None else np.frombuffer(room, np.uint8, at + data.size)
     lengths = out[:at].view("<u4")
     # Raw planes before the first frame, the low bytes of every weight, are parted into their final place.
     leading = wanted.index(True)

@@ -9,10 +9,12 @@ next: ``plan``
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import fcntl
 import mmap
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -21,15 +23,25 @@ ALIGN_BYTES = 4 << 10
 # At a time: enough to keep a disk busy, little enough to stop soon.
 WRITE_BYTES = 8 << 20
 HUGE_BYTES = 2 << 20
+# From here on reading past the cache is worth it: it takes a descriptor of its own, and the system reads nothing ahead.
+UNCACHED_BYTES = 1 << 20
+# What most disks ask of the place of a read.
+SECTOR_BYTES = 512
 # open(2), O_DIRECT; not every system has it.
 _DIRECT = getattr(os, "O_DIRECT", 0)
+# cachestat(2), Linux 6.5, which has this number on every processor.
+_CACHESTAT = 451
+_SYSCALL = getattr(ctypes.CDLL(None), "syscall", None) if sys.platform == "linux" else None
 
 
-def aligned_memory(size: int) -> mmap.mmap:
-    """Make memory of at least ``size`` bytes that a disk can read from, in huge pages where the system has them."""
+def aligned_memory(size: int, *, huge: bool = True) -> mmap.mmap:
+    """Make memory of at least ``size`` bytes that a disk can read from, in huge pages where the system has them.
+
+    Not ``huge`` is for much of it: a virtual machine gives free huge pages back to its host and waits for each of them again.
+    """
     # Private, or else it would be a file in memory, which has no huge pages.
     memory = mmap.mmap(-1, max(1, -(-size // ALIGN_BYTES)) * ALIGN_BYTES, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    if size >= HUGE_BYTES and hasattr(mmap, "MADV_HUGEPAGE"):
+    if huge and size >= HUGE_BYTES and hasattr(mmap, "MADV_HUGEPAGE"):
         try:
             memory.madvise(mmap.MADV_HUGEPAGE)
         except OSError:
@@ -103,6 +115,42 @@ def opened_direct(fd: int) -> Iterator[int | None]:
     finally:
         if direct is not None:
             os.close(direct)
+
+
+@contextmanager
+def opened_uncached(fd: int, at: int, size: int) -> Iterator[int | None]:
+    """As ``opened_direct``, but None also where the bytes are in the cache, which is faster then, or too few to be worth it."""
+    if size < UNCACHED_BYTES or _cached_bytes(fd, at, size) * 2 > size:
+        yield None
+        return
+    with opened_direct(fd) as direct:
+        yield direct
+
+
+def read_aligned(direct: int, room: memoryview, at: int) -> int:
+    """Read whole sectors from ``at`` into ``room`` past the cache; gives how many bytes came, 0 where that cannot be.
+
+    Raises:
+        OSError: the disk fails.
+    """
+    size = len(room) - len(room) % SECTOR_BYTES
+    if at % SECTOR_BYTES or size < UNCACHED_BYTES:
+        return 0
+    try:
+        return os.preadv(direct, [room[:size]], at)
+    except OSError as error:
+        # The memory does not lie as this disk wants it, or the file system refuses after all.
+        if error.errno != errno.EINVAL:
+            raise
+        return 0
+
+
+def _cached_bytes(fd: int, at: int, size: int) -> int:
+    """How much of a stretch of a file is in the page cache; all of it, where the system does not say."""
+    answer = (ctypes.c_uint64 * 5)()
+    if _SYSCALL is None or _SYSCALL(_CACHESTAT, fd, (ctypes.c_uint64 * 2)(at, size), answer, 0):
+        return size
+    return int(answer[0]) * mmap.PAGESIZE
 
 
 @contextmanager

@@ -235,9 +235,7 @@ def _read_index(fd: int, head: bytes, path: str) -> tuple[int, Plan, int]:
     size = int(digits, 8) if re.fullmatch(rb"[0-7]{11}", digits) else -1
     if not 0 < size <= INDEX_BYTES or head != header_of(INDEX, size):
         raise IntegrityError(f"{path} does not begin as a volume does", HINT)
-    data = _read_at(fd, BLOCK, size, path)
-    number, plan = parse_index(data, f"the index of {path}")
-    return number, plan, size
+    return (*parse_index(_read_at(fd, BLOCK, size, path), f"the index of {path}"), size)
 
 
 def _offsets(plan: Plan, number: int, index_size: int) -> tuple[dict[str, int], int]:

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from pipeline.errors import AccessDenied, DiskError, InvalidDocument, ModelportError, ObjectMissing, SourceLied, StoreUnavailable
 from pipeline.layout import check_tree_key
+from pipeline.past_cache import opened_uncached, read_aligned
 from pipeline.ports import BLOCK, Fresh, NotModified, ObjectStore, Take, begun, read_object
 
 READ_BYTES = 256 << 10
@@ -143,22 +144,28 @@ class FolderReader:
                     f"{told}: the file has {found} bytes, expected {start + size if total is None else total}",
                     hint="Use another source: this one is damaged.",
                 )
-            memory = self._block()
-            came = 0
+            self._hand_over(key, fd, start, size, take)
+        finally:
+            os.close(fd)
+
+    def _hand_over(self, key: str, fd: int, start: int, size: int, take: Take) -> None:
+        told = f"{self.url}: bytes {start}-{start + size - 1} of {key}"
+        came, room = 0, None
+        with opened_uncached(fd, start, size) as direct:
             while came < size:
                 if self._closed:
                     raise StoreUnavailable(f"{told}: the source was closed", delivered=came)
-                block = memory[: min(len(memory), size - came)]
+                # The taker's own memory, if it has any, spares a copy.
+                block = (room or self._block())[: size - came]
                 try:
-                    read = os.preadv(fd, [block], start + came)
+                    read = read_aligned(direct, block, start + came) if direct is not None else 0
+                    read = read or os.preadv(fd, [block], start + came)
                 except OSError as error:
                     raise self._fault(error, key) from error
                 if not read:
                     raise StoreUnavailable(f"{told}: {came} bytes came", hint="The file is being written.", delivered=came)
-                take(block[:read])
+                room = take(block[:read])
                 came += read
-        finally:
-            os.close(fd)
 
     def revalidate(self, key: str, etag: str, *, cap: int) -> Fresh | NotModified:
         """Read a small file unless it still has ``etag``; see ``ports.TreeReader.revalidate``."""

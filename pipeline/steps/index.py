@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from pipeline.digest import Blake3, Sha256, blake3_of, sha256_of
-from pipeline.encoding import Encoded, encode_chunk
+from pipeline.encoding import ENCODED_BYTES, Encoded, encode_chunk
 from pipeline.events import Listener, Progress
 from pipeline.manifest import Chunk, Manifest, Part
 from pipeline.plan.assemble import IndexedFile, assemble_files, unlike_twins
@@ -24,7 +24,7 @@ from pipeline.plan.cut import Element
 from pipeline.plan.pack import ONE_PART_BYTES, Packer
 from pipeline.plan.reuse import Reuse, poor_parts, reuse_bases
 from pipeline.steps.cut import CutPlan
-from pipeline.steps.pieces import FileDigests, Piece, check_same, read_again
+from pipeline.steps.pieces import HASHES_LAGGING, Buffers, FileDigests, Piece, check_same, nothing, read_again
 from pipeline.steps.shipping import HASHES_AHEAD, PART_BUFFERS, PartFiller, Ship
 from pipeline.wire import encode_manifest
 from pipeline.workers import in_order, threads
@@ -64,10 +64,14 @@ class Indexed:
 
 @dataclass(frozen=True, slots=True)
 class _Body:
-    """A chunk as it will be stored; ``blake3`` is of the stored bytes, "" when they are the plain ones."""
+    """A chunk as it will be stored; ``blake3`` is of the stored bytes, "" when they are the plain ones.
+
+    ``release`` gives back the memory that it may lie in.
+    """
 
     encoded: Encoded
     blake3: Blake3 | Literal[""]
+    release: Callable[[], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +81,12 @@ class _Made:
     piece: Piece
     blake3: Blake3
     body: _Body | None
+
+    def release(self) -> None:
+        """Give back all memory: it was packed, or need not be."""
+        self.piece.release()
+        if self.body is not None:
+            self.body.release()
 
 
 def index_release(cut: CutPlan, ship: Ship | None, listen: Listener, *, step: str) -> Indexed:
@@ -94,11 +104,13 @@ def index_release(cut: CutPlan, ship: Ship | None, listen: Listener, *, step: st
         threads(1, "part-digests") as part_hasher,
         threads(PART_BUFFERS - 1, "part") as shippers,
     ):
-        digests = FileDigests(file_hasher, buffers=PIECES_AHEAD + HASHES_AHEAD + 2)
+        buffers = PIECES_AHEAD + max(HASHES_AHEAD, HASHES_LAGGING) + 2
+        digests = FileDigests(file_hasher, buffers=buffers)
         # A little more than parts have, for the gap that a twin begins with: a buffer in use cannot grow.
         capacity = min(cut.inputs.part_size, cut.folder.size) + GAP_ROOM
-        packing = _Packing(cut, reuse, workers, PartFiller(part_hasher, shippers, ship, capacity))
-        packing.pack_new(digests.read(cut), lambda size: listen(Progress(step, size)))
+        filler = PartFiller(part_hasher, shippers, ship, capacity)
+        packing = _Packing(cut, reuse, workers, filler, Buffers(buffers, ENCODED_BYTES))
+        packing.pack_new(digests, lambda size: listen(Progress(step, size)))
         packing.pack_poor()
         new_parts = packing.finish()
         while twins := packing.unlike_twins(new_parts):
@@ -110,11 +122,12 @@ def index_release(cut: CutPlan, ship: Ship | None, listen: Listener, *, step: st
 class _Packing:
     """The chunks of every file so far, and the part being filled."""
 
-    def __init__(self, cut: CutPlan, reuse: Reuse, workers: Executor, filler: PartFiller) -> None:
+    def __init__(self, cut: CutPlan, reuse: Reuse, workers: Executor, filler: PartFiller, rooms: Buffers) -> None:
         self._cut = cut
         self._reuse = reuse
         self._workers = workers
         self._filler = filler
+        self._rooms = rooms
         self._one_file = cut.inputs.profile != "default"
         self._packer = Packer(cut.inputs.part_size, self._one_file)
         self._placed: dict[Blake3, Chunk] = dict(reuse.chunks)
@@ -123,19 +136,18 @@ class _Packing:
         self._gap = 0
         self.files: list[list[Chunk]] = [[] for _ in cut.files]
 
-    def pack_new(self, pieces: Iterable[Piece], read: Callable[[int], None]) -> None:
-        """Place every piece, in order; ``read`` is told the bytes of each."""
-        for made in in_order(self._workers, self._work, pieces, ahead=PIECES_AHEAD):
+    def pack_new(self, digests: FileDigests, read: Callable[[int], None]) -> None:
+        """Read and place every piece, in order; ``read`` is told the bytes of each."""
+        for made in in_order(self._workers, self._work, digests.read(self._cut), ahead=PIECES_AHEAD):
             piece = made.piece
-            if piece.hashed is not None:
-                piece.hashed.result()
+            digests.take_in(piece, made.blake3)
             chunk = None if self._one_file else self._placed.get(made.blake3)
             size = len(piece.plain)
             if chunk is None:
                 chunk = self._place(made, starts_file=not self.files[piece.file])
                 self._placed.setdefault(made.blake3, chunk)
             else:
-                piece.release()
+                made.release()
             if not self._one_file:
                 self._elements.setdefault(made.blake3, piece.element)
             self.files[piece.file].append(chunk)
@@ -190,9 +202,10 @@ class _Packing:
 
     def _encode(self, piece: Piece) -> _Body:
         if self._cut.inputs.encoding == "raw" or self._one_file:
-            return _Body(Encoded("raw", piece.plain), "")
-        encoded = encode_chunk(piece.plain, piece.element)
-        return _Body(encoded, "" if encoded.encoding == "raw" else blake3_of(encoded.stored))
+            return _Body(Encoded("raw", piece.plain), "", nothing)
+        room, release = self._rooms.take()
+        encoded = encode_chunk(piece.plain, piece.element, room)
+        return _Body(encoded, "" if encoded.encoding == "raw" else blake3_of(encoded.stored), release)
 
     def _place(self, made: _Made, *, starts_file: bool) -> Chunk:
         body = made.body or self._encode(made.piece)
@@ -208,7 +221,12 @@ class _Packing:
         slot = self._packer.place(size, starts_file=starts_file, starts_base_part=starts_base_part)
         if slot.closes:
             self._filler.close()
-        self._filler.write(slot.offset, stored, made.piece.release)
+
+        def release() -> None:
+            made.piece.release()
+            body.release()
+
+        self._filler.write(slot.offset, stored, release)
         return Chunk(slot.part, slot.offset, size, plain, made.blake3, body.encoded.encoding, body.blake3)
 
 

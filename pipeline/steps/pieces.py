@@ -1,7 +1,7 @@
-"""The bytes of the release in pieces, each read once, each the plain bytes of one chunk.
+"""The bytes of the release in pieces, each read once, each the plain bytes of one chunk; and every file's sha256.
 
-Takes a cut plan, gives ``Piece``s in file order while every file's sha256 is computed on a thread
-of its own beside it: that hash is a chain over the whole file, so it must never wait for the rest.
+Takes a cut plan, gives ``Piece``s in file order; takes them again with their names, and computes the sha256 of each file on
+a thread of its own. Where a file begins as one before it did, with the same chunks, that beginning is not hashed again.
 
 next: ``steps.index``
 """
@@ -9,7 +9,9 @@ next: ``steps.index``
 from __future__ import annotations
 
 import hashlib
+import mmap
 import queue
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass
@@ -18,79 +20,108 @@ from functools import partial
 from pipeline.digest import Blake3, Sha256
 from pipeline.formats.opaque import ContentCutter
 from pipeline.manifest import CHUNK_BYTES, Chunk
+from pipeline.past_cache import aligned_memory
 from pipeline.plan.cut import BYTES, Element, Span
 from pipeline.sources.reading import SourceReader, changed, open_source
 from pipeline.steps.cut import CutFile, CutPlan
 
 # Read at a time where cuts are sought: enough for several chunks, little enough to stay in a cache.
 STRETCH_BYTES = 2 * CHUNK_BYTES
+# So many pieces may wait for the hash, which is a chain over a whole file.
+HASHES_LAGGING = 3
 
 
 @dataclass(frozen=True, slots=True)
 class Piece:
     """The plain bytes of one chunk: ``at`` in file number ``file``.
 
-    ``hashed`` is done when the file's sha256 has taken these bytes in; waiting for it bounds how
-    far the hash may lag behind. ``release`` gives the memory back once nobody looks at ``plain`` any more.
+    ``release`` gives the memory back once it was called by both who look at ``plain``: whoever packs it, and the hash.
     """
 
     file: int
     at: int
     element: Element
     plain: memoryview
-    hashed: Future[None] | None
     release: Callable[[], None]
 
 
-class _Buffers:
-    """Chunk-sized memory going round: making it anew for every piece would cost as much as hashing it."""
+class Buffers:
+    """Memory for ``size`` bytes going round: making it anew for every piece would cost as much as hashing it."""
 
-    def __init__(self, count: int) -> None:
+    def __init__(self, count: int, size: int) -> None:
+        self._size = size
         # Last in, first out: what was used last is still in the processor's cache.
-        self._free: queue.LifoQueue[bytearray | None] = queue.LifoQueue()
+        self._free: queue.LifoQueue[mmap.mmap | None] = queue.LifoQueue()
         for _ in range(count):
             self._free.put(None)
 
-    def take(self, size: int) -> tuple[memoryview, Callable[[], None]]:
-        """``size`` bytes, and what gives them back; waits until there are some."""
-        buffer = self._free.get() or bytearray(CHUNK_BYTES)
-        return memoryview(buffer)[:size], partial(self._free.put, buffer)
+    def take(self) -> tuple[memoryview, Callable[[], None]]:
+        """Memory, and what gives it back; waits until there is some."""
+        buffer = self._free.get() or aligned_memory(self._size)
+        return memoryview(buffer), partial(self._free.put, buffer)
 
 
 class FileDigests:
-    """The sha256 of every file, while its pieces go by.
+    """Reads the pieces of all files, and computes the sha256 of every file from pieces that were named.
 
     ``buffers`` chunks of memory go round: more than may be under way at once, or reading would wait for itself.
     """
 
     def __init__(self, hasher: Executor, *, buffers: int) -> None:
         self._hasher = hasher
-        self._buffers = _Buffers(buffers)
-        self._states: list[Future[str]] = []
+        self._buffers = Buffers(buffers, CHUNK_BYTES)
+        # States of the hash behind every beginning that a file had, counted; the first one is the empty beginning.
+        self._states = [hashlib.sha256()]
+        self._beginnings: dict[tuple[int, Blake3], int] = {}
+        self._ends: list[int] = []
+        self._lagging: deque[Future[None]] = deque()
 
     def read(self, cut: CutPlan) -> Iterator[Piece]:
         """Yield the pieces of all files; after the last piece of a file it is seen to be unchanged."""
+        self._ends = [0] * len(cut.files)
         for number, file in enumerate(cut.files):
-            state = hashlib.sha256()
             with open_source(file.source.path, file.source.place, file.source.stat) as reader:
                 for at, element, plain, release in self._cut(reader, file):
-                    yield Piece(number, at, element, plain, self._hasher.submit(state.update, plain), release)
+                    yield Piece(number, at, element, plain, _second_of_two(release))
                 reader.check_unchanged()
-            self._states.append(self._hasher.submit(state.hexdigest))
+
+    def take_in(self, piece: Piece, name: Blake3) -> None:
+        """Take a piece with its name into its file's sha256; all pieces in the order in which they were read."""
+        before = self._ends[piece.file]
+        known = self._beginnings.get((before, name))
+        if known is not None:
+            self._ends[piece.file] = known
+            piece.release()
+            return
+        after = self._ends[piece.file] = self._beginnings[before, name] = len(self._states)
+        self._states.append(self._states[0])
+        self._lagging.append(self._hasher.submit(self._go_on, before, after, piece))
+        # Bounds the memory of pieces that have their own.
+        if len(self._lagging) > HASHES_LAGGING:
+            self._lagging.popleft().result()
+
+    def _go_on(self, before: int, after: int, piece: Piece) -> None:
+        state = self._states[before].copy()
+        state.update(piece.plain)
+        self._states[after] = state
+        piece.release()
 
     def _cut(self, reader: SourceReader, file: CutFile) -> Iterator[tuple[int, Element, memoryview, Callable[[], None]]]:
         for span in file.spans:
             if span.opaque:
                 for at, plain in _cut_by_content(reader, span):
-                    yield at, BYTES, plain, _nothing
+                    yield at, BYTES, plain, nothing
             else:
-                plain, release = self._buffers.take(span.end - span.start)
+                memory, release = self._buffers.take()
+                plain = memory[: span.end - span.start]
                 reader.read_into(span.start, plain)
                 yield span.start, span.element, plain, release
 
     def results(self) -> Sequence[Sha256]:
-        """The digests in file order; all pieces must have been read."""
-        return [Sha256(state.result()) for state in self._states]
+        """The digests in file order; all pieces must have been taken in."""
+        while self._lagging:
+            self._lagging.popleft().result()
+        return [Sha256(self._states[end].hexdigest()) for end in self._ends]
 
 
 def read_again(cut: CutPlan, wanted: Sequence[tuple[int, int, Chunk, Element]]) -> Iterator[Piece]:
@@ -101,7 +132,7 @@ def read_again(cut: CutPlan, wanted: Sequence[tuple[int, int, Chunk, Element]]) 
             plain = memoryview(bytearray(chunk.plain))
             reader.read_into(at, plain)
             reader.check_unchanged()
-        yield Piece(number, at, element, plain, None, _nothing)
+        yield Piece(number, at, element, plain, nothing)
 
 
 def check_same(cut: CutPlan, piece: Piece, expected: Blake3, found: Blake3) -> None:
@@ -131,5 +162,15 @@ def _cut_by_content(reader: SourceReader, span: Span) -> Iterator[tuple[int, mem
             at += length
 
 
-def _nothing() -> None:
+def _second_of_two(release: Callable[[], None]) -> Callable[[], None]:
+    """What calls ``release`` when it is called for the second time."""
+    calls = [release, nothing]
+
+    def call() -> None:
+        calls.pop()()
+
+    return call
+
+
+def nothing() -> None:
     """Give back memory that goes by itself."""

@@ -18,6 +18,7 @@ from concurrent.futures import Executor, Future
 
 import blake3
 
+from pipeline.arrays import np
 from pipeline.digest import Blake3, Sha256
 from pipeline.manifest import Part
 from pipeline.past_cache import aligned_memory
@@ -90,7 +91,7 @@ class PartFiller:
 
     def _begin(self) -> None:
         if self._ship is not None:
-            self._buffer = self._free.get() or aligned_memory(self._capacity)
+            self._buffer = self._free.get() or aligned_memory(self._capacity, huge=False)
         for part in self._under_way:
             if part.done():
                 part.result()
@@ -100,7 +101,8 @@ class PartFiller:
     def _take(self, digests: _Digests, data: memoryview, done: Callable[[], None]) -> None:
         at, digests.size = digests.size, digests.size + data.nbytes
         if self._buffer is not None:
-            self._buffer[at : digests.size] = data
+            # By numpy, which lets other threads run meanwhile.
+            np.copyto(np.frombuffer(self._buffer, np.uint8)[at : digests.size], np.frombuffer(data, np.uint8))
             done()
             self._hasher.submit(digests.update, memoryview(self._buffer)[at : digests.size])
             return

@@ -15,6 +15,7 @@ from bundles.medium import Medium, Volume
 from bundles.reader import BundleReader
 from pipeline.digest import sha256_of
 from pipeline.errors import InvalidDocument, ObjectMissing, SourceLied, StoreUnavailable, UsageError
+from pipeline.past_cache import aligned_memory
 from pipeline.ports import Fresh, NotModified
 from pipeline.sources.http import HttpReader
 from pipeline.sources.mirrors import Mirrors
@@ -101,6 +102,23 @@ def reader(request):
         made = request.param(request, stack)
         yield made
         made.close()
+
+
+def test_a_taker_may_have_blocks_in_its_own_memory(reader):
+    for start, size in [(0, len(BODY)), (512, len(BODY) - 512), (700_001, 300_000)]:
+        memory = aligned_memory(size)
+        whole, at = memoryview(memory), 0
+
+        def take(block, whole=whole):
+            nonlocal at
+            if block.obj is not whole.obj:
+                whole[at : at + len(block)] = block
+            at += len(block)
+            return whole[at:]
+
+        reader.read_range(PART, start, size, take, total=len(BODY))
+        assert at == size
+        assert whole[:size] == BODY[start : start + size]
 
 
 def test_ranges_come_whole_and_in_order(reader):

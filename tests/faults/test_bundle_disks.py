@@ -107,7 +107,7 @@ def test_a_medium_pulled_out_while_it_is_written_is_told(tree, tmp_path, monkeyp
 
     builder = builder_of(tree)
     with monkeypatch.context() as patch:
-        patch.setattr("bundles.tape.WRITE_BYTES", 16 << 10)
+        patch.setattr("bundles.tape.BLOCK_BYTES", 16 << 10)
         patch.setattr(filling.os, "pwrite", pulled)
         with pytest.raises(DiskError, match="pulled out") as failed:
             builder.build(tmp_path / "out", "bert-v1.0.0")

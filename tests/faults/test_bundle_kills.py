@@ -70,7 +70,7 @@ def test_every_step_is_taken(world):
 
 def test_a_killed_build_is_finished_by_the_next_to_the_byte(world, tmp_path, monkeypatch):
     # So that these small volumes reach the disk in several blocks, as large ones do.
-    monkeypatch.setattr("bundles.tape.WRITE_BYTES", 4 << 10)
+    monkeypatch.setattr("bundles.tape.BLOCK_BYTES", 4 << 10)
     for name, nth in points(world.steps):
         to = tmp_path / f"{name}{nth}"
         builder = Builder(tmp_path / f"home-{name}{nth}", world.tree)

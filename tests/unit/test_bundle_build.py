@@ -1,5 +1,6 @@
 """What goes into a bundle, and that the same order makes the same bytes."""
 
+import hashlib
 import json
 import os
 import subprocess
@@ -314,6 +315,28 @@ def test_a_mirror_that_alters_bytes_is_left_for_the_other_one(tree, tmp_path):
     builder.build(tmp_path / "out", "bert@stable")
     builder_of(tree).build(tmp_path / "right", "bert@stable")
     assert contents_of(tmp_path / "out") == contents_of(tmp_path / "right")
+
+
+@pytest.mark.parametrize("block_bytes", [8 << 10, 4 << 20])
+def test_only_what_was_altered_is_read_again_and_the_rest_of_the_volume_follows(tree, tmp_path, monkeypatch, block_bytes):
+    builder_of(tree).build(tmp_path / "right", "bert@stable")
+    parts = sorted(key for key in keys_in(tmp_path / "right") if key.startswith("parts/"))
+    spoilt = parts[len(parts) // 2]
+    altered, asked = set(), []
+
+    def spoil(key, at, block):
+        asked.append(key)
+        if key == spoilt and at not in altered:
+            altered.add(at)
+            return memoryview(bytes(len(block)))
+        return block
+
+    monkeypatch.setattr("bundles.tape.BLOCK_BYTES", block_bytes)
+    built = builder_of(tree, Reader(tree.store, spoil)).build(tmp_path / "out", "bert@stable")
+    assert altered
+    assert contents_of(tmp_path / "out") == contents_of(tmp_path / "right")
+    assert built.volumes[0].sha256 == hashlib.sha256(volumes_in(tmp_path / "out")[0].read_bytes()).hexdigest()
+    assert asked.count(spoilt) > 1
 
 
 # --- differential --------------------------------------------------------------------------------

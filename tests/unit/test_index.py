@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -362,3 +363,36 @@ def test_manifest_does_not_hang_on_process_times_or_order_of_the_folder(tmp_path
         )
         printed.add(child.stdout)
     assert len(printed) == 1
+
+
+def test_a_beginning_that_another_file_had_is_not_hashed_again(tmp_path, small, monkeypatch):
+    one, other = weights(6, CHUNK), weights(6, CHUNK, changed={4}, version="2")
+    tree = {
+        "a.safetensors": one,
+        "b.safetensors": one,
+        "c.safetensors": other,
+        "d.safetensors": other,
+        "e.bin": b"",
+        "f.bin": b"x",
+    }
+    hashed = []
+
+    class Counting:
+        def __init__(self, state=None):
+            self._state = state or hashlib.sha256()
+
+        def copy(self):
+            return Counting(self._state.copy())
+
+        def update(self, data):
+            hashed.append(len(data))
+            self._state.update(data)
+
+        def hexdigest(self):
+            return self._state.hexdigest()
+
+    monkeypatch.setattr("pipeline.steps.pieces.hashlib", SimpleNamespace(sha256=Counting))
+    cut = cut_folder(lay_files(tmp_path / "m", tree))
+    indexed = index_release(cut, None, lambda _: None, step="plan")
+    assert indexed.digests == {path: hashlib.sha256(data).hexdigest() for path, data in tree.items()}
+    assert len(one) + len(other) > sum(hashed) >= len(one) + 2 * CHUNK

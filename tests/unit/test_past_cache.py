@@ -11,8 +11,9 @@ from contextlib import contextmanager
 
 import pytest
 
-from bundles.tape import BLOCKS, WRITE_BYTES, written_in_order
+from bundles.tape import BLOCK_BYTES, WAITING, written_in_order
 from pipeline.past_cache import ALIGN_BYTES, aligned_memory, opened_direct, read_past_cache, write_past_cache
+from pipeline.sources.objects import FolderReader
 from tests.bundle_world import begin_tree, builder_of
 
 
@@ -109,25 +110,92 @@ def test_any_stretch_is_read_past_the_cache(opened, at, size):
     assert not is_cached(opened, 0)
 
 
+def read_from_folder(folder, size):
+    """Read a file of a tree as a taker does that has memory for it; gives the bytes."""
+    memory, at = memoryview(aligned_memory(size)), 0
+
+    def take(block):
+        nonlocal at
+        if block.obj is not memory.obj:
+            memory[at : at + len(block)] = block
+        at += len(block)
+        return memory[at:size]
+
+    FolderReader(folder).read_range("file", 0, size, take, total=size)
+    return bytes(memory[:size])
+
+
+@pytest.mark.parametrize("cached", [True, False])
+def test_what_is_not_in_the_cache_is_read_past_it(opened, tmp_path, cached):
+    data = os.urandom(4 << 20) + b"end"
+    os.pwrite(opened, data, 0)
+    os.fsync(opened)
+    if not cached:
+        os.posix_fadvise(opened, 0, 0, os.POSIX_FADV_DONTNEED)
+    before = is_cached(opened, 2 << 20)
+    assert read_from_folder(tmp_path, len(data)) == data
+    assert is_cached(opened, 3 << 20) == before
+
+
+@pytest.mark.parametrize("refused", ["cachestat", "open", "read"])
+def test_a_system_that_does_not_say_or_refuses_is_read_by_the_cache(opened, tmp_path, monkeypatch, refused):
+    data = os.urandom(3 << 20)
+    os.pwrite(opened, data, 0)
+    os.fsync(opened)
+    os.posix_fadvise(opened, 0, 0, os.POSIX_FADV_DONTNEED)
+    read, opening = os.preadv, os.open
+
+    def refuse_read(fd, buffers, at):
+        if fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_DIRECT:
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+        return read(fd, buffers, at)
+
+    def refuse_open(path, flags, *more, **named):
+        if flags & os.O_DIRECT:
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+        return opening(path, flags, *more, **named)
+
+    with monkeypatch.context() as patch:
+        if refused == "cachestat":
+            patch.setattr("pipeline.past_cache._CACHESTAT", 9999)
+        elif refused == "open":
+            patch.setattr(os, "open", refuse_open)
+        else:
+            patch.setattr(os, "preadv", refuse_read)
+        assert read_from_folder(tmp_path, len(data)) == data
+    assert is_cached(opened, 2 << 20)
+
+
 @pytest.mark.parametrize("begin", [0, 512, ALIGN_BYTES])
 def test_a_tape_is_what_was_written_on_it_and_its_digest(opened, begin):
-    blocks = [os.urandom(size) for size in (1, 511, WRITE_BYTES + 3, 7, 2 * WRITE_BYTES, 100)]
-    with written_in_order(opened, begin) as tape:
+    blocks = [os.urandom(size) for size in (1, 511, BLOCK_BYTES + 3, 7, 2 * BLOCK_BYTES, 100)]
+    whole = b"".join(blocks)
+    with written_in_order(opened, begin, hash_to=len(whole) // 2) as tape:
         for block in blocks:
             tape.write(block)
-    whole = b"".join(blocks)
     assert tape.at == begin + len(whole)
     assert os.pread(opened, begin + len(whole) + 1, 0) == bytes(begin) + whole
-    assert tape.sha256 == ("" if begin else hashlib.sha256(whole).hexdigest())
+    # Whole blocks, the last of which begins in the first half; nothing of a file that another run began.
+    assert tape.chain.size == (0 if begin else 2 * BLOCK_BYTES)
+    assert tape.chain.digest.digest() == hashlib.sha256(whole[: tape.chain.size]).digest()
 
 
-def test_a_tape_that_went_back_holds_the_second_writing_and_vouches_for_no_digest(opened):
-    with written_in_order(opened, 0) as tape:
-        tape.write(bytes(WRITE_BYTES + 700))
-        tape.go_back(WRITE_BYTES - 100)
-        tape.write(b"x" * 900)
-    assert os.pread(opened, 2 * WRITE_BYTES, 0) == bytes(WRITE_BYTES - 100) + b"x" * 900
-    assert tape.sha256 == ""
+@pytest.mark.parametrize("begin", [0, 700])
+def test_blocks_that_others_filled_stand_where_they_were_sent(opened, begin):
+    whole = os.urandom(3 * BLOCK_BYTES + 1000)
+    with written_in_order(opened, 0, filling=2, hash_to=len(whole)) as tape:
+        tape.write(whole[:begin])
+        tape.flush()
+        while tape.at < len(whole):
+            at = tape.at
+            start = at % BLOCK_BYTES
+            size = min(BLOCK_BYTES - start, len(whole) - at)
+            memory = tape.take()
+            memory[start : start + size] = whole[at : at + size]
+            tape.send(memory, size)
+    assert os.pread(opened, len(whole) + 1, 0) == whole
+    assert tape.chain.size == len(whole)
+    assert tape.chain.digest.digest() == hashlib.sha256(whole).digest()
 
 
 def test_a_disk_that_pauses_does_not_stop_what_can_go_on(opened, monkeypatch):
@@ -139,16 +207,16 @@ def test_a_disk_that_pauses_does_not_stop_what_can_go_on(opened, monkeypatch):
         return write_past_cache(fd, view, at)
 
     monkeypatch.setattr("bundles.tape.write_past_cache", pause)
-    whole = os.urandom(1 << 20) * (WRITE_BYTES >> 20) * (BLOCKS + 1)
-    with written_in_order(opened, 0) as tape:
-        tape.write(whole[: (BLOCKS - 1) * WRITE_BYTES - 1])
+    whole = os.urandom(1 << 20) * (BLOCK_BYTES >> 20) * (WAITING + 2)
+    with written_in_order(opened, 0, hash_to=len(whole)) as tape:
+        tape.write(whole[: (WAITING + 1) * BLOCK_BYTES - 1])
         # Not one byte is written yet: all of it waits in memory.
         assert sent in ([], [0])
         held.set()
-        tape.write(whole[(BLOCKS - 1) * WRITE_BYTES - 1 :])
+        tape.write(whole[(WAITING + 1) * BLOCK_BYTES - 1 :])
     assert os.pread(opened, len(whole) + 1, 0) == whole
     assert sent == sorted(sent)
-    assert tape.sha256 == hashlib.sha256(whole).hexdigest()
+    assert tape.chain.digest.digest() == hashlib.sha256(whole).digest()
 
 
 def test_what_a_tape_was_given_is_in_the_file_when_the_source_fails(opened):
@@ -164,7 +232,7 @@ def test_an_error_of_the_disk_comes_out_of_a_tape(opened, monkeypatch):
 
     monkeypatch.setattr(os, "pwrite", gone)
     with pytest.raises(OSError, match="Input/output"), written_in_order(opened, 0) as tape:
-        tape.write(bytes(3 * WRITE_BYTES))
+        tape.write(bytes(3 * BLOCK_BYTES))
 
 
 @pytest.mark.parametrize("refused", ["open", "read"])
