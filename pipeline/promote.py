@@ -23,12 +23,12 @@ from pipeline.plan.records import Promised
 from pipeline.plan.rollback import release_before
 from pipeline.release import Channel, ModelName, Release, check_channel
 from pipeline.steps.commit import channel_of, shown_by
-from pipeline.steps.edge_proof import SAMPLE_PERCENT
 from pipeline.steps.lease import held_lease
 from pipeline.steps.placed import Placed, placed_before
 from pipeline.steps.prefetch import Dispatch, warm_release
 from pipeline.steps.probe import probe_store
 from pipeline.steps.ready import ready_to_sign
+from pipeline.steps.sampling import SAMPLE_PERCENT
 from pipeline.steps.serve import Served, Warmed, left_at, prove_edges, settle, warmed_lately
 from pipeline.trust.changes import MoveChannel
 from pipeline.trust.commit import Committed, commit_changes

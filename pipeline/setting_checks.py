@@ -51,9 +51,7 @@ def parse_size(value: Value, where: str) -> int:
 
 def wrong(where: str, value: Value, expected: str) -> SettingsError:
     """Make the error of a value that is not what was expected."""
-    return SettingsError(
-        f"{where}: {value!r} is not {expected}", hint="docs/reference/settings.md shows each setting with an example."
-    )
+    return SettingsError(f"{where}: {value!r} is not {expected}", hint=f"Give {expected}, or leave it out.")
 
 
 def check_text(value: Value, where: str, folder: Path) -> str:
@@ -129,7 +127,7 @@ def fields_of(checks: Mapping[str, Check], *, others: Check | None = None) -> Ch
             one = checks.get(key, others)
             if one is None:
                 raise SettingsError(
-                    f"{where}: {key!r} is unknown here; {ask(key, checks)}", hint="docs/reference/settings.md lists them."
+                    f"{where}: {key!r} is unknown here; {ask(key, checks)}", hint="Correct it, or take it out."
                 )
             found[key] = one(item, f"{where}: {key}", folder)
         return found

@@ -88,6 +88,22 @@ def test_tour_names_every_part_of_the_pipeline():
     assert [part for part in sorted(parts) if not re.search(rf"``(?:[a-z_/]*,\s)?{part}/?``|\b{part}\b", tour)] == []
 
 
+def words_said(file):
+    """All text of a module but its docstrings."""
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    bare = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    return [
+        node.value
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in bare
+    ]
+
+
+@pytest.mark.parametrize("file", [file for file in PYTHON if "dev" not in file.stem and file.stem != "reference"], ids=name_of)
+def test_no_message_names_a_page_that_an_installed_program_lacks(file):
+    assert [text for text in words_said(file) if re.search(r"\bdocs/\w", text)] == []
+
+
 # --- import floors: each contract is kept (dev.check), and each refuses ------------------------------
 
 PLANTED = {

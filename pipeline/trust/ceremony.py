@@ -185,16 +185,20 @@ def apply_staged(publisher: Publisher, staged: Staged, *, settle: Callable[[], N
     return advance_root(publisher, opened.root, changes, settle=settle).committed
 
 
-def read_staged(data: bytes) -> Staged:
-    """Read a staged change from its file.
+def read_staged(data: bytes, *, what: str = "the staged change") -> Staged:
+    """Read a staged change from its file; ``what`` names it in messages.
 
     Raises:
         InvalidDocument
     """
-    staged = decode_document(data, Staged, what="the staged change", cap=4 * TARGETS_BYTES)
+    try:
+        staged = decode_document(data, Staged, what=what, cap=4 * TARGETS_BYTES)
+    except InvalidDocument as error:
+        # It is a file of this machine: no other source has it.
+        raise InvalidDocument(str(error), hint="Name the file that trust.stage wrote, as it was carried here.") from None
     if staged.format != FORMAT or staged.format_version != 1:
         raise InvalidDocument(
-            f"the staged change has format {staged.format!r} {staged.format_version}, expected {FORMAT!r} 1",
+            f"{what} has format {staged.format!r} {staged.format_version}, expected {FORMAT!r} 1",
             hint="It needs a newer modelport, or is another file.",
         )
     _open(staged)
