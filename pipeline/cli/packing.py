@@ -5,13 +5,12 @@ next: ``bundle_orders``
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from pipeline.cli.flags import ALLOW_YANKED, WANT
 
 
-@dataclass(frozen=True)
-class Packing:
+class Packing(NamedTuple):
     """What goes into a bundle, as these flags say it: all of it still text."""
 
     model: tuple[str, ...] = ()

@@ -5,11 +5,10 @@ next: ``site_orders``
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 
-@dataclass(frozen=True)
-class Serving:
+class Serving(NamedTuple):
     """How a site is served, as these flags say it: all of it still text."""
 
     site: str
