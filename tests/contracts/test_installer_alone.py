@@ -18,6 +18,7 @@ from bundles.installer.wheel_pins import PINS
 from tests.fetch_world import contents
 from tests.install_world import Column, make_bundle_tree, pythons
 from tests.media_world import pack
+from tests.no_network import WITHOUT_NETWORK
 
 SOURCES = sorted(Path(bundles.installer.__file__).parent.glob("*.py"))
 # What could open a connection, and what reads code that was not verified.
@@ -65,7 +66,7 @@ def test_site_goes_on_with_its_own_copy_of_the_installer(tree, media, tmp_path):
 def test_no_socket_is_needed_in_a_namespace_without_a_network(tree, media, tmp_path):
     column = Column("install.pyz", tmp_path)
     words = ["--from", str(media), "--site", str(tmp_path / "site"), "--root-fingerprint", tree.site.fingerprint]
-    ran = column.run(*words, before=["unshare", "--map-root-user", "--net"])
+    ran = column.run(*words, before=WITHOUT_NETWORK)
     assert ran.returncode == 0, ran.stderr
     check_installed(tree, tmp_path / "site")
 
@@ -117,7 +118,7 @@ print("OPENED", opened)
 def test_bundle_install_opens_no_socket_either(tree, media, tmp_path):
     checkout = Path(bundles.installer.__file__).parents[2]
     ran = subprocess.run(
-        ["unshare", "--map-root-user", "--net", sys.executable, "-c", OURS, checkout, media, tmp_path / "site", tree.site.fingerprint],
+        [*WITHOUT_NETWORK, sys.executable, "-c", OURS, checkout, media, tmp_path / "site", tree.site.fingerprint],
         capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
     assert ran.returncode == 0, ran.stderr

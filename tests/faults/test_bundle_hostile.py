@@ -21,6 +21,7 @@ from pipeline.errors import ModelportError, UsageError, VerifyFailed
 from tests.bundle_forge import forge
 from tests.bundle_world import Builder, begin_tree, builder_of, contents_of, flip, member_at, volume, volumes_in
 from tests.fetch_world import contents
+from tests.no_network import WITHOUT_NETWORK
 
 
 @pytest.fixture(scope="module")
@@ -242,7 +243,7 @@ def test_verify_works_where_there_is_no_network(copy, tree):
         "json",
     ]
     done = subprocess.run(
-        ["unshare", "-n", *words], env={"PYTHONPATH": ".", "HOME": "/nonexistent"}, capture_output=True, text=True, check=False
+        [*WITHOUT_NETWORK, *words], env={"PYTHONPATH": ".", "HOME": "/nonexistent"}, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["missing"] == []

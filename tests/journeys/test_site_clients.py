@@ -10,6 +10,7 @@ import pytest
 
 from tests.desk import CLEAN, Desk
 from tests.fetch_world import contents
+from tests.no_network import WITHOUT_NETWORK
 from tests.site_nginx import SERVERS
 from tests.site_world import install_all, publish_all
 
@@ -33,9 +34,7 @@ def alone(request, place, tmp_path_factory):
     """What clients of the hub found in a network that holds the site and nothing else."""
     scratch = tmp_path_factory.mktemp("alone")
     words = [
-        "unshare",
-        "--map-root-user",
-        "--net",
+        *WITHOUT_NETWORK,
         sys.executable,
         "-m",
         "tests.site_alone",

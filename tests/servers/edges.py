@@ -184,7 +184,7 @@ class VarnishServer(EdgeServer):
 
 @contextmanager
 def run_varnish(origin: str, path: str) -> Iterator[VarnishServer]:
-    """Varnish before ``origin`` (scheme and host) whose tree begins at ``path``."""
+    """Varnish, which newer Debians call Vinyl, before ``origin`` (scheme and host) whose tree begins at ``path``."""
     with scratch("varnish-") as folder:
         port = free_port()
         (folder / "edge.vcl").write_text(VARNISH.format(port=urlsplit(origin).port, path=path))
@@ -197,7 +197,7 @@ def run_varnish(origin: str, path: str) -> Iterator[VarnishServer]:
                 return False
 
         arguments = [
-            program("varnishd"), "-j", "none", "-F", "-n", str(folder / "work"), "-a", f"127.0.0.1:{port}", "-f", str(folder / "edge.vcl"),
+            program("varnishd", "vinyld"), "-j", "none", "-F", "-n", str(folder / "work"), "-a", f"127.0.0.1:{port}", "-f", str(folder / "edge.vcl"),
             "-s", "malloc,256m", "-p", "thread_pools=1",
         ]  # fmt: skip
         with running(arguments, folder=folder, ready=ready, environment=os.environ) as child:
