@@ -51,7 +51,7 @@ def parse_size(value: Value, where: str) -> int:
 
 def wrong(where: str, value: Value, expected: str) -> SettingsError:
     """Make the error of a value that is not what was expected."""
-    return SettingsError(f"{where}: {value!r} is not {expected}", hint=f"Give {expected}, or leave it out.")
+    return SettingsError(f"{where}: {value!r} is not {expected}", hint="Correct it, or leave it out.")
 
 
 def check_text(value: Value, where: str, folder: Path) -> str:

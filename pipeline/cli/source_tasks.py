@@ -138,7 +138,7 @@ def doctor(run: Run) -> Answer:
     found = diagnose(run.supply(), setting_rows(run.settings), run.listen)
     left = None
     if not found.working:
-        left = UnavailableError(f"none of {len(found.sources)} sources works", hint="The report says of each why.")
+        left = UnavailableError("no source works", hint="The report says of each why.")
     return Answer(found, doctor_summary(found), left=left)
 
 
