@@ -47,4 +47,6 @@ def inventory_summary(done: InventoryExported) -> str:
     if len(done.releases) > SHOWN:
         lines.append(f"    … and {len(done.releases) - SHOWN} more")
     lines.append(f"  signed by    {done.keyid}" if done.keyid else "  not signed: the site gave no key")
-    return "\n".join([*lines, "next: at the publisher's: invoke bundle.build --have inventory.json --model NAME --to FOLDER"])
+    return "\n".join(
+        [*lines, f"next: at the publisher's: invoke bundle.build --have {Path(done.path).name} --model NAME --to FOLDER"]
+    )

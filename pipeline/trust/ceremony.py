@@ -109,7 +109,9 @@ def stage_changes(
             # New keys must have signed the targets role before the root that names them is published.
             draft.edit_top()
     if following is None and not draft.changed:
-        raise UsageError("this would change nothing", hint="Name the keys, thresholds or models to change.")
+        raise UsageError(
+            "this would change nothing", hint="Name what is to change, as in --key root=file2:/a.pem or --threshold root=2."
+        )
     touched: dict[str, Targets] = {str(model): role for model, role in draft.models.items()}
     if draft.targets is not None:
         touched["targets"] = draft.targets
