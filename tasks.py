@@ -1,6 +1,5 @@
 """What ``invoke`` offers in this checkout: the tasks of ``modelport``, in the order of the walk."""
 
-import os
 import sys
 
 # invoke switches bytecode off, and every run would compile the command line anew.
@@ -8,11 +7,10 @@ sys.dont_write_bytecode = bool(sys.flags.dont_write_bytecode)
 
 from invoke.main import program  # noqa: E402 (after the switch above)
 
-from pipeline.cli.masking import Mask, mask_logs, secrets_in  # noqa: E402 (after the switch above)
 from pipeline.cli.namespace import build_namespace  # noqa: E402 (after the switch above)
-from pipeline.cli.program import furnish  # noqa: E402 (after the switch above)
+from pipeline.cli.program import furnish, mask_debug_log  # noqa: E402 (after the switch above)
 
 ns = build_namespace()
 furnish(program)
 # invoke --debug logs what it parses, and has begun to before it reads this file.
-mask_logs(Mask(secrets_in(os.environ)))
+mask_debug_log()

@@ -24,16 +24,15 @@ from pipeline.meant import ask
 from pipeline.outward import authorities_of, proxies_of
 from pipeline.ports import ObjectStore, TreeReader
 from pipeline.setting_keys import KEYS
-from pipeline.settings import Settings
+from pipeline.settings import Settings, refuse_memory
 from pipeline.state_folders import place_id, set_aside, trust_home
+from pipeline.store_kinds import IN_MEMORY, KINDS, SPELLED, WEB, is_own, scheme_of
 
 if TYPE_CHECKING:
     from bundles.reader import BundleReader
     from pipeline.place import Place
     from pipeline.sources.pace import Limits
     from pipeline.supply import Supply
-
-SCHEMES = ("file", "s3", "oss", "memory")
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +96,7 @@ def open_place(
         keys=KeyPlace(
             Keyring(settings.keys, secrets) if settings.keys else None,
             home,
-            first_use=scheme_of(settings.store) in {"", "file", "memory"},
+            first_use=is_own(settings.store),
         ),
         cache=settings.places.cache,
         by=whoami(),
@@ -116,7 +115,7 @@ def open_source_place(settings: Settings, *, listen: Listener = ignore) -> Place
         SettingsError: it is a web server, which cannot be listed.
     """
     url = settings.source[0]["url"]
-    if scheme_of(url) in {"http", "https"}:
+    if scheme_of(url) in WEB:
         raise SettingsError(
             f"--source {url}: this looks into stores and bundles, not into web servers",
             hint="invoke fetch takes a release from there and proves it; invoke doctor says what is there.",
@@ -176,6 +175,7 @@ def open_target(
         region=region or settings.region,
         origins={**settings.origins, "store": "--to"},
     )
+    refuse_memory(target)
     return open_store(target, dry=dry, listen=listen).store
 
 
@@ -200,7 +200,7 @@ def open_reader(settings: Settings, source: Mapping[str, Any], *, limits: Limits
     """
     url, where = source["url"], settings.origins["source" if settings.source else "store"]
     scheme = scheme_of(url)
-    if scheme in {"http", "https"}:
+    if scheme in WEB:
         from pipeline.sources.auth import open_auth
         from pipeline.sources.http import HttpReader
 
@@ -216,6 +216,11 @@ def open_reader(settings: Settings, source: Mapping[str, Any], *, limits: Limits
 
         folder = _path_of(url, where) if scheme else Path(url)
         return open_bundle(folder) or FolderReader(folder)
+    if scheme not in _OPENERS:
+        raise SettingsError(
+            f"{where}: the source {url!r} has the unknown scheme {scheme!r}; {ask(scheme, (*WEB, *filter(None, KINDS)))}",
+            hint=f"Use http://… or https://…, {SPELLED}.",
+        )
     from pipeline.sources.objects import StoreReader
     from pipeline.stores.retrying import RetryingStore
 
@@ -240,58 +245,73 @@ def whoami() -> str:
     return f"{user}@{socket.gethostname()}"
 
 
-def scheme_of(store: str) -> str:
-    """The scheme of a store setting; "" for a path."""
-    scheme, _, rest = store.partition(":")
-    return scheme if rest and "/" not in scheme else ""
-
-
 def pick_store(settings: Settings) -> ObjectStore:
     """Make the adapter for ``settings.store``, bare of wrappers.
 
     Raises:
         SettingsError: as ``open_store``.
     """
-    where = settings.origins["store"]
-    scheme = scheme_of(settings.store)
-    if scheme in {"", "file"}:
-        from pipeline.stores.directory import DirectoryStore
-
-        folder = _path_of(settings.store, where) if scheme else Path(settings.store)
-        return open_bundle(folder) or DirectoryStore(folder)
-    if scheme == "memory":
-        from pipeline.stores.memory import MemoryStore
-
-        return MemoryStore(settings.store.removeprefix("memory:"))
-    if scheme == "s3":
-        from pipeline.stores.s3 import S3Store
-
-        bucket, prefix = _bucket_of(settings.store, where)
-        return S3Store(
-            bucket,
-            prefix,
-            endpoint=settings.endpoint or None,
-            region=settings.region or None,
-            connections=settings.connections,
-            ca_file=authorities_of(settings),
+    scheme, where = scheme_of(settings.store), settings.origins["store"]
+    if scheme not in _OPENERS:
+        raise SettingsError(
+            f"{where}: the store {settings.store!r} has the unknown scheme {scheme!r}; {ask(scheme, tuple(filter(None, KINDS)))}",
+            hint=f"Use {SPELLED}.",
         )
-    if scheme == "oss":
-        from pipeline.stores.oss import OssStore
+    return _OPENERS[scheme](settings, where)
 
-        bucket, prefix = _bucket_of(settings.store, where)
-        return OssStore(
-            bucket,
-            prefix,
-            endpoint=settings.endpoint or settings.oss.endpoint,
-            region=settings.region or settings.oss.region,
-            credentials=settings.oss,
-            connections=settings.connections,
-            ca_file=authorities_of(settings),
-        )
-    raise SettingsError(
-        f"{where}: the store {settings.store!r} has the unknown scheme {scheme!r}; {ask(scheme, SCHEMES)}",
-        hint="Use a path, file:///path, s3://bucket/prefix or oss://bucket/prefix.",
+
+def _open_folder(settings: Settings, where: str) -> ObjectStore:
+    from pipeline.stores.directory import DirectoryStore
+
+    folder = _path_of(settings.store, where) if scheme_of(settings.store) else Path(settings.store)
+    if folder.is_file():
+        raise SettingsError(f"{where}: {folder} is a file, expected a folder", hint="Name the folder that holds the tree.")
+    return open_bundle(folder) or DirectoryStore(folder)
+
+
+def _open_memory(settings: Settings, where: str) -> ObjectStore:
+    from pipeline.stores.memory import MemoryStore
+
+    del where
+    return MemoryStore(settings.store.removeprefix(f"{IN_MEMORY}:"))
+
+
+def _open_s3(settings: Settings, where: str) -> ObjectStore:
+    from pipeline.stores.s3 import S3Store
+
+    bucket, prefix = _bucket_of(settings.store, where)
+    return S3Store(
+        bucket,
+        prefix,
+        endpoint=settings.endpoint or None,
+        region=settings.region or None,
+        connections=settings.connections,
+        ca_file=authorities_of(settings),
     )
+
+
+def _open_oss(settings: Settings, where: str) -> ObjectStore:
+    from pipeline.stores.oss import OssStore
+
+    bucket, prefix = _bucket_of(settings.store, where)
+    return OssStore(
+        bucket,
+        prefix,
+        endpoint=settings.endpoint or settings.oss.endpoint,
+        region=settings.region or settings.oss.region,
+        credentials=settings.oss,
+        connections=settings.connections,
+        ca_file=authorities_of(settings),
+    )
+
+
+_OPENERS: Mapping[str, Callable[[Settings, str], ObjectStore]] = {
+    "": _open_folder,
+    "file": _open_folder,
+    "s3": _open_s3,
+    "oss": _open_oss,
+    IN_MEMORY: _open_memory,
+}
 
 
 def _bucket_of(url: str, where: str) -> tuple[str, str]:

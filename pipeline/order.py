@@ -21,7 +21,7 @@ from pipeline.release import Channel, Release
 from pipeline.sources.folder import Folder
 from pipeline.steps.bases import default_bases, named_bases
 from pipeline.steps.choose import Wishes
-from pipeline.steps.edge_proof import SAMPLE_PERCENT
+from pipeline.steps.sampling import SAMPLE_PERCENT
 from pipeline.trust.view import View
 
 

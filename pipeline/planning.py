@@ -23,6 +23,7 @@ from pipeline.steps.cut import cut_release
 from pipeline.steps.identify import check_identity, hash_files, identity_of, standing_release
 from pipeline.steps.index import index_release
 from pipeline.steps.readback import fault_of, poisoned
+from pipeline.store_kinds import is_charged
 from pipeline.trust.chain import read_root
 from pipeline.trust.view import View
 from pipeline.wire import decode_document, encode_document
@@ -72,7 +73,7 @@ def plan_release(order: PublishOrder, place: Place, listen: Listener) -> Release
         chunks_reused=reused,
         parts=parts,
         totals=totals,
-        estimate=estimate_of(totals, charged=place.store.url.partition(":")[0] in {"s3", "oss"}),
+        estimate=estimate_of(totals, charged=is_charged(place.store.url)),
         already_published=standing is not None,
     )
 

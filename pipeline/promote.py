@@ -22,13 +22,13 @@ from pipeline.place import Heard, Place
 from pipeline.plan.records import Promised
 from pipeline.plan.rollback import release_before
 from pipeline.release import Channel, ModelName, Release, check_channel
-from pipeline.steps.commit import channel_of, shown_by
-from pipeline.steps.edge_proof import SAMPLE_PERCENT
+from pipeline.steps.commit import channel_of, shown_by, tell_new_channel
 from pipeline.steps.lease import held_lease
 from pipeline.steps.placed import Placed, placed_before
 from pipeline.steps.prefetch import Dispatch, warm_release
 from pipeline.steps.probe import probe_store
 from pipeline.steps.ready import ready_to_sign
+from pipeline.steps.sampling import SAMPLE_PERCENT
 from pipeline.steps.serve import Served, Warmed, left_at, prove_edges, settle, warmed_lately
 from pipeline.trust.changes import MoveChannel
 from pipeline.trust.commit import Committed, commit_changes
@@ -158,6 +158,7 @@ class _Moving:
         ready = ready_to_sign(place.publisher(listen), place.keys, release, probe=self._probe)
         view, target = ready.view, ready.view.release(release)
         found = shown_by(view, release, self._channel)
+        tell_new_channel(view, release, self._channel, listen)
         if self._promised is not None:
             _check_promise(self._promised, channel_of(view, release, self._channel))
         self._probe()

@@ -80,13 +80,21 @@ class Release:
                 return cls(ModelName(text[:at]), version)
         raise NameRefused(
             f"{text!r} is not a release name: expected <model>-v<version>, as in bert-v2.1.0",
-            hint="Name the model in lower case and the version as SemVer without build metadata.",
+            hint=_hint_for(text),
         )
 
     @property
     def semver(self) -> SemVer:
         """The version as a value that compares by SemVer precedence."""
         return SemVer(self.version)
+
+
+def _hint_for(text: str) -> str:
+    model = text.partition("@")[0]
+    if MODEL_NAME.fullmatch(model):
+        # A model alone, or bert@stable: what readers may say, and who writes may not.
+        return f"Name one release; invoke show --model {model} lists them."
+    return "Name the model in lower case and the version as SemVer without build metadata."
 
 
 def check_model(name: str) -> ModelName:
@@ -103,7 +111,9 @@ def check_model(name: str) -> ModelName:
         fault = "Windows reserves this name for a device"
     else:
         return ModelName(name)
-    raise NameRefused(f"model name {name!r} is refused: {fault}", hint="Choose another model name.")
+    model, at, _ = name.partition("@")
+    hint = f"A channel or range is for fetch and bundles; here name the model: {model}" if at else "Choose another model name."
+    raise NameRefused(f"model name {name!r} is refused: {fault}", hint=hint)
 
 
 def check_version(text: str) -> str:

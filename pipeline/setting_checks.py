@@ -51,9 +51,7 @@ def parse_size(value: Value, where: str) -> int:
 
 def wrong(where: str, value: Value, expected: str) -> SettingsError:
     """Make the error of a value that is not what was expected."""
-    return SettingsError(
-        f"{where}: {value!r} is not {expected}", hint="docs/reference/settings.md shows each setting with an example."
-    )
+    return SettingsError(f"{where}: {value!r} is not {expected}", hint="Correct it, or leave it out.")
 
 
 def check_text(value: Value, where: str, folder: Path) -> str:
@@ -128,9 +126,7 @@ def fields_of(checks: Mapping[str, Check], *, others: Check | None = None) -> Ch
         for key, item in value.items():
             one = checks.get(key, others)
             if one is None:
-                raise SettingsError(
-                    f"{where}: {key!r} is unknown here; {ask(key, checks)}", hint="docs/reference/settings.md lists them."
-                )
+                raise SettingsError(f"{where}: {key!r} is unknown here; {ask(key, checks)}", hint="Correct it, or take it out.")
             found[key] = one(item, f"{where}: {key}", folder)
         return found
 

@@ -8,7 +8,7 @@ next: ``settings``
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from typing import Any
 from pipeline.errors import SettingsError
 from pipeline.manifest import CHUNK_BYTES, PART_BYTES
 from pipeline.meant import ask
-from pipeline.providers import PROVIDERS, Option, OptionKind
+from pipeline.providers import PROVIDERS, Option, OptionKind, Provider
 from pipeline.setting_checks import (
     Check,
     Value,
@@ -48,6 +48,7 @@ from pipeline.setting_schemas import (
     WEB_SCHEMA,
     mapping_schema,
 )
+from pipeline.store_kinds import SPELLED
 
 # "release" signs snapshot, timestamp and models unless they have a key of their own.
 KEY_SLOTS = ("root", "targets", "release", "snapshot", "timestamp")
@@ -148,11 +149,18 @@ def _option(option: Option) -> Check:
         if option.one_of and found not in option.one_of:
             raise SettingsError(
                 f"{where}: {found!r} is none of {', '.join(option.one_of)}; {ask(str(found), option.one_of)}",
-                hint="docs/reference/cdns.md lists each provider's keys.",
+                hint=f"It is the {option.meaning}.",
             )
         return found
 
     return check
+
+
+def _meanings(provider: Provider, keys: Iterable[str]) -> Iterator[str]:
+    """What each of these keys of a CDN is."""
+    of_all = {"base_url": "where users reach the tree through it", "endpoint": "where its control plane is called"}
+    for key in sorted(keys):
+        yield f"{key}: {of_all.get(key) or provider.options[key].meaning}"
 
 
 def _one_cdn(value: Value, where: str, folder: Path) -> Mapping[str, Any]:
@@ -167,7 +175,7 @@ def _one_cdn(value: Value, where: str, folder: Path) -> Mapping[str, Any]:
     if name not in PROVIDERS:
         raise SettingsError(
             f"{where}: the provider {name!r} is unknown; {ask(str(name), tuple(PROVIDERS))}",
-            hint="docs/reference/cdns.md lists the providers.",
+            hint="Correct it; an in-house CDN is driven by the provider webhook.",
         )
     provider = PROVIDERS[name]
     found = fields_of({**CDN_KEYS, **{key: _option(option) for key, option in provider.options.items()}})(value, where, folder)
@@ -176,7 +184,7 @@ def _one_cdn(value: Value, where: str, folder: Path) -> Mapping[str, Any]:
     missing = [key for key in needed if not found.get(key)]
     if missing:
         raise SettingsError(
-            f"{where}: {name} needs {', '.join(sorted(missing))}", hint="docs/reference/cdns.md lists each provider's keys."
+            f"{where}: {name} needs {', '.join(sorted(missing))}", hint=f"{'; '.join(_meanings(provider, missing))}."
         )
     known = {credential.name for credential in provider.credentials}
     for credential in found.get("credentials", {}):
@@ -202,7 +210,7 @@ KEYS: Mapping[str, Key] = {
     "store": Key(
         check_place,
         "./.modelport/store",
-        "Where the tree lies: a path, `file:///…`, `s3://bucket/prefix` or `oss://bucket/prefix`; or a list, of which the first decides.",
+        f"Where the tree lies: {SPELLED}; or a list, of which the first decides.",
         STORE_SCHEMA,
     ),
     "endpoint": Key(check_url, "", "URL of an S3-compatible or OSS endpoint; empty is the vendor's own.", {"type": "string"}),

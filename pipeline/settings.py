@@ -20,6 +20,7 @@ from pipeline.errors import SettingsError
 from pipeline.meant import ask
 from pipeline.providers import PROVIDERS, Credentials
 from pipeline.setting_keys import KEYS
+from pipeline.store_kinds import IN_MEMORY, SPELLED, scheme_of
 from pipeline.store_lists import check_copies, split_stores
 from pipeline.yamlfile import YamlDocument, read_yaml
 
@@ -141,6 +142,20 @@ def load_settings(flags: Mapping[str, str], environ: Mapping[str, str], folder: 
     )
 
 
+def refuse_memory(settings: Settings) -> None:
+    """Refuse stores and sources in memory, for programs that end before anybody can look.
+
+    Raises:
+        SettingsError: naming the setting.
+    """
+    named = [("store", settings.store), *(("store", one["url"]) for one in settings.copies)]
+    for key, url in (*named, *(("source", one["url"]) for one in settings.source)):
+        if scheme_of(url) == IN_MEMORY:
+            raise SettingsError(
+                f"{settings.origins[key]}: what is in {url} is gone when this command ends", hint=f"Use {SPELLED}."
+            )
+
+
 def find_file(folder: Path) -> Path | None:
     """Find the nearest ``modelport.yaml`` from ``folder`` upwards."""
     return next((place / FILE for place in (folder, *folder.parents) if _is_file(place / FILE)), None)
@@ -245,9 +260,7 @@ def read_credentials(cdn: Mapping[str, Any], environ: Mapping[str, str]) -> Cred
 
 def _known(key: str, where: str) -> None:
     if key not in KEYS:
-        raise SettingsError(
-            f"{where}: {key!r} is not a setting; {ask(key, KEYS)}", hint="docs/reference/settings.md lists them all."
-        )
+        raise SettingsError(f"{where}: {key!r} is not a setting; {ask(key, KEYS)}", hint="Correct it, or take it out.")
 
 
 def _set_inside(mapping: Mapping[str, Any], path: list[str], value: str) -> dict[str, Any]:

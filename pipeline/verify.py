@@ -17,6 +17,7 @@ from pipeline.events import Listener, Progress, StepFinished, StepStarted, Warne
 from pipeline.place import Heard, Place
 from pipeline.release import Release
 from pipeline.steps.inspect import inspect_parts
+from pipeline.steps.sampling import SAMPLE_PERCENT
 
 NAMED = 20
 
@@ -35,7 +36,7 @@ class Verified(msgspec.Struct, kw_only=True):
     seconds: float
 
 
-def verify_release(release: Release, place: Place, listen: Listener, *, sample_percent: float = 0) -> Verified:
+def verify_release(release: Release, place: Place, listen: Listener, *, sample_percent: float = SAMPLE_PERCENT) -> Verified:
     """Hold every object of ``release`` against its signed manifest.
 
     ``sample_percent`` of the parts (100: all) are read, hashed and decoded.

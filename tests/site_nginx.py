@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from bundles.site.nginx_site import NginxOrder, write_nginx
+from bundles.site.terms import Terms
 from tests.servers.processes import free_port, program, running, scratch
 from tests.site_world import SiteServer, serving
 
@@ -26,10 +27,10 @@ http {{
 
 
 @contextmanager
-def nginx_serving(site: Path, **flags) -> Iterator[SiteServer]:
+def nginx_serving(site: Path, *, upstream: str = "", **terms) -> Iterator[SiteServer]:
     """Serve ``site`` by nginx at a free port, until the block ends."""
     port = free_port()
-    written = write_nginx(NginxOrder(site, f"127.0.0.1:{port}", **flags))
+    written = write_nginx(NginxOrder(Terms(site, f"127.0.0.1:{port}", **terms), upstream))
     with nginx_running(Path(written.configuration), port) as server:
         yield server
 

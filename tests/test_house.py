@@ -10,9 +10,10 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+from invoke.program import Program
 
 from pipeline import errors
-from pipeline.cli.namespace import GROUPS, walk_order
+from pipeline.cli.namespace import GROUPS, build_namespace, walk_order
 from pipeline.cli.reference import FAMILIES, error_classes, reference_pages
 from pipeline.sample import INSTALL
 
@@ -94,6 +95,59 @@ def test_tour_names_every_part_of_the_pipeline():
         file.stem if file.is_file() else file.name for file in (CHECKOUT / "pipeline").iterdir() if not file.name.startswith("_")
     }
     assert [part for part in sorted(parts) if not re.search(rf"``(?:[a-z_/]*,\s)?{part}/?``|\b{part}\b", tour)] == []
+
+
+# Pages are written by the one, and the other's text is a file of a release, whose bytes guides and digests know.
+OF_THE_CHECKOUT = {"dev_tasks", "reference", "sample"}
+
+
+def words_said(file):
+    """All text of a module but its docstrings."""
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    bare = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    return [
+        node.value
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in bare
+    ]
+
+
+@pytest.mark.parametrize("file", [file for file in PYTHON if file.stem not in OF_THE_CHECKOUT], ids=name_of)
+def test_no_message_names_a_page_that_an_installed_program_lacks(file):
+    assert [text for text in words_said(file) if re.search(r"\bdocs/\w", text)] == []
+
+
+# What the guide of things that go wrong types, to be told the nearest flag.
+MISTYPED = {"publish --modle"}
+
+
+@pytest.fixture(scope="module")
+def flags_of():
+    """The flags that each task takes, and those that invoke takes before or after it."""
+    namespace = build_namespace()
+    core = {name for argument in Program().core_args() for name in argument.names}
+    return {name: {*core, *(f for a in namespace[name].get_arguments() for f in a.names)} for name in walk_order()}
+
+
+def flags_in(text, flags_of):
+    """Commands in a text whose task has no such flag."""
+    joined = re.sub(r"\\\n\s*", " ", text)
+    for task, rest in re.findall(r"\b(?:invoke|modelport) ([a-z]+(?:\.[a-z]+)?)((?: +[^\s`;|&>()]+)*)", joined):
+        for flag in re.findall(r"(?<=\s)--([a-z][a-z-]*)", rest) if task in flags_of else ():
+            if flag.replace("-", "_") not in {name.replace("-", "_").strip("_") for name in flags_of[task]}:
+                yield f"{task} --{flag}"
+
+
+def test_flag_that_a_task_lacks_is_found(flags_of):
+    told = "run invoke --help publish, then: invoke publish --modle x --from y; invoke cache.clean --report json"
+    assert list(flags_in(told, flags_of)) == ["publish --modle", "publish --from"]
+
+
+@pytest.mark.parametrize("file", PYTHON, ids=name_of)
+def test_every_command_that_is_told_takes_the_flags_that_it_is_told_with(file, flags_of):
+    docs = [ast.get_docstring(node) or "" for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.FunctionDef)]
+    examples = [line for doc in docs for line in doc.splitlines() if line.startswith("Example:")]
+    assert [wrong for text in [*words_said(file), *examples] for wrong in flags_in(text, flags_of)] == []
 
 
 # --- import floors: each contract is kept (dev.check), and each refuses ------------------------------
@@ -220,12 +274,14 @@ def code_in(page):
     return "\n".join([*fences, *re.findall(r"`([^`\n]+)`", re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE))])
 
 
-def test_pages_mention_only_tasks_that_exist():
+def test_pages_mention_only_tasks_and_flags_that_exist(flags_of):
     known = set(walk_order())
     called = re.compile(r"(?:^|[\s/])(?:invoke|modelport) (?:--dry )?([a-z]+(?:\.[a-z]+)*)\b", re.MULTILINE)
     named = [(page, name) for page in PAGES for name in called.findall(code_in(page))]
     assert named
     assert [f"{name_of(page)}: {name}" for page, name in named if name not in known] == []
+    flags = [(page, flag) for page in PAGES for flag in flags_in(code_in(page), flags_of)]
+    assert [f"{name_of(page)}: {flag}" for page, flag in flags if flag not in MISTYPED] == []
 
 
 def test_links_of_pages_lead_somewhere():

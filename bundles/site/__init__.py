@@ -12,5 +12,5 @@ A guided tour, in the order of imports; what is pure comes first:
 * ``tending``: what is there, what is live, what is whole, what may go.
 * A caching mirror: ``growing`` and ``shelf``, bytes on their way and at rest; ``transfer`` and ``hauling``, parts from the upstream;
   ``decoding`` and ``assembling``, files out of parts; ``manifests``, ``upstream`` and ``mirrored``, what the upstream holds.
-* ``guard``: who may ask. ``app``: the application (starlette). ``caching``: the same with an upstream. ``sending``, ``serving``: the server (uvicorn), until it is stopped.
+* ``terms``: where and to whom. ``guard``: who may ask. ``app``: the application (starlette). ``caching``: the same with an upstream. ``sending``, ``serving``: the server (uvicorn), until it is stopped.
 """

@@ -37,7 +37,7 @@ class Server:
     origins: tuple[str, ...] = ()
     upstream: str = ""
     cache: str = ""
-    cache_limit: int = 20 << 30
+    cache_limit: int = 100 << 30
 
 
 # How every answer ends: what the client has already is not sent again.

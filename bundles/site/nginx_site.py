@@ -21,6 +21,7 @@ from bundles.site.holdings import Holdings
 from bundles.site.nginx_conf import describe_server, token_lines
 from bundles.site.nginx_routes import Server
 from bundles.site.nginx_view import PLACE, VIEW, write_view
+from bundles.site.terms import Terms
 from pipeline.errors import DiskError, UsageError
 
 CONFIGURATION = "nginx/site.conf"
@@ -33,16 +34,11 @@ _UNSPELLABLE = frozenset(" \t\n\r\"'\\;{}$#")
 
 @dataclass(frozen=True)
 class NginxOrder:
-    """What a person asks for. ``listen`` is host:port."""
+    """What a person asks for. At most ``cache_limit`` bytes of the upstream are kept."""
 
-    site: Path
-    listen: str = "127.0.0.1:8080"
-    token_file: Path | None = None
-    tls_cert: Path | None = None
-    tls_key: Path | None = None
-    origins: tuple[str, ...] = ()
+    terms: Terms
     upstream: str = ""
-    cache_limit: int = 20 << 30
+    cache_limit: int = 100 << 30
 
 
 class NginxWritten(msgspec.Struct, frozen=True, kw_only=True):
@@ -64,17 +60,17 @@ def write_nginx(order: NginxOrder, *, dry: bool = False) -> NginxWritten:
         UsageError: no site, or an address, a path, an origin or a token that cannot stand in a configuration.
         DiskError
     """
-    host, port = _address(order.listen)
-    place = order.site.resolve()
-    if (order.tls_cert is None) != (order.tls_key is None):
+    host, port = _address(order.terms.listen)
+    place = order.terms.site.resolve()
+    if (order.terms.tls_cert is None) != (order.terms.tls_key is None):
         raise UsageError("--tls-cert and --tls-key go together", hint="Name both, or neither to serve plain http.")
-    paths = {"--tls-cert": order.tls_cert, "--tls-key": order.tls_key}
+    paths = {"--tls-cert": order.terms.tls_cert, "--tls-key": order.terms.tls_key}
     spelled = {flag: str(path.resolve()) if path else "" for flag, path in paths.items()}
     for flag, text in {"--site": str(place), **spelled}.items():
         _check_word(flag, text)
-    for origin in order.origins:
+    for origin in order.terms.origins:
         _check_word("--allow-origin", origin)
-    tokens = read_tokens(order.token_file)
+    tokens = read_tokens(order.terms.token_file)
     server = Server(
         site=str(place),
         host=host,
@@ -82,7 +78,7 @@ def write_nginx(order: NginxOrder, *, dry: bool = False) -> NginxWritten:
         tokens_file=str(place / TOKENS) if tokens else "",
         tls_cert=spelled["--tls-cert"],
         tls_key=spelled["--tls-key"],
-        origins=order.origins,
+        origins=order.terms.origins,
         upstream=_upstream(order.upstream),
         cache=str(place / CACHE),
         cache_limit=order.cache_limit,
@@ -108,7 +104,7 @@ def write_nginx(order: NginxOrder, *, dry: bool = False) -> NginxWritten:
             configuration=str(place / CONFIGURATION),
             view=str(view),
             releases=sorted(catalogue.releases),
-            url=f"{'https' if order.tls_cert else 'http'}://{shown}:{port}",
+            url=f"{'https' if order.terms.tls_cert else 'http'}://{shown}:{port}",
             upstream=server.upstream,
             commands=[
                 f"ln -sf {place / CONFIGURATION} /etc/nginx/conf.d/modelport.conf",

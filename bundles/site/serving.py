@@ -18,7 +18,6 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +29,8 @@ from bundles.site.app import SiteApp, make_app
 from bundles.site.guard import read_guard
 from bundles.site.holdings import Holdings
 from bundles.site.sending import SendingProtocol
-from pipeline.errors import ModelportError, NotPinned, UnavailableError, UsageError
+from bundles.site.terms import Terms
+from pipeline.errors import ModelportError, NotPinned, ObjectMissing, UnavailableError, UsageError
 from pipeline.events import Listener, Serving, StepFinished, StepStarted, Warned, one_at_a_time
 from pipeline.ports import TreeReader
 from pipeline.spelling import spell_count
@@ -68,14 +68,9 @@ class UpstreamOrder:
 
 @dataclass(frozen=True)
 class ServeOrder:
-    """What a person asks for. ``listen`` is host:port; port 0 is any that is free."""
+    """What a person asks for; port 0 is any that is free."""
 
-    site: Path
-    listen: str = "127.0.0.1:8080"
-    token_file: Path | None = None
-    tls_cert: Path | None = None
-    tls_key: Path | None = None
-    origins: tuple[str, ...] = ()
+    terms: Terms
     upstream: UpstreamOrder | None = None
 
 
@@ -104,17 +99,17 @@ def serve_site(order: ServeOrder, listen: Listener) -> SiteServed:
         UsageError: no site, an address that cannot be read, a token file that others may read, a broken certificate.
         UnavailableError: the address is in use, or none of this machine's.
     """
-    with closing(Holdings(order.site, may_be_new=order.upstream is not None)) as holdings, ExitStack() as stack:
+    with closing(Holdings(order.terms.site, may_be_new=order.upstream is not None)) as holdings, ExitStack() as stack:
         allow_open_files(OPEN_FILES)
-        guard = read_guard(order.token_file)
+        guard = read_guard(order.terms.token_file)
         context = _tls(order)
         catalogue = holdings.look()
         mirror = _mirror(order, listen)
         if mirror is not None:
             stack.callback(mirror.close)
-        site = mirror.app(holdings, guard, order.origins) if mirror else SiteApp(holdings, guard, order.origins)
+        site = mirror.app(holdings, guard, order.terms.origins) if mirror else SiteApp(holdings, guard, order.terms.origins)
         beside = f" and what {mirror.reader.url} has" if mirror else ""
-        with closing(bind(order.listen)) as bound:
+        with closing(bind(order.terms.listen)) as bound:
             url = _url(bound, tls=context is not None)
             for name, why in sorted(catalogue.unserved.items()):
                 listen(Warned("unserved", f"{name} is not served: {why}"))
@@ -124,12 +119,14 @@ def serve_site(order: ServeOrder, listen: Listener) -> SiteServed:
                 listen(Warned("exposed", f"{url} serves {spell_count(len(catalogue.releases), 'release')}{beside} to {who}"))
             listen(StepStarted(STEP, len(catalogue.releases), sum(held.size for held in catalogue.releases.values())))
             began = monotonic()
-            ready = partial(listen, Serving(url, f"{spell_count(len(catalogue.releases), 'release')} of {order.site}{beside}"))
+            ready = partial(
+                listen, Serving(url, f"{spell_count(len(catalogue.releases), 'release')} of {order.terms.site}{beside}")
+            )
             _run(site, bound, context, ready)
             seconds = monotonic() - began
         listen(StepFinished(STEP, site.tally.requests, site.tally.bytes, seconds))
         return SiteServed(
-            site=str(order.site),
+            site=str(order.terms.site),
             url=url,
             generation=catalogue.generation,
             releases=sorted(catalogue.releases),
@@ -154,13 +151,13 @@ def _mirror(order: ServeOrder, listen: Listener) -> Mirror | None:
     from bundles.site.caching import Mirror
     from pipeline.trust.state import TrustState
 
-    state = TrustState(order.site / "state" / "upstream")
+    state = TrustState(order.terms.site / "state" / "upstream")
     for pin in (wanted.pin,) if wanted.pin else () if state.pins else wanted.also_trusts:
         state.pin(pin)
     mirror = Mirror(
         wanted.reader,
         state,
-        order.site / "cache",
+        order.terms.site / "cache",
         wanted.limit,
         one_at_a_time(listen),
         channel=wanted.channel,
@@ -180,6 +177,16 @@ def _mirror(order: ServeOrder, listen: Listener) -> Mirror | None:
                 ) from error
             # It may come later; until then what is asked for is answered with 504.
             return mirror
+        except NotPinned as error:
+            mirror.close()
+            raise NotPinned(
+                str(error), hint="Compare this fingerprint with its publisher by another way, then name it: --root-fingerprint"
+            ) from None
+        except ObjectMissing as error:
+            mirror.close()
+            raise ObjectMissing(
+                str(error), hint="Check the address: --upstream names what holds metadata/, parts/ and targets/."
+            ) from None
         except ModelportError:
             mirror.close()
             raise
@@ -270,17 +277,18 @@ def _run(site: SiteApp, bound: socket.socket, context: ssl.SSLContext | None, re
 
 
 def _tls(order: ServeOrder) -> ssl.SSLContext | None:
-    if (order.tls_cert is None) != (order.tls_key is None):
+    if (order.terms.tls_cert is None) != (order.terms.tls_key is None):
         raise UsageError("--tls-cert and --tls-key go together", hint="Name both, or neither to serve plain http.")
-    if order.tls_cert is None or order.tls_key is None:
+    if order.terms.tls_cert is None or order.terms.tls_key is None:
         return None
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     try:
-        context.load_cert_chain(order.tls_cert, order.tls_key)
+        context.load_cert_chain(order.terms.tls_cert, order.terms.tls_key)
     except (OSError, ssl.SSLError) as error:
         raise UsageError(
-            f"the certificate {order.tls_cert} with the key {order.tls_key} cannot be used: {error}", hint="Both are PEM files."
+            f"the certificate {order.terms.tls_cert} with the key {order.terms.tls_key} cannot be used: {error}",
+            hint="Both are PEM files.",
         ) from error
     return context
 

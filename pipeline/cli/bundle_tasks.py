@@ -12,6 +12,7 @@ from pathlib import Path
 from pipeline.cli.answer import Answer
 from pipeline.cli.commands import Run, command
 from pipeline.cli.fetch_tasks import SOURCES
+from pipeline.cli.flags import FROM, ROOT_FINGERPRINT
 from pipeline.cli.packing import PACKING, Packing
 
 
@@ -95,8 +96,8 @@ def build(
 
 @command(
     help={
-        "from_": "Folder that holds volumes; repeat it for several media.",
-        "root_fingerprint": "Fingerprint of the root that must have signed it, 64 hex digits. Default: it is printed to compare.",
+        "from_": FROM,
+        "root_fingerprint": f"{ROOT_FINGERPRINT} Default: it is printed to compare.",
         "some": "Let volumes be missing, as when media come one by one. Default: all must be here.",
     },
     group="bundle",
@@ -121,7 +122,7 @@ def verify(run: Run, *, from_: tuple[str, ...] = (), root_fingerprint: str = "",
 @command(
     help={
         "folder": "Folder whose volumes are to be made whole.",
-        "from_": "Folder with another copy, which may be damaged too; repeat it for more. Default: parity alone.",
+        "from_": f"{FROM} Copies, which may be damaged, too. Default: parity alone.",
     },
     group="bundle",
 )

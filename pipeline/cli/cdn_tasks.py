@@ -11,23 +11,23 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from pipeline.cli.answer import Answer
-from pipeline.cli.commands import STORE, UNSAFE_HELP, Run, command
+from pipeline.cli.commands import STORE, Run, command
+from pipeline.cli.flags import ALLOW_UNSAFE_STORE, QUOTA_OK, RELEASE
 
 if TYPE_CHECKING:
     from pipeline.cdn_work import Worked
     from pipeline.ports import Cdn
 
 cdn_command = partial(command, group="cdn")
-_QUOTA_OK = "Exit with 0 though URLs are left for another day; `complete` is false then. Default: exit with 7."
 _PATH = "Path in the tree, as in metadata/timestamp.json, or a URL below a CDN's base_url; repeat it for more."
 
 
 @cdn_command(
     settings=STORE,
     help={
-        "model": "A signed release, as in bert-v2.1.0: its manifest first, then its parts in order. Default: only what --path names.",
+        "model": f"{RELEASE} Its manifest goes first, then its parts in order. Default: only what --path names.",
         "path": f"{_PATH} Default: none.",
-        "quota_ok": _QUOTA_OK,
+        "quota_ok": QUOTA_OK,
     },
 )
 def prefetch(run: Run, *, model: str = "", path: tuple[str, ...] = (), quota_ok: bool = False) -> Answer:
@@ -105,7 +105,7 @@ def status(run: Run, *, all: bool = False) -> Answer:  # noqa: A002 (the flag's 
     return Answer(shown, status_summary(shown), left=left)
 
 
-@cdn_command(settings=STORE, help={"quota_ok": _QUOTA_OK, "allow_unsafe_store": UNSAFE_HELP})
+@cdn_command(settings=STORE, help={"quota_ok": QUOTA_OK, "allow_unsafe_store": ALLOW_UNSAFE_STORE})
 def resume(run: Run, *, quota_ok: bool = False, allow_unsafe_store: bool = False) -> Answer:
     """Go on with all that the ledger holds, from any machine: send, ask, prove the edge, and move the channels that waited.
 

@@ -10,24 +10,24 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pipeline.cli.answer import Answer
-from pipeline.cli.commands import STORE, UNSAFE_HELP, Run, command
+from pipeline.cli.commands import STORE, Run, command
+from pipeline.cli.flags import ALLOW_UNSAFE_STORE, MODEL, PROMOTE_COLD, QUOTA_OK, RELEASE, SAMPLE
 
 if TYPE_CHECKING:
     from pipeline.promote import Moved
 
 CHANNEL_HELP = "The channel. Default stable."
-SAMPLE_HELP = "Percent of the objects to read back through every edge, as in 5%. Default 1%, at least one; 0% reads none."
 
 
 @command(
     settings=STORE,
     help={
-        "model": "The release that users shall get, as in bert-v2.1.0.",
+        "model": RELEASE,
         "channel": CHANNEL_HELP,
-        "promote_cold": "Move the channel though an edge lacks objects of the release; the history says so. Default: refused.",
-        "sample": SAMPLE_HELP,
-        "quota_ok": "End with 0 though an edge does not show the move yet. Default: 7.",
-        "allow_unsafe_store": UNSAFE_HELP,
+        "promote_cold": PROMOTE_COLD,
+        "sample": SAMPLE,
+        "quota_ok": QUOTA_OK,
+        "allow_unsafe_store": ALLOW_UNSAFE_STORE,
     },
 )
 def promote(
@@ -67,12 +67,12 @@ def promote(
 @command(
     settings=STORE,
     help={
-        "model": "The model, as in bert.",
+        "model": MODEL,
         "channel": CHANNEL_HELP,
         "to": "The release to go back to. Default: the one before in the channel's history that is neither yanked nor retired.",
-        "sample": SAMPLE_HELP,
-        "quota_ok": "End with 0 though work is left at a CDN. Default: 7.",
-        "allow_unsafe_store": UNSAFE_HELP,
+        "sample": SAMPLE,
+        "quota_ok": QUOTA_OK,
+        "allow_unsafe_store": ALLOW_UNSAFE_STORE,
     },
 )
 def rollback(

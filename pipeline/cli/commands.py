@@ -25,14 +25,15 @@ from invoke.exceptions import Exit
 from invoke.tasks import Task, task
 
 from pipeline.cli.answer import Answer
-from pipeline.cli.masking import Mask, mask_logs, secrets_in
 from pipeline.cli.misspelt import meant_instead
 from pipeline.cli.typable import make_typable
 from pipeline.errors import Interrupted, ModelportError, UsageError
+from pipeline.store_kinds import SPELLED
 
 if TYPE_CHECKING:
     from invoke.context import Context
 
+    from pipeline.cli.masking import Mask
     from pipeline.cli.report import Reporter
     from pipeline.connect import Opened
     from pipeline.events import Listener
@@ -45,11 +46,11 @@ if TYPE_CHECKING:
 STORE = ("store", "endpoint", "region")
 
 SETTING_HELP = {
-    "store": "Where the tree lies: a path, file:///…, s3://bucket/prefix, oss://bucket/prefix. Default ./.modelport/store.",
+    "store": f"Where the tree lies: {SPELLED}. Default ./.modelport/store.",
     "endpoint": "URL of an S3-compatible or OSS endpoint. Default: the vendor's own.",
     "region": "Region of the bucket. Default: the vendor's own chain.",
     "models_dir": "Folder that holds one folder per release. Default models.",
-    "source": "Where to fetch from: a URL (http, https, file, s3, oss) or a path; repeat it for mirrors. Default: the store.",
+    "source": f"Where to fetch from: http://… or https://…, {SPELLED}; repeat it for mirrors. Default: the store.",
     "ca_bundle": "File of certificate authorities to trust. Default: SSL_CERT_FILE, else the system's.",
     "cache_limit": "Most bytes that the fetch cache keeps, such as 20GiB; 0 keeps nothing. Default 20GiB.",
     "connections": "Transfers at the same time, 1 to 64. Default 8; a fetch without it finds out what the line takes.",
@@ -59,7 +60,6 @@ SETTING_HELP = {
 REPEATED = ("source",)
 # What stands between several values, where it is no space: paths of stores may hold one.
 LISTED = {"store": "\n"}
-UNSAFE_HELP = "Sign in a store without conditional writes: only if nobody else does. Default: refused."
 _REPORT_HELP = "How to report: auto (bars on a terminal, else plain), plain, json (one document on stdout). Default auto."
 
 
@@ -76,9 +76,10 @@ class Run:
     @cached_property
     def settings(self) -> Settings:
         """The settings, this task's flags first; read at first use."""
-        from pipeline.settings import load_settings
+        from pipeline.settings import load_settings, refuse_memory
 
         found = load_settings(self._setting_flags, os.environ, Path.cwd())
+        refuse_memory(found)
         if self._mask is not None:
             # Settings may name variables of any name for credentials.
             self._mask.learn(found.secrets)
@@ -157,7 +158,7 @@ def command(
     A flag is text (default ``""``, or without default: required), a switch (default ``False``) or a list
     (default ``()``: the flag is repeated). Numbers arrive as text, because invoke answers a malformed
     one with a traceback. ``settings`` names the settings that are flags of this task, ``repeated`` those of them that may
-    be given more than once, ``group`` the namespace that it stands in. ``shared`` is a dataclass whose fields are flags, too,
+    be given more than once, ``group`` the namespace that it stands in. ``shared`` is a named tuple whose fields are flags, too,
     for tasks that have many in common: the function is ``(run, shared, *, flags)``.
     """
 
@@ -225,6 +226,7 @@ def run_command(
     Raises:
         Exit: it did not end with 0; the reason has been reported.
     """
+    from pipeline.cli.masking import Mask, mask_logs, secrets_in
     from pipeline.cli.report import open_report, report_bug
 
     mask = Mask(secrets_in(os.environ))

@@ -11,6 +11,7 @@ from dataclasses import replace
 
 from pipeline.cli.answer import Answer
 from pipeline.cli.commands import STORE, Run, command
+from pipeline.cli.flags import ALLOW_DOWNGRADE, ALLOW_YANKED, NO_DEPS, OFFLINE, WANT
 
 # The flags of a task that reads from sources.
 SOURCES = ("source", "ca_bundle", *STORE)
@@ -19,14 +20,14 @@ SOURCES = ("source", "ca_bundle", *STORE)
 @command(
     settings=(*SOURCES, "models_dir", "connections", "cache_limit"),
     help={
-        "model": "What to fetch: bert-v2.1.0, bert@stable, bert@^2.1, or bert for the source's channel.",
+        "model": WANT,
         "to": "Folder that becomes the release. Default: the folder of its name in models_dir.",
         "include": "Pattern of files to fetch, such as '*.safetensors'; repeat it for more. Default: all.",
         "exclude": "Pattern of files to leave out; repeat it for more. Default: none.",
-        "no_deps": "Leave the release's dependencies out. Default: they are fetched beside it.",
-        "allow_yanked": "Take a release that was yanked, named exactly. Default: refused.",
-        "allow_downgrade": "From media: take a model though newer metadata of it was read here (recorded). Default: refused.",
-        "offline": "Make no request at all: all must be on this machine. Default: off.",
+        "no_deps": NO_DEPS,
+        "allow_yanked": ALLOW_YANKED,
+        "allow_downgrade": ALLOW_DOWNGRADE,
+        "offline": OFFLINE,
     },
 )
 def fetch(
@@ -62,16 +63,15 @@ def fetch(
 
 
 @command(
-    settings=("cache_limit",),
-    help={"keep": "Bytes that may stay, such as 5GiB: what was used longest ago goes first. Default: all goes."},
+    help={"leave": "Bytes that may stay, such as 5GiB: what was used longest ago goes first. Default: all goes."},
     group="cache",
 )
-def clean(run: Run, *, keep: str = "") -> Answer:
+def clean(run: Run, *, leave: str = "") -> Answer:
     """Empty the fetch cache, or make it smaller. Installed folders stay as they are.
 
     A file that an installed folder shares with the cache takes its space until that folder goes too.
 
-    Example: invoke cache.clean --keep 5GiB
+    Example: invoke cache.clean --leave 5GiB
     Exit codes: 0 done, 2 not a size, 6 the disk failed.
     """
     from pipeline.cli.fetch_summaries import clean_summary
@@ -80,7 +80,7 @@ def clean(run: Run, *, keep: str = "") -> Answer:
 
     settings = run.settings
     cache = CacheFolder(settings.places.cache / "fetch", settings.cache_limit)
-    removed = cache.shrink(parse_size(keep, "--keep") if keep else 0, dry=run.dry)
+    removed = cache.shrink(parse_size(leave, "--leave") if leave else 0, dry=run.dry)
     return Answer(removed, clean_summary(removed, dry=run.dry))
 
 

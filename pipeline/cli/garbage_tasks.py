@@ -8,17 +8,18 @@ next: ``fetch_tasks``
 from __future__ import annotations
 
 from pipeline.cli.answer import Answer
-from pipeline.cli.commands import STORE, UNSAFE_HELP, Run, command
+from pipeline.cli.commands import STORE, Run, command
+from pipeline.cli.flags import ALLOW_UNSAFE_STORE, REASON, RELEASE, UNDO
 
 
 @command(
     settings=STORE,
     help={
-        "model": "The release to pin, as in bert-v2.1.0; repeat it for more, in one commit.",
-        "reason": "Why it must stay; it names the pin. With --undo: only the pin of this reason. Default: all of the release.",
+        "model": f"{RELEASE} Repeat it for more, in one commit.",
+        "reason": f"{REASON} It names the pin: with --undo only the pin of this reason goes, without it all of the release.",
         "until": "How long: a span (30d, 8w, 1y = 365 days), a day (UTC) or a time with its zone. Default: for ever.",
-        "undo": "Let it go again. Default: off.",
-        "allow_unsafe_store": UNSAFE_HELP,
+        "undo": UNDO,
+        "allow_unsafe_store": ALLOW_UNSAFE_STORE,
     },
 )
 def keep(

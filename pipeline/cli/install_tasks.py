@@ -11,16 +11,18 @@ from pathlib import Path
 
 from pipeline.cli.answer import Answer
 from pipeline.cli.commands import Run, command
+from pipeline.cli.flags import ALLOW_DOWNGRADE, ALLOW_YANKED, FROM, ROOT_FINGERPRINT
+from pipeline.cli.serving import SITE_HELP
 
 
 @command(
     help={
-        "from_": "Folder that holds volumes of the bundle; repeat it for several media.",
-        "site": "Folder to install into; made if it is missing.",
-        "root_fingerprint": "Fingerprint of the publisher's root, 64 hex digits, told by another way. Default: the one the site trusts.",
+        "from_": FROM,
+        "site": f"{SITE_HELP} Made if it is missing.",
+        "root_fingerprint": f"{ROOT_FINGERPRINT} Default: the one that is trusted already.",
         "require_fresh": "Refuse expired metadata. Default: a recorded warning.",
-        "allow_downgrade": "Accept older metadata of a model than was seen here. Default: refused; it is recorded.",
-        "allow_yanked": "Install a release that its publisher yanked. Default: refused; it is recorded.",
+        "allow_downgrade": ALLOW_DOWNGRADE,
+        "allow_yanked": ALLOW_YANKED,
         "keep_parts": "Keep the tree, too, so that the site can serve it to others. Default: parts are dropped.",
         "keep": "Number of generations to keep. Default 3.",
     },
@@ -79,11 +81,10 @@ def install(
 
 @command(
     help={
-        "site": "Folder that was installed into.",
+        "site": SITE_HELP,
         "to": "New file to write, such as inventory.json.",
         "key": "The site's signing key as a URI, such as file2:site.pem. Default: the inventory is not signed.",
     },
-    settings=(),
     group="bundle",
 )
 def inventory(run: Run, *, site: str, to: str, key: str = "") -> Answer:

@@ -24,7 +24,7 @@ from pipeline.plan.inputs import EncodingChoice
 from pipeline.planning import PLAN_BYTES, decode_plan, encode_plan
 from pipeline.release import ModelName, NameRefused, Release, check_channel, check_model
 from pipeline.settings import Settings
-from pipeline.steps.edge_proof import SAMPLE_PERCENT
+from pipeline.steps.sampling import SAMPLE_PERCENT
 
 
 def order_of(
@@ -97,25 +97,15 @@ def name_of(text: str) -> Release | ModelName | None:
 
 
 def sample_of(sample: str) -> float:
-    """Percent of the objects to read back through an edge; the default where nothing is said.
+    """Percent of the objects to read back; the default where nothing is said.
 
     Raises:
         UsageError: not a number from 0 to 100.
     """
-    return percent_of(sample, all_of_it=False) if sample else SAMPLE_PERCENT
-
-
-def percent_of(sample: str, *, all_of_it: bool) -> float:
-    """Percent of the parts to read.
-
-    Raises:
-        UsageError: not a number from 0 to 100.
-    """
-    if all_of_it:
-        return 100
-    text = sample.strip().removesuffix("%") or "0"
+    if not sample:
+        return SAMPLE_PERCENT
     try:
-        percent = float(text)
+        percent = float(sample.strip().removesuffix("%"))
     except ValueError:
         percent = -1
     if not 0 <= percent <= 100:

@@ -5,11 +5,12 @@ next: ``bundle_orders``
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
+
+from pipeline.cli.flags import ALLOW_YANKED, WANT
 
 
-@dataclass(frozen=True)
-class Packing:
+class Packing(NamedTuple):
     """What goes into a bundle, as these flags say it: all of it still text."""
 
     model: tuple[str, ...] = ()
@@ -24,7 +25,7 @@ class Packing:
 
 
 PACKING = {
-    "model": "What to pack: bert-v2.1.0, bert@stable, bert@^2.1; repeat it for more. Its dependencies go with it.",
+    "model": f"{WANT} Repeat it for more; their dependencies go with them.",
     "name": "Name of the bundle and its files. Default: that of the first release.",
     "volume_size": "Largest volume: a size such as 4GB, dvd, bd25, usb-fat32 or none. Default usb-fat32, 64 KiB less than 4 GiB.",
     "base": "A release that the site has: only what it lacks is packed; repeat it for more. Default: all is packed.",
@@ -32,5 +33,5 @@ PACKING = {
     "site_key": "The site's Ed25519 key, 64 hex digits, that must have signed --have. Default: its signature is not judged.",
     "parity": "Percent of a volume that may be damaged and still be repaired, such as 10%. Default 0: none.",
     "only": "Number of a volume to write; repeat it for more. Default: all.",
-    "allow_yanked": "Pack a release that was yanked, named exactly. Default: refused.",
+    "allow_yanked": ALLOW_YANKED,
 }

@@ -6,6 +6,7 @@ every usage error here is answered: with 2 and the nearest known word.
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import sys
@@ -16,7 +17,6 @@ from invoke.exceptions import Exit, ParseError
 from invoke.program import Program
 
 from pipeline.cli.commands import flag_name, program_name
-from pipeline.cli.masking import Mask, mask_logs, secrets_in
 from pipeline.cli.namespace import GROUPS, build_namespace, list_as_walk, walk_order
 from pipeline.cli.streams import drop
 from pipeline.errors import Interrupted, UsageError
@@ -26,8 +26,28 @@ from pipeline.meant import nearest
 def furnish(program: Program) -> None:
     """Let ``program`` list and refuse as ours do; invoke has read the checkout's tasks, but not yet what is to be done."""
     list_as_walk(program)
+    program.parse_tasks = _unless_listing(program, program.parse_tasks)  # type: ignore[method-assign]  # as list_as_walk does
     for step in ("parse_core", "parse_tasks", "parse_cleanup"):
         setattr(program, step, _refusing(program, getattr(program, step)))
+
+
+def mask_debug_log() -> None:
+    """Take secrets out of what --debug logs of the command line that it parses; without it nothing is logged."""
+    if logging.getLogger().handlers:
+        from pipeline.cli.masking import Mask, mask_logs, secrets_in
+
+        mask_logs(Mask(secrets_in(os.environ)))
+
+
+def _unless_listing(program: Program, parse: Callable[[], None]) -> Callable[[], None]:
+    """Let --list parse no tasks where there are none to parse: invoke copies every flag of every task before it begins."""
+
+    def parse_tasks() -> None:
+        asked = program.args
+        if program.core.unparsed or asked.help.value or not asked.list.value:
+            parse()
+
+    return parse_tasks
 
 
 def _refusing(program: Program, parse: Callable[..., None]) -> Callable[..., None]:
@@ -41,8 +61,8 @@ def _refusing(program: Program, parse: Callable[..., None]) -> Callable[..., Non
             if not end.message:
                 raise
             _refuse(end.message, GROUPS)
-        # --debug logs what it parses, and may only just have been found.
-        mask_logs(Mask(secrets_in(os.environ)))
+        # It may only just have been found.
+        mask_debug_log()
 
     return refusing
 

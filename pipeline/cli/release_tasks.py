@@ -11,10 +11,20 @@ from dataclasses import replace
 from pathlib import Path
 
 from pipeline.cli.answer import Answer
-from pipeline.cli.commands import STORE, UNSAFE_HELP, Run, command
+from pipeline.cli.commands import STORE, Run, command
+from pipeline.cli.flags import (
+    ALLOW_DOWNGRADE,
+    ALLOW_UNSAFE_STORE,
+    NAME,
+    OFFLINE,
+    PROMOTE_COLD,
+    QUOTA_OK,
+    REASON,
+    RELEASE,
+    SAMPLE,
+    UNDO,
+)
 from pipeline.errors import UsageError
-
-OLDER_HELP = "From media: look at models of which newer metadata was read here (recorded). Default: refused."
 
 
 @command(settings=("models_dir",), help={})
@@ -38,7 +48,7 @@ def sample(run: Run) -> Answer:
 
 
 PUBLISH_FLAGS = {
-    "model": "The release, as in bert-v2.1.0: model name, -v, SemVer version.",
+    "model": RELEASE,
     "source": "Folder or file to publish. Default: the folder of that name in models_dir.",
     "kind": "What it is: model, web or wheels. Default model.",
     "channel": "Channel to move to the release in the same commit, as in stable. Default: none moves.",
@@ -96,12 +106,12 @@ def plan(
         **PUBLISH_FLAGS,
         "plan": "A plan saved by `invoke plan --save`: do exactly that, or stop. Release and channel may be left to it. Default: none.",
         "rehash": "Read every file again, whatever the stat cache knows. Default: off.",
-        "repair": "Replace objects that stand under a content name with other bytes. Default: they are an error.",
-        "quota_ok": "End with 0 though the CDN's quota of the day left work in the ledger. Default: 7.",
-        "promote_cold": "Move the channel though edges lack objects of the release; the history says so. Default: it waits.",
-        "sample": "Percent of the objects to read back through every edge, as in 5%. Default 1%, at least one; 0% reads none.",
-        "allow_unsafe_store": UNSAFE_HELP,
-        "quorum": "How many of several --store must hold the release in the end, the first counted. Default: all.",
+        "repair": "Put right what stands in the store under a content name with other bytes. Default: it is an error.",
+        "quota_ok": QUOTA_OK,
+        "promote_cold": PROMOTE_COLD,
+        "sample": SAMPLE,
+        "allow_unsafe_store": ALLOW_UNSAFE_STORE,
+        "quorum": "How many of several stores must hold it in the end, the first counted. Default: all.",
     },
     repeated=("store",),
 )
@@ -185,13 +195,13 @@ def publish(
 @command(
     settings=("source", "ca_bundle", *STORE, "connections"),
     help={
-        "model": "The release to prove, as in bert-v2.1.0. With --folder: what it should hold. Default: what was fetched there.",
-        "folder": "Prove an installed folder instead of the store; asks no source for what a fetch put there. Default: the store.",
-        "repair": "With --folder: fetch the chunks that are wrong, and nothing else. Default: off.",
-        "offline": "With --folder: make no request at all. Default: off.",
-        "sample": "Percent of the parts to read and hash, as in 5%. Default 0: sizes and the store's own digests.",
-        "all": "Read, hash and decode every part. Default: off.",
-        "allow_downgrade": OLDER_HELP,
+        "model": f"{RELEASE} With --folder: what it should hold. Default: what was fetched there.",
+        "folder": "Installed folder to prove instead of the store; asks no source for what a fetch put there. Default: the store.",
+        "repair": "Put right what is wrong in the folder: fetch those chunks, and nothing else. Default: off.",
+        "offline": OFFLINE,
+        "sample": SAMPLE,
+        "all": "Read, hash and decode every part, in place of a sample. Default: off.",
+        "allow_downgrade": ALLOW_DOWNGRADE,
     },
 )
 def verify(
@@ -207,7 +217,8 @@ def verify(
 ) -> Answer:
     """Prove a release's objects in the store against its signed manifest; names each missing, short or wrong one.
 
-    With --folder it proves an installed folder instead: every altered, extra or missing file is named.
+    With --folder it proves an installed folder instead: every altered, extra or missing file is named. --repair and --offline
+    go with it.
     --source names a store, a directory or a folder of bundle volumes to prove instead of the store.
 
     Example: invoke verify --model bert-v2.1.0 --all
@@ -220,12 +231,12 @@ def verify(
             "--repair and --offline go with --folder" if repair or offline else "--model or --folder is needed",
             hint="invoke verify --model bert-v2.1.0 proves the store, invoke verify --folder models/bert-v2.1.0 a folder.",
         )
-    from pipeline.cli.orders import percent_of
+    from pipeline.cli.orders import sample_of
     from pipeline.cli.summaries import verify_summary
     from pipeline.release import Release
     from pipeline.verify import verify_release
 
-    percent = percent_of(sample, all_of_it=all)
+    percent = 100 if all else sample_of(sample)
     place = replace(run.shown_place, allow_downgrade=allow_downgrade)
     verified = verify_release(Release.parse(model), place, run.listen, sample_percent=percent)
     return Answer(verified, verify_summary(verified))
@@ -253,8 +264,8 @@ def _verify_folder(run: Run, model: str, folder: str, *, repair: bool, offline: 
 @command(
     settings=("source", *STORE),
     help={
-        "model": "A release as in bert-v2.1.0, or a model as in bert. Default: everything.",
-        "allow_downgrade": OLDER_HELP,
+        "model": f"{NAME} Default: everything.",
+        "allow_downgrade": ALLOW_DOWNGRADE,
     },
 )
 def show(run: Run, *, model: str = "", allow_downgrade: bool = False) -> Answer:
@@ -281,7 +292,7 @@ def show(run: Run, *, model: str = "", allow_downgrade: bool = False) -> Answer:
 
 @command(
     settings=("source", *STORE),
-    help={"model": "The release, as in bert-v2.1.0.", "to": "File to write. Default: RELEASE.html in this folder."},
+    help={"model": RELEASE, "to": "File to write. Default: RELEASE.html in this folder."},
 )
 def report(run: Run, *, model: str, to: str = "") -> Answer:
     """Write one HTML page about a release: files, what it shares, channels, CDN, trust, and how to fetch it.
@@ -306,10 +317,10 @@ def report(run: Run, *, model: str, to: str = "") -> Answer:
 @command(
     settings=STORE,
     help={
-        "model": "The release, as in bert-v2.1.0.",
-        "reason": "Why, for those who look. Default: none.",
-        "undo": "Take the mark back. Default: off.",
-        "allow_unsafe_store": UNSAFE_HELP,
+        "model": RELEASE,
+        "reason": REASON,
+        "undo": UNDO,
+        "allow_unsafe_store": ALLOW_UNSAFE_STORE,
     },
 )
 def yank(run: Run, *, model: str, reason: str = "", undo: bool = False, allow_unsafe_store: bool = False) -> Answer:
@@ -329,9 +340,9 @@ def yank(run: Run, *, model: str, reason: str = "", undo: bool = False, allow_un
 @command(
     settings=STORE,
     help={
-        "model": "The release, as in bert-v2.1.0.",
-        "reason": "Why, for those who look. Default: none.",
-        "allow_unsafe_store": UNSAFE_HELP,
+        "model": RELEASE,
+        "reason": REASON,
+        "allow_unsafe_store": ALLOW_UNSAFE_STORE,
     },
 )
 def retire(run: Run, *, model: str, reason: str = "", allow_unsafe_store: bool = False) -> Answer:

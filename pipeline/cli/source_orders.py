@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from pipeline.bench import BenchOrder, Ours, Start
-from pipeline.connect import scheme_of, store_folder, trust_folder
+from pipeline.connect import store_folder, trust_folder
 from pipeline.doctor import Setting
 from pipeline.errors import UsageError
 from pipeline.export import ExportOrder
@@ -26,6 +26,7 @@ from pipeline.plan.partlists import ListFormat
 from pipeline.plan.wants import read_want
 from pipeline.setting_keys import KEYS
 from pipeline.settings import Settings
+from pipeline.store_kinds import WEB, scheme_of
 from pipeline.trust.state import TrustState
 
 CONNECTIONS = ("1", "4", "16")
@@ -105,7 +106,7 @@ def source_to_measure(settings: Settings) -> Iterator[str]:
     """
     if settings.source:
         url: str = settings.source[0]["url"]
-        if scheme_of(url) not in {"http", "https"}:
+        if scheme_of(url) not in WEB:
             raise UsageError(f"curl and aria2c cannot fetch from {url}", hint="Name an http or https source with --source.")
         yield url
         return

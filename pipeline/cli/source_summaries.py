@@ -156,9 +156,9 @@ def layout_summary(done: OciExported) -> str:
     """After ``export --format oci``."""
     return "\n".join(
         [
-            f"{done.release}: {done.layers} layers, {spell_size(done.bytes)}, in {done.folder}",
+            f"{done.release}: {spell_count(done.layers, 'layer')}, {spell_size(done.bytes)}, in {done.folder}",
             f"  digest       {done.digest}",
-            f"  there        {done.reused} layers already; {spell_size(done.bytes_fetched)} fetched",
+            f"  there        {spell_count(done.reused, 'layer')} already; {spell_size(done.bytes_fetched)} fetched",
             *(f"next: skopeo copy oci:{done.folder}:{name} docker://REGISTRY/{name}" for name in done.names),
         ]
     )

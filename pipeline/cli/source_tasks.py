@@ -10,6 +10,8 @@ from __future__ import annotations
 from pipeline.cli.answer import Answer
 from pipeline.cli.commands import Run, command
 from pipeline.cli.fetch_tasks import SOURCES
+from pipeline.cli.flags import ALLOW_UNSAFE_STORE, ALLOW_YANKED, NAME, NO_DEPS, WANT
+from pipeline.store_kinds import SPELLED
 
 OCI = "oci"
 
@@ -17,17 +19,17 @@ OCI = "oci"
 @command(
     settings=(*SOURCES, "connections"),
     help={
-        "to": "Store that becomes the copy: a path, file:///…, s3://bucket/prefix or oss://bucket/prefix; repeat it: the first decides.",
+        "to": f"Store that becomes the copy: {SPELLED}; repeat it: the first decides.",
         "to_endpoint": "URL of the endpoint of --to. Default: --endpoint.",
         "to_region": "Region of the bucket of --to. Default: --region.",
-        "model": "A model as in bert, or a release as in bert-v2.1.0; repeat it for more. Default: all.",
+        "model": f"{NAME} Repeat it for more. Default: all.",
         "all": "Copy every release of every model, which is done without --model too. Default: off.",
-        "no_deps": "With --model: leave out the releases that the chosen ones need. Default: they are copied too.",
+        "no_deps": NO_DEPS,
         "delete": "Show what the copy holds that the source no longer has. Default: off.",
         "apply": "With --delete: remove it, once it was recorded 7 days ago (metadata 30) by an earlier run. Default: off.",
-        "repair": "Replace objects of the copy that are not what their names say. Without --to: in the copies of the store that fell behind. Default: they are an error.",
-        "quorum": "How many of several --to must hold the tree, the first counted. Default: all.",
-        "allow_unsafe_store": "Copy to a store without conditional writes: only if nobody else writes there. Default: refused.",
+        "repair": "Put right what stands in the store under a content name with other bytes. Without --to: in the copies that fell behind. Default: it is an error.",
+        "quorum": "How many of several stores must hold it in the end, the first counted. Default: all.",
+        "allow_unsafe_store": ALLOW_UNSAFE_STORE,
     },
 )
 def mirror(
@@ -136,14 +138,14 @@ def doctor(run: Run) -> Answer:
     found = diagnose(run.supply(), setting_rows(run.settings), run.listen)
     left = None
     if not found.working:
-        left = UnavailableError(f"none of {len(found.sources)} sources works", hint="The report says of each why.")
+        left = UnavailableError("no source works", hint="The report says of each why.")
     return Answer(found, doctor_summary(found), left=left)
 
 
 @command(
     settings=SOURCES,
     help={
-        "model": "A release, as in bert-v2.1.0 or bert@stable; repeat it for more sizes. Default: the largest release.",
+        "model": f"{WANT} Repeat it for more sizes. Default: the largest release.",
         "at": "Number of connections; repeat it for more. Default: 1, 4, 16.",
         "repeat": "How often each is measured, in turn; medians are shown. Default 3.",
         "work": "Folder to write in, each time anew. Default: the system's folder for temporary files.",
@@ -170,11 +172,11 @@ def bench(run: Run, *, model: tuple[str, ...] = (), at: tuple[str, ...] = (), re
 @command(
     settings=SOURCES,
     help={
-        "model": "A release: bert-v2.1.0, bert@stable, bert@^2.1; for lists one of profile raw.",
+        "model": f"{WANT} For lists one of profile raw.",
         "format": "metalink (RFC 5854), aria2 (its input file), curl (its configuration), or oci (an OCI image layout).",
         "to": "Folder for the list, assemble.sh and the sums; or for the layout, which may hold other releases already.",
         "url": "Base URL under which people reach the tree; repeat it for more. Default: the sources.",
-        "allow_yanked": "Export a release that was yanked, named exactly. Default: refused.",
+        "allow_yanked": ALLOW_YANKED,
     },
 )
 def export(

@@ -172,4 +172,4 @@ def withdrawn_summary(done: Withdrawn) -> str:
     """After ``yank`` and ``retire``."""
     words = {"yank": "is yanked", "unyank": "is no longer yanked", "retire": "is retired"}[done.action]
     model = Release.parse(done.release).model
-    return f"{done.release} {words}{'' if done.changed else ' (it was before)'}\nnext: invoke show --model {model}"
+    return f"{done.release} {words}{'' if done.changed else ' (nothing was to be done)'}\nnext: invoke show --model {model}"

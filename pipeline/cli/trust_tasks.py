@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.cli.answer import Answer
-from pipeline.cli.commands import STORE, UNSAFE_HELP, Run, command
+from pipeline.cli.commands import STORE, Run, command
+from pipeline.cli.flags import ALLOW_UNSAFE_STORE, CHANGE, MODEL
 from pipeline.errors import DiskError, SourceError, UsageError
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from pipeline.trust.signers import TrustShown
 
 _KEY = "Key as a securesystemslib URI: file2:/path/key.pem, envvar:NAME, awskms:…, gcpkms:…, azurekms:…, hsm:…. Repeat it for several."
-_UNSAFE = {"allow_unsafe_store": UNSAFE_HELP}
+_UNSAFE = {"allow_unsafe_store": ALLOW_UNSAFE_STORE}
 STAGED_BYTES = 64 << 20
 trust_command = partial(command, group="trust")
 
@@ -81,7 +82,7 @@ def pin(run: Run, *, fingerprint: str) -> Answer:
 @trust_command(
     settings=STORE,
     help={
-        "model": "Model that gets a role, such as bert.",
+        "model": f"{MODEL} It gets a role.",
         "role_key": _KEY + " Default: the release key.",
         "threshold": "How many of these keys must sign. Default 1.",
         **_UNSAFE,
@@ -165,7 +166,7 @@ def stage(run: Run, *, to: str, key: tuple[str, ...] = (), threshold: tuple[str,
     )
 
 
-@trust_command(settings=STORE, help={"change": "The file that trust.stage wrote; the signatures are added to it.", "key": _KEY})
+@trust_command(settings=STORE, help={"change": CHANGE, "key": _KEY})
 def sign(run: Run, *, change: str, key: tuple[str, ...] = ()) -> Answer:
     """Sign a staged change with the keys at hand. Read what it does before; the store need not be reachable.
 
@@ -175,7 +176,7 @@ def sign(run: Run, *, change: str, key: tuple[str, ...] = ()) -> Answer:
     from pipeline.custody import sign_change
     from pipeline.trust.ceremony import describe_staged, read_staged, write_staged
 
-    staged = read_staged(_read(change))
+    staged = read_staged(_read(change), what=change)
     signed, added, signatures = sign_change(run.place, staged, key)
     _write(change, write_staged(signed), dry=run.dry)
     left = [
@@ -191,7 +192,7 @@ def sign(run: Run, *, change: str, key: tuple[str, ...] = ()) -> Answer:
     )
 
 
-@trust_command(settings=STORE, help={"change": "The file that trust.stage wrote and the key holders signed.", **_UNSAFE})
+@trust_command(settings=STORE, help={"change": CHANGE, **_UNSAFE})
 def apply(run: Run, *, change: str, allow_unsafe_store: bool = False) -> Answer:
     """Commit a staged change whose signatures are complete. It needs the release key; a killed run continues.
 
@@ -201,7 +202,7 @@ def apply(run: Run, *, change: str, allow_unsafe_store: bool = False) -> Answer:
     from pipeline.custody import apply_change
     from pipeline.trust.ceremony import read_staged
 
-    return _signed(apply_change(run.place, read_staged(_read(change)), run.listen, allow_unsafe=allow_unsafe_store))
+    return _signed(apply_change(run.place, read_staged(_read(change), what=change), run.listen, allow_unsafe=allow_unsafe_store))
 
 
 def _reads_sources(run: Run) -> bool:

@@ -38,7 +38,7 @@ class _Format:
     sure: bool
 
 
-_FORMATS = (
+FORMATS = (
     _Format("gguf", (".gguf",), gguf.starts_gguf, gguf.find_gguf_tensors, sure=True),
     _Format("safetensors", (".safetensors",), safetensors.starts_safetensors, safetensors.find_safetensors, sure=True),
     # Any zip starts like this, and protocol buffers of any kind like ONNX.
@@ -60,7 +60,7 @@ def find_tensors(read: ReadAt, size: int, path: str) -> Found:
         head = header.bytes(0, min(size, HEAD_BYTES))
     except Damaged as error:
         return Found(OPAQUE, None, str(error))
-    for format_ in _FORMATS:
+    for format_ in FORMATS:
         if not format_.starts(head, size):
             continue
         try:
@@ -70,7 +70,7 @@ def find_tensors(read: ReadAt, size: int, path: str) -> Found:
         except Damaged as error:
             if format_.sure or name.endswith(format_.endings or _TORCH_ENDINGS):
                 return Found(OPAQUE, None, f"its {format_.name} header is damaged: {error}")
-    for format_ in _FORMATS:
+    for format_ in FORMATS:
         if size and format_.endings and name.endswith(format_.endings):
             return Found(OPAQUE, None, f"it is named {format_.endings[0]} but holds no {format_.name} header")
     return Found(OPAQUE, None, None)

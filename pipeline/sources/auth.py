@@ -203,4 +203,4 @@ def _ascii(value: str, where: str) -> str:
     return value
 
 
-_HINT = "For example: auth: {kind: bearer, token: NAME_OF_A_VARIABLE}; docs/reference/settings.md shows every kind."
+_HINT = "For example: auth: {kind: bearer, token: NAME_OF_A_VARIABLE}"

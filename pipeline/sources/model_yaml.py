@@ -68,7 +68,10 @@ def parse_model_yaml(data: bytes, where: str) -> ModelYaml:
     try:
         parsed = msgspec.convert(document.values, ModelYaml)
     except msgspec.ValidationError as error:
-        raise SourceError(f"{where}: {error}", hint="docs/reference/model-yaml.schema.json lists what may stand there.") from None
+        raise SourceError(
+            f"{where}: {error}",
+            hint=f"It may hold {', '.join(ModelYaml.__struct_fields__)}, as in dependencies: {{tokenizer: ^1.2}}",
+        ) from None
     for model, text in parsed.dependencies.items():
         try:
             check_model(model)

@@ -17,7 +17,7 @@
 
 ``upload`` stands on ``index``, which reads once with ``pieces`` (bytes and file digests) and ``shipping``
 (the part being filled). ``identify`` asks whether a folder is the release that exists. ``readback`` and
-``inspect`` hold stored objects against the manifest. ``serve`` stands on ``edge_proof`` and ``prefetch``, which drives
+``inspect`` hold stored objects against the manifest; ``sampling`` says which of them are read where not all are. ``serve`` stands on ``edge_proof`` and ``prefetch``, which drives
 CDNs with ``driving`` and ``reading_warm`` by the ``ledger``; ``show_edge`` proves metadata before and after it is announced.
 
 next: ``ready``

@@ -7,6 +7,8 @@ next: ``pipeline.publish``
 
 from __future__ import annotations
 
+from pipeline.events import Listener, Warned
+from pipeline.meant import nearest
 from pipeline.release import Channel, Release
 from pipeline.steps.ready import Ready
 from pipeline.steps.serve import Served
@@ -48,3 +50,10 @@ def channel_of(view: View, release: Release, channel: Channel) -> ChannelDocumen
     """What is signed of ``channel`` of the release's model, None where it is not there yet."""
     known = release.model in view.models() and channel in view.channels(release.model)
     return view.channel(release.model, channel) if known else None
+
+
+def tell_new_channel(view: View, release: Release, channel: Channel, listen: Listener) -> None:
+    """Warn where ``channel`` is not there yet and reads like one that is: whoever mistypes it makes a channel that nobody reads."""
+    known = view.channels(release.model) if release.model in view.models() else ()
+    if channel not in known and (near := nearest(channel, known, cutoff=0.75)):
+        listen(Warned("new-channel", f"{channel} is a new channel of {release.model}: did you mean {near}?"))

@@ -11,7 +11,6 @@ next: ``steps.show_edge``
 from __future__ import annotations
 
 import hashlib
-import random
 import secrets
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -25,6 +24,7 @@ from pipeline.layout import TIMESTAMP, headers_for, part_key
 from pipeline.manifest import Manifest
 from pipeline.ports import Cached, Cdn, Edge
 from pipeline.retry import Patience, Retry
+from pipeline.steps.sampling import SAMPLE_PERCENT, draw_sample
 from pipeline.workers import in_order, threads
 
 LOOKS_AT_ONCE = 16
@@ -35,7 +35,6 @@ PATIENCE = Patience(attempts=5, first_wait_s=0.5, longest_wait_s=10.0)
 # Vendors name five to six minutes until a refresh is everywhere; a little more than that is waited for.
 MEND_S = 600.0
 LOOKS_S = (1.0, 2.0, 5.0, 10.0, 15.0, 30.0)
-SAMPLE_PERCENT = 1.0
 # Asks the CDN to forget what it has under these keys, and waits until it says so.
 Mend = Callable[[Sequence[str]], None]
 
@@ -145,7 +144,7 @@ def prove_edge(
             if not looked.missing or looked.faults:
                 break
     _check(edge, looked, len(objects))
-    chosen = _sample(objects, sample_percent)
+    chosen = [objects[index] for index in draw_sample([one.sha256 for one in objects], sample_percent)]
     total = _read_back(edge, chosen, listen, waiting)
     found = [cached for _, cached in looked.cached]
     listen(StepFinished("edge", len(objects), total, time.monotonic() - started))
@@ -249,15 +248,6 @@ def _check(edge: Edge, looked: _Looked, objects: int) -> None:
     raise EdgeProofFailed(
         f"{wrong} of {objects} objects are not served as they should be: {'; '.join(lines[:NAMED])}{more}", hint=hint
     )
-
-
-def _sample(objects: Sequence[EdgeObject], percent: float) -> list[EdgeObject]:
-    if percent <= 0 or not objects:
-        return []
-    count = min(len(objects), max(1, round(len(objects) * percent / 100)))
-    # Drawn by the release's own digests, so that a repeated run reads the same.
-    draw = random.Random(objects[0].sha256 + objects[-1].sha256)  # noqa: S311 (a sample, not a secret)
-    return [objects[index] for index in sorted(draw.sample(range(len(objects)), count))]
 
 
 def _read_back(edge: Edge, chosen: Sequence[EdgeObject], listen: Listener, waiting: Waiting) -> int:

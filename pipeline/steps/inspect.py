@@ -8,8 +8,7 @@ next: ``steps.commit``
 
 from __future__ import annotations
 
-import random
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from pipeline.digest import blake3_of, sha256_of
@@ -19,6 +18,7 @@ from pipeline.layout import part_key
 from pipeline.manifest import PART_BYTES, Chunk, Manifest, Part
 from pipeline.ports import ObjectStore, read_object
 from pipeline.steps.readback import fault_of
+from pipeline.steps.sampling import draw_sample
 from pipeline.workers import in_order, threads
 
 LOOKS_AT_ONCE = 16
@@ -50,7 +50,7 @@ def inspect_parts(store: ObjectStore, manifest: Manifest, *, sample_percent: flo
     The sample is drawn by the manifest's own digests, so that a repeated run looks at the same parts.
     ``done`` is called with the bytes of each part read.
     """
-    chosen = _sample(manifest.parts, sample_percent)
+    chosen = draw_sample([part.blake3 for part in manifest.parts], sample_percent)
     chunks: dict[int, dict[int, Chunk]] = {index: {} for index in chosen}
     for file in manifest.files:
         for chunk in file.chunks:
@@ -70,14 +70,6 @@ def inspect_parts(store: ObjectStore, manifest: Manifest, *, sample_percent: flo
             if finding:
                 findings[finding.key] = finding
     return Looked(len(manifest.parts), len(readable), total, tuple(findings[key] for key in sorted(findings)))
-
-
-def _sample(parts: Sequence[Part], percent: float) -> list[int]:
-    if percent <= 0 or not parts:
-        return []
-    count = min(len(parts), max(1, round(len(parts) * percent / 100)))
-    draw = random.Random(parts[0].blake3 + parts[-1].blake3)  # noqa: S311 (a sample, not a secret)
-    return sorted(draw.sample(range(len(parts)), count))
 
 
 def _look(store: ObjectStore, part: Part) -> Finding | None:

@@ -20,10 +20,11 @@ from pipeline.plan.records import Promised
 from pipeline.ports import Cdn
 from pipeline.release import Channel
 from pipeline.steps.driving import Tempo
-from pipeline.steps.edge_proof import SAMPLE_PERCENT, EdgeObject, EdgeProof, Front, Waiting, cold_at, edge_objects, prove_edge
+from pipeline.steps.edge_proof import EdgeObject, EdgeProof, Front, Waiting, cold_at, edge_objects, prove_edge
 from pipeline.steps.ledger import make
 from pipeline.steps.placed import Placed, proof_is_old, prove_again
 from pipeline.steps.prefetch import Dispatch, Driven, finish_job, promise_move, refresh_keys, warm_release
+from pipeline.steps.sampling import SAMPLE_PERCENT
 
 # What a CDN fetched within this time is not asked for again, though the edge that answers us may lack it: many CDNs
 # prefetch into their middle tier only.

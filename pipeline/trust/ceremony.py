@@ -109,7 +109,9 @@ def stage_changes(
             # New keys must have signed the targets role before the root that names them is published.
             draft.edit_top()
     if following is None and not draft.changed:
-        raise UsageError("this would change nothing", hint="Name the keys, thresholds or models to change.")
+        raise UsageError(
+            "this would change nothing", hint="Name what is to change, as in --key root=file2:/a.pem or --threshold root=2."
+        )
     touched: dict[str, Targets] = {str(model): role for model, role in draft.models.items()}
     if draft.targets is not None:
         touched["targets"] = draft.targets
@@ -185,16 +187,20 @@ def apply_staged(publisher: Publisher, staged: Staged, *, settle: Callable[[], N
     return advance_root(publisher, opened.root, changes, settle=settle).committed
 
 
-def read_staged(data: bytes) -> Staged:
-    """Read a staged change from its file.
+def read_staged(data: bytes, *, what: str = "the staged change") -> Staged:
+    """Read a staged change from its file; ``what`` names it in messages.
 
     Raises:
         InvalidDocument
     """
-    staged = decode_document(data, Staged, what="the staged change", cap=4 * TARGETS_BYTES)
+    try:
+        staged = decode_document(data, Staged, what=what, cap=4 * TARGETS_BYTES)
+    except InvalidDocument as error:
+        # It is a file of this machine: no other source has it.
+        raise InvalidDocument(str(error), hint="Name the file that trust.stage wrote, as it was carried here.") from None
     if staged.format != FORMAT or staged.format_version != 1:
         raise InvalidDocument(
-            f"the staged change has format {staged.format!r} {staged.format_version}, expected {FORMAT!r} 1",
+            f"{what} has format {staged.format!r} {staged.format_version}, expected {FORMAT!r} 1",
             hint="It needs a newer modelport, or is another file.",
         )
     _open(staged)

@@ -154,3 +154,14 @@ def test_dry_promotion_moves_nothing_and_calls_nobody(fronted):
 )
 def test_what_cannot_be_moved_is_refused_with_2(small_desk, words, line):
     assert line in small_desk.run(*words).refused(2)
+
+
+@pytest.mark.parametrize("words", [("promote", "--model", "bert-v1.0.0"), ("publish", "--model", "bert-v1.1.0")])
+def test_new_channel_that_reads_like_another_is_told(tmp_path, words):
+    desk = Desk(tmp_path / "desk", tmp_path / "home")
+    for number in range(2):
+        lay_out(desk.folder / "models" / f"bert-v1.{number}.0", other=number)
+    first = desk.run("publish", "--model", "bert-v1.0.0", "--profile", "raw", "--channel", "stable")
+    assert "new-channel" not in first.err
+    assert "stabel is a new channel of bert: did you mean stable?" in desk.run(*words, "--channel", "stabel").err
+    assert "new-channel" not in desk.run(*words, "--channel", "stabel").err + desk.run(*words, "--channel", "beta").err

@@ -153,11 +153,11 @@ def test_cache_is_cleaned_to_a_size(machine, web, publisher):
     user = machine("user")
     user.run("trust.pin", "--source", web.url, "--fingerprint", publisher.fingerprint)
     user.run("fetch", "--source", web.url, "--model", "bert@stable")
-    dry = user.run("cache.clean", "--keep", "1MiB")
+    dry = user.run("cache.clean", "--leave", "1MiB")
     assert dry["left_bytes"] <= 1 << 20 < dry["bytes"] + dry["left_bytes"]
     assert user.run("cache.clean")["left_files"] == 0
     assert contents(user.home / "models" / "bert-v1.1.0") == contents(publisher.home / "models" / "bert-v1.1.0")
-    assert user.run("cache.clean", "--keep", "much", code=2)["error"].startswith("--keep: 'much'")
+    assert user.run("cache.clean", "--leave", "much", code=2)["error"].startswith("--leave: 'much'")
 
 
 @pytest.mark.parametrize(

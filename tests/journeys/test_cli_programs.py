@@ -278,3 +278,12 @@ def test_reader_of_a_listing_may_leave(tmp_path, words):
     ) as child:
         child.stdout.close()
         assert (child.stderr.read(), child.wait(30)) == (b"", 0)
+
+
+@pytest.mark.parametrize(
+    "words", [("publish", "--model", "bert-v1.0.0"), ("show",), ("cdn.status",), ("gc",), ("fetch", "--model", "bert")]
+)
+def test_store_that_would_end_with_the_command_is_refused(run, words):
+    done = run(*words, "--store", "memory:x")
+    assert done.returncode == 2
+    assert "is gone when this command ends" in done.stderr

@@ -75,6 +75,10 @@ def test_open_download_does_not_keep_the_server_alive(place):
         (["--site", "SITE", "--tls-cert", "cert.pem"], 2, "go together"),
         (["--site", "SITE", "--tls-cert", "cert.pem", "--tls-key", "key.pem"], 2, "cannot be used"),
         (["--site", "SITE", "--token-file", "none"], 2, "cannot be read"),
+        (["--site", "SITE", "--upstream", "ftp://x"], 2, "--upstream: the source 'ftp://x' has the unknown scheme 'ftp'"),
+        (["--site", "SITE", "--upstream", "memory:x"], 2, "--upstream: what is in memory:x is gone"),
+        (["--site", "SITE", "--max-age", "5"], 2, "--max-age belongs to --upstream"),
+        (["--site", "SITE", "--cache-size", "1GiB"], 2, "--cache-size belongs to --upstream"),
     ],
 )
 def test_what_cannot_be_served_is_refused_in_one_line(place, desk, words, code, why):

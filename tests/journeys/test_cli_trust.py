@@ -187,3 +187,12 @@ def test_rotating_what_does_not_exist_names_the_nearest(machine):
     for role, near in (("rleease", "release"), ("bret", "bert")):
         refused = publisher.run("trust.rotate", "--role", role, code=2)
         assert near in refused["hint"]
+
+
+def test_file_that_is_no_staged_change_is_named(machine, tmp_path):
+    one = machine("one")
+    one.run("trust.init")
+    (tmp_path / "garbage").write_text("garbage")
+    said = one.run("trust.sign", "--change", str(tmp_path / "garbage"), code=3)
+    assert f"{tmp_path}/garbage is not strict JSON" in said["error"]
+    assert "trust.stage" in said["hint"]

@@ -13,6 +13,7 @@ import pytest
 from bundles.installing import install_bundle
 from bundles.site.nginx_site import NginxOrder, write_nginx
 from bundles.site.tending import remove_release, use_release
+from bundles.site.terms import Terms
 from pipeline.errors import DiskError
 from pipeline.events import ignore
 from tests.desk import CLEAN, Desk
@@ -143,7 +144,7 @@ def test_upstream_is_asked_once_for_a_slice_and_outlived(site_place, place, tmp_
     install_bundle(order_for((alone,), site, site_place.tree.site.fingerprint), ignore)
     with nginx_serving(place) as behind:
         port = free_port()
-        written = write_nginx(NginxOrder(site, f"127.0.0.1:{port}", upstream=behind.url))
+        written = write_nginx(NginxOrder(Terms(site, f"127.0.0.1:{port}"), behind.url))
         with nginx_running(Path(written.configuration), port) as server:
             data = site_place.source("bert-v1.1.0", "weights.bin")
             with ThreadPoolExecutor(20) as pool:
@@ -211,7 +212,8 @@ def test_modelport_fetches_through_the_slices(site_place, place, tmp_path, desk)
         (["--allow-origin", "https://a;b"], "cannot stand in a configuration"),
         (["--upstream", "ftp://x"], "is no address of a tree"),
         (["--upstream", "https://user:pw@x"], "is no address of a tree"),
-        (["--upstream-limit", "lots"], "a size such as"),
+        (["--upstream", "https://x", "--cache-size", "lots"], "a size such as"),
+        (["--cache-size", "1GiB"], "belongs to --upstream"),
     ],
 )
 def test_what_cannot_stand_in_a_configuration_is_refused(place, desk, words, why):

@@ -76,6 +76,11 @@ def test_lower_timestamp_than_was_seen_is_refused_as_rollback(desk):
     assert "version" in desk.run("verify", "--model", "bert-v1.0.0").refused(4)
 
 
+@pytest.mark.parametrize(("words", "read"), [((), 1), (("--sample", "0%"), 0), (("--sample", "60%"), 2), (("--all",), 4)])
+def test_as_much_is_read_as_was_asked_for_and_one_part_where_nothing_is_said(desk, words, read):
+    assert desk.run("verify", "--model", "bert-v1.0.0", *words).result["read"] == read
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -83,6 +88,7 @@ def test_lower_timestamp_than_was_seen_is_refused_as_rollback(desk):
         (["--model", "brt-v1.0.0"], "bert"),
         (["--model", "bert-v1.0.0", "--sample", "5x"], "--sample"),
         (["--model", "bert-v1.0.0", "--sample", "101%"], "--sample"),
+        (["--model", "bert@stable"], "modelport show --model bert lists them"),
     ],
 )
 def test_unusable_request_is_one_clear_line(desk, words, said):

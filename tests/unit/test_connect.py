@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.connect import open_place, open_store, pick_store
+from pipeline.connect import open_place, open_reader, open_store, open_target, pick_store
 from pipeline.digest import sha256_of
 from pipeline.errors import SettingsError
-from pipeline.settings import load_settings
+from pipeline.settings import load_settings, refuse_memory
 from pipeline.state_folders import place_id
 
 
@@ -43,7 +43,7 @@ def test_oss_takes_its_own_variables():
     "store, said",
     [
         ("s4://bucket/p", "unknown scheme 's4'; did you mean 's3'?"),
-        ("gopher://bucket/p", "unknown scheme 'gopher'; known are: file, s3, oss, memory"),
+        ("gopher://bucket/p", "unknown scheme 'gopher'; known are: file, s3, oss"),
         ("s3:bucket", "does not name a bucket"),
         ("s3:///prefix", "does not name a bucket"),
         ("s3://bucket/p?x=1", "does not name a bucket"),
@@ -57,6 +57,30 @@ def test_store_that_cannot_be_is_refused_with_its_place(store, said):
     assert said in str(caught.value)
     assert str(caught.value).startswith("--store: ")
     assert caught.value.hint
+
+
+def test_source_of_another_scheme_is_told_all_that_sources_may_be():
+    with pytest.raises(SettingsError, match="'htp'; did you mean 'http'") as caught:
+        open_reader(settings("tree"), {"url": "htp://x"})
+    assert "https://" in caught.value.hint
+
+
+def test_file_is_no_store(tmp_path):
+    (tmp_path / "tree").write_text("x")
+    with pytest.raises(SettingsError, match="tree is a file, expected a folder"):
+        open_store(settings(str(tmp_path / "tree")))
+
+
+def test_what_would_end_with_the_process_is_refused_before_it_is_opened():
+    refuse_memory(settings("tree"))
+    with pytest.raises(SettingsError, match="--store: what is in memory:one is gone"):
+        refuse_memory(settings("memory:one"))
+    with pytest.raises(SettingsError, match="--store: what is in memory:two is gone"):
+        refuse_memory(settings("tree\nmemory:two"))
+    with pytest.raises(SettingsError, match="MODELPORT_SOURCE: what is in memory:three is gone"):
+        refuse_memory(settings("tree", MODELPORT_SOURCE="memory:three"))
+    with pytest.raises(SettingsError, match="--to: what is in memory:four is gone"):
+        open_target(settings("tree"), "memory:four")
 
 
 def test_opened_store_counts_what_is_sent(tmp_path):
