@@ -6,12 +6,12 @@ import resource
 from pathlib import Path
 
 import zstandard
-from backports import zstd
 
 from bundles.installer.faults import IntegrityError
 from bundles.installer.frames import join_pieces, pieces_of
 from bundles.installer.zstds import _by_module, _by_zstandard
 from tests.golden.encoding_bombs import frames
+from tests.python_zstd import zstd
 
 GROWTH_BYTES = 48 << 20
 

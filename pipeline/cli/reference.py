@@ -332,7 +332,17 @@ def web_release_schema() -> dict[str, Any]:
 
 
 def _schema(schema: Mapping[str, Any]) -> str:
-    return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
+    return json.dumps(_dedented(schema), indent=2, ensure_ascii=False) + "\n"
+
+
+def _dedented(value: Any) -> Any:
+    """The same with docstrings as Python 3.13 and newer keep them: without the indentation of the source."""
+    if isinstance(value, Mapping):
+        return {
+            name: cleandoc(one) if name == "description" and isinstance(one, str) else _dedented(one)
+            for name, one in value.items()
+        }
+    return [_dedented(one) for one in value] if isinstance(value, list | tuple) else value
 
 
 def _page(lines: Iterator[str]) -> str:

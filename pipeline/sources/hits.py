@@ -49,8 +49,8 @@ def hit_of(head: Head) -> Cached:
             hit, miss = _HIT.search(nearest), _MISS.search(nearest)
             if hit or miss:
                 return "hit" if hit and (miss is None or hit.start() < miss.start()) else "miss"
-    # Varnish names the request that fetched the copy beside this one.
-    varnish = head.first("x-varnish").split()
+    # Varnish, called Vinyl from its version 9 on, names the request that fetched the copy beside this one.
+    varnish = (head.first("x-varnish") or head.first("x-vinyl")).split()
     if varnish:
         return "hit" if len(varnish) > 1 else "miss"
     # Huawei's switch (support.huaweicloud.com, "X-HCS-Proxy-Type"): 1 came from a cache.

@@ -20,6 +20,7 @@ from tests.fetch_world import contents
 from tests.install_world import Column, make_bundle_tree, pythons
 from tests.media_world import pack
 from tests.no_network import WITHOUT_NETWORK
+from tests.python_zstd import zstd
 
 SOURCES = sorted(Path(bundles.installer.__file__).parent.glob("*.py"))
 # What could open a connection, and what reads code that was not verified.
@@ -200,7 +201,9 @@ def test_without_any_decoder_the_three_remedies_are_named_and_raw_releases_insta
     column = Column("install.pyz", tmp_path)
     empty = {"PATH": str(tmp_path / "no-programs")}
     site = tmp_path / "site"
-    words = ["--site", str(site), "--root-fingerprint", tree.site.fingerprint, "--from"]
+    # A Python that decodes by itself is told to leave that to a program.
+    other = ["--zstd", "program"] if sys.version_info >= (3, 14) else []
+    words = [*other, "--site", str(site), "--root-fingerprint", tree.site.fingerprint, "--from"]
     ran = column.run(*words, str(pack(tree, "bert-v1.0.0").write(tmp_path / "media")), env=empty)
     assert ran.returncode == 2
     for remedy in ("Python 3.14", "wheels/", "zstd program"):
@@ -212,14 +215,11 @@ def test_without_any_decoder_the_three_remedies_are_named_and_raw_releases_insta
 
 
 def test_module_of_python_3_14_decodes(tree, media, tmp_path, monkeypatch):
-    from backports import zstd
-
     from bundles.installer import zstds
     from bundles.installer.preflight import Order
     from bundles.installer.tools import Tools
     from bundles.installer.walk import install
 
-    # The backport is the same code under another name.
     monkeypatch.setitem(sys.modules, "compression.zstd", zstd)
     done = install(Order((str(media),), str(tmp_path / "site"), tree.site.fingerprint, zstd="python"), Tools())
     assert done.decoder.startswith("Python ")

@@ -35,6 +35,8 @@ SAID = [
     ("miss", {"X-Response-Cache": "miss"}),
     ("hit", {"X-Varnish": "32770 3"}),
     ("miss", {"X-Varnish": "32770"}),
+    ("hit", {"X-Vinyl": "32770 3"}),
+    ("miss", {"X-Vinyl": "32770"}),
     ("hit", {"X-HCS-Proxy-Type": "1"}),
     ("miss", {"X-HCS-Proxy-Type": "0"}),
     ("hit", {"Age": "12", "Via": "1.1 varnish"}),

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 import zstandard
-from backports import zstd
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -23,6 +22,7 @@ from tests.golden.encoding_bombs import frames as bombs
 from tests.golden.encoding_cases import encoding_cases
 from tests.golden.encoding_frames import SKIPPABLE, block, header, run
 from tests.golden.formats_writers import bf16, f32, noise
+from tests.python_zstd import zstd
 
 VECTORS = Path(__file__).parent.parent / "golden" / "vectors"
 GOLDEN = json.loads((VECTORS / "encoding.json").read_text())
