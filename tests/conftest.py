@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import ssl
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +16,12 @@ from tests.servers.relay import Relay, run_relay
 from tests.servers.s3_servers import S3Server, run_juicefs, run_seaweedfs
 from tests.site_nginx import SERVERS
 from tests.site_world import SitePlace, SiteServer, install_all, publish_all
+
+
+def pytest_configure() -> None:
+    """Let what tests start hear Ctrl-C: a shell that runs the suite in its background has all of it ignore SIGINT."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
