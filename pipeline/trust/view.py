@@ -190,7 +190,8 @@ class View:
             self.state.check(model, role, self.baseline, what=key)
         except RollbackRefused as error:
             known = self.baseline.seen.get(model)
-            if not self.older or (known is not None and known.version == role.version):
+            other = known is not None and known.version == role.version and known.sha256 != role.signed_sha256
+            if not self.older or other:
                 # Of one version there are not two, whatever is allowed.
                 raise
             if not self.allow_downgrade:

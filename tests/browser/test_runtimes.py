@@ -53,7 +53,8 @@ def test_example_detects_voices_by_onnxruntime_without_a_network(page, context, 
     assert page.text_content("#answer").startswith("Nobody is speaking (")
     assert page.text_content("#trouble") == ""
     assert page.evaluate(BY_EXAMPLE) == [pytest.approx(SILENCE, rel=0.01)]
-    assert speaking.paths() == []
+    # The worker's own look for a newer version may still have been on its way.
+    assert [path for path in speaking.paths() if path != "web/speaking/release.json"] == []
     assert page.evaluate("caches.keys()") == [f"modelport:{speaking.url}web/speaking/"]
 
 

@@ -26,8 +26,9 @@ def store(desk, name):
 
 
 def block(desk, name):
-    """Nothing can be written below this place."""
-    (desk.folder / name).write_text("a file, and no folder")
+    """No part can be written at this place."""
+    (desk.folder / name).mkdir()
+    (desk.folder / name / "parts").write_text("a file, and no folder")
 
 
 def behind(desk, name="first"):
@@ -64,7 +65,7 @@ def test_store_that_fell_behind_is_named_and_repaired(desk):
     # Elsewhere, another day: the ledger knows.
     again = desk.run("mirror", "--repair", "--store", "first")
     assert again.code == 7
-    (desk.folder / "third").unlink()
+    (desk.folder / "third" / "parts").unlink()
     mended = desk.run("mirror", "--repair", "--store", "first").result
     assert [(one["store"], one["complete"]) for one in mended["copies"]] == [(store(desk, "third").url, True)]
     assert current(store(desk, "third")) == current(store(desk, "first"))
