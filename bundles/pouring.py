@@ -106,17 +106,17 @@ class Pouring:
         digest = _digest_of(member)
         with tapes.written_in_order(fd, begin) as tape:
 
-            def take(block: memoryview) -> None:
+            def take(at: int, block: memoryview) -> None:
                 digest.update(block)
                 tape.write(block)
                 # Raised to the source, so that it learns who brought these bytes.
-                if tape.at == begin + member.size and digest.hexdigest() != _expected(member):
+                if at + len(block) == member.size and digest.hexdigest() != _expected(member):
                     raise DigestMismatch(
                         f"{member.key}: {digest.name} {digest.hexdigest()}, expected {_expected(member)}",
                         hint="The source, or something on the way, alters bytes: try another source.",
                     )
 
-            self._origin.source.read_range(member.key, 0, member.size, take, total=member.size)
+            self._bring(member, 0, member.size, take)
             tape.write(bytes(gap_after(placed)[1]))
 
     def _verify(self, run: Run, block: memoryview) -> bool:
@@ -145,21 +145,30 @@ class Pouring:
         if run.data is not None:
             room[:] = run.data
             return
-        member, start = run.placed.member, run.at - run.placed.at
-        at = failed = 0
 
-        def take(block: memoryview) -> memoryview | None:
-            nonlocal at
+        def take(at: int, block: memoryview) -> memoryview | None:
             # What came where it belongs needs no copy.
             if block.obj is not room.obj:
                 room[at : at + len(block)] = block
-            at += len(block)
-            return room[at:] if at < run.size else None
+            end = at + len(block)
+            return room[end:] if end < run.size else None
 
-        while at < run.size:
+        self._bring(run.placed.member, run.at - run.placed.at, run.size, take)
+
+    def _bring(self, member: Member, start: int, size: int, take: Callable[[int, memoryview], memoryview | None]) -> None:
+        """Hand ``size`` bytes from ``start`` to ``take``, with the place of each block among them, wherever sources break off."""
+        at = failed = 0
+
+        def count(block: memoryview) -> memoryview | None:
+            nonlocal at
+            room = take(at, block)
+            at += len(block)
+            return room
+
+        while at < size:
             before = at
             try:
-                self._origin.source.read_range(member.key, start + at, run.size - at, take, total=member.size)
+                self._origin.source.read_range(member.key, start + at, size - at, count, total=member.size)
             except ModelportError as error:
                 # Bytes that came are progress: only failures without any count towards giving up.
                 failed = 1 if at > before else failed + 1

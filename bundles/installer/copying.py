@@ -31,7 +31,7 @@ def copy_from_bases(
     """Copy every planned chunk.
 
     Raises:
-        IntegrityError: a base was altered since it was installed. DiskError.
+        IntegrityError: a base was altered since it was installed, or a file of it is gone. DiskError.
     """
     by_file: dict[tuple[int, int], list[Origin]] = {}
     for origin in copies:
@@ -53,12 +53,14 @@ def copy_from_bases(
                         write(target, plain)
             finally:
                 os.close(fd)
+        except FileNotFoundError as error:
+            raise _altered(site.shown(path), "is gone") from error
         except OSError as error:
             raise told(error, site.shown(path)) from error
 
 
-def _altered(path: str) -> IntegrityError:
+def _altered(path: str, how: str = "was altered since it was installed") -> IntegrityError:
     return IntegrityError(
-        f"{path} was altered since it was installed, and this bundle takes bytes from it",
+        f"{path} {how}, and this bundle takes bytes from it",
         "Install the base again from its own medium: that rewrites the bad files only.",
     )

@@ -67,11 +67,11 @@ def build_summary(done: Built) -> str:
 
 def verify_summary(done: BundleVerified) -> str:
     """After ``bundle.verify``."""
-    trust = "signed under the root that you named" if done.trusted else f"whole, signed under root {done.root_fingerprint}"
+    root = "the root that you named" if done.trusted else f"root {done.root_fingerprint}"
     volumes = len(done.volumes)
     missing = f"; {spell_volumes(done.missing, volumes + len(done.missing))} not here" if done.missing else ""
     return (
-        f"{done.name} is {trust}: {spell_count(volumes, 'volume')}{missing}, {spell_count(done.members, 'member')}, {spell_size(done.bytes)}, "
+        f"{done.name} is whole, signed under {root}: {spell_count(volumes, 'volume')}{missing}, {spell_count(done.members, 'member')}, {spell_size(done.bytes)}, "
         f"in {done.seconds:.1f} s"
     )
 

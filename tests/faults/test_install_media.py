@@ -375,3 +375,14 @@ def test_altered_base_is_named_and_stays_as_it_is(tree, column, tmp_path):
     assert (refused.code, "weights.safetensors was altered" in refused.error) == (3, True), refused.said
     assert weights.read_bytes() == data
     assert (site / "current").readlink().name == "1"
+
+
+def test_base_with_a_file_that_is_gone_is_named(tree, column, tmp_path):
+    site = tmp_path / "site"
+    assert column.install(pack(tree, "bert-v1.0.0").write(tmp_path / "one"), site, tree.site.fingerprint).code == 0
+    (site / "models" / "bert-v1.0.0" / "weights.safetensors").unlink()
+    two = pack(tree, "bert-v1.1.0", bases=["bert-v1.0.0"]).write(tmp_path / "two")
+    refused = column.install(two, site)
+    assert (refused.code, "weights.safetensors is gone, and this bundle takes bytes from it" in refused.error) == (3, True)
+    assert column.install(tmp_path / "one", site).code == 0
+    assert column.install(two, site).code == 0

@@ -9,8 +9,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import msgspec
 import pytest
 
+from bundles.verifying import BundleVerified
+from pipeline.cli.bundle_summaries import verify_summary
 from tests.bundle_world import flip, member_at, volumes_in
 from tests.desk import Desk
 from tests.publish_world import lay_out
@@ -143,6 +146,9 @@ def test_damaged_media_are_named_and_made_whole(desk, built, tmp_path):
     assert [one["name"] for one in done["repaired"]] == [path.name]
     proven = desk.run("bundle.verify", "--from", str(tmp_path / "usb"), "--root-fingerprint", built["root_fingerprint"]).result
     assert (proven["trusted"], proven["missing"]) == (True, [])
+    for root in (f"root {proven['root_fingerprint']}", "the root that you named"):
+        found = msgspec.convert(proven | {"trusted": root.startswith("the")}, BundleVerified)
+        assert verify_summary(found).startswith(f"{found.name} is whole, signed under {root}: ")
 
 
 def test_a_differential_holds_only_what_the_site_lacks(desk, built):

@@ -17,7 +17,15 @@ from bundles.recipes import RecipeShelf, recipe_of
 from bundles.side_files import read_sums, sums_text
 from bundles.verifying import verify_bundle
 from pipeline.digest import Sha256, sha256_of
-from pipeline.errors import DigestMismatch, OtherContent, RollbackRefused, UnavailableError, UnknownName, UsageError
+from pipeline.errors import (
+    DigestMismatch,
+    OtherContent,
+    RollbackRefused,
+    StoreUnavailable,
+    UnavailableError,
+    UnknownName,
+    UsageError,
+)
 from pipeline.release import Release
 from pipeline.trust.rotate import rotate_key
 from pipeline.withdraw import yank_release
@@ -337,6 +345,22 @@ def test_only_what_was_altered_is_read_again_and_the_rest_of_the_volume_follows(
     assert contents_of(tmp_path / "out") == contents_of(tmp_path / "right")
     assert built.volumes[0].sha256 == hashlib.sha256(volumes_in(tmp_path / "out")[0].read_bytes()).hexdigest()
     assert asked.count(spoilt) > 1
+
+
+def test_what_was_altered_is_read_again_from_a_source_that_breaks_off_too(tree, tmp_path):
+    builder_of(tree).build(tmp_path / "right", "bert@stable")
+    spoilt = max(key for key in keys_in(tmp_path / "right") if key.startswith("parts/"))
+    asked = []
+
+    def spoil(key, at, block):
+        asked.append(key)
+        if asked.count(key) == 2 and key == spoilt:
+            raise StoreUnavailable("it broke off")
+        return memoryview(bytes(len(block))) if key == spoilt and asked.count(key) == 1 else block
+
+    builder_of(tree, Reader(tree.store, spoil)).build(tmp_path / "out", "bert@stable")
+    assert asked.count(spoilt) > 2
+    assert contents_of(tmp_path / "out") == contents_of(tmp_path / "right")
 
 
 # --- differential --------------------------------------------------------------------------------

@@ -368,6 +368,13 @@ def test_sums_that_ask_for_more_parity_than_there_can_be_get_none(copy, blocks):
     assert not list(copy.glob(f"{path.name}*.par2"))
 
 
+@pytest.mark.parametrize("name", [f"{'n' * 300}.tar.par2", "n\0.tar.par2", "\N{SNOWMAN}.tar.par2"])
+def test_parity_of_a_volume_that_no_file_can_be_is_passed_by(copy, name):
+    with (copy / "SHA256SUMS").open("a") as sums:
+        sums.write(f"{'00' * 32}  {name}\n")
+    assert verify(copy).missing == []
+
+
 def test_names_in_sums_lead_nowhere_else(copy, tmp_path):
     """Nobody signs SHA256SUMS: neither a path nor a planted link in it is written through."""
     outside = tmp_path / "outside"
