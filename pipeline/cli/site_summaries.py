@@ -31,7 +31,7 @@ def served_summary(done: SiteServed) -> str:
 
 def nginx_summary(done: NginxWritten) -> str:
     """After ``site.nginx``."""
-    lines = [f"{done.configuration} serves {len(done.releases)} releases of {done.site} at {done.url}"]
+    lines = [f"{done.configuration} serves {spell_count(len(done.releases), 'release')} of {done.site} at {done.url}"]
     if done.upstream:
         lines.append(f"what is not here comes from {done.upstream}, which nginx does not verify")
     return "\n".join([*lines, *(f"next: {line}" for line in done.commands)])
@@ -62,8 +62,9 @@ def removed_summary(done: SiteRemoved) -> str:
 
 def verified_summary(done: SiteVerified) -> str:
     """After ``site.verify``."""
+    whole = len(done.releases) - len(done.damaged)
     lines = [
-        f"{done.site}: {len(done.releases) - len(done.damaged)} of {spell_count(len(done.releases), 'release')} are as they were signed"
+        f"{done.site}: {whole} of {spell_count(len(done.releases), 'release')} {'is as it was' if whole == 1 else 'are as they were'} signed"
     ]
     for release, paths in done.damaged.items():
         lines += [f"  damaged      {release}: {path}" for path in paths[:SHOWN]]
