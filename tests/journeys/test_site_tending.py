@@ -16,14 +16,6 @@ from tests.install_world import order_for
 from tests.media_world import pack
 from tests.publish_world import lay_out
 from tests.site_world import serving
-from tests.trust_world import quick_folder
-
-
-@pytest.fixture
-def tmp_path():
-    """In memory: what is synced at every step would wait for a busy disk."""
-    with quick_folder() as folder:
-        yield folder
 
 
 @pytest.fixture(scope="module")
