@@ -92,8 +92,8 @@ class SiteServed(msgspec.Struct, frozen=True, kw_only=True):
     bytes_fetched: int = 0
 
 
-def serve_site(order: ServeOrder, listen: Listener) -> SiteServed:
-    """Serve until SIGINT or SIGTERM.
+def serve_site(order: ServeOrder, listen: Listener, *, dry: bool = False) -> SiteServed:
+    """Serve until SIGINT or SIGTERM; ``dry`` only tries whether it could, and asks no upstream.
 
     Raises:
         UsageError: no site, an address that cannot be read, a token file that others may read, a broken certificate.
@@ -104,7 +104,7 @@ def serve_site(order: ServeOrder, listen: Listener) -> SiteServed:
         guard = read_guard(order.terms.token_file)
         context = _tls(order)
         catalogue = holdings.look()
-        mirror = _mirror(order, listen)
+        mirror = None if dry else _mirror(order, listen)
         if mirror is not None:
             stack.callback(mirror.close)
         site = mirror.app(holdings, guard, order.terms.origins) if mirror else SiteApp(holdings, guard, order.terms.origins)
@@ -122,7 +122,8 @@ def serve_site(order: ServeOrder, listen: Listener) -> SiteServed:
             ready = partial(
                 listen, Serving(url, f"{spell_count(len(catalogue.releases), 'release')} of {order.terms.site}{beside}")
             )
-            _run(site, bound, context, ready)
+            if not dry:
+                _run(site, bound, context, ready)
             seconds = monotonic() - began
         listen(StepFinished(STEP, site.tally.requests, site.tally.bytes, seconds))
         return SiteServed(

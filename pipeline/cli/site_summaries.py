@@ -21,8 +21,10 @@ if TYPE_CHECKING:
 SHOWN = 20
 
 
-def served_summary(done: SiteServed) -> str:
+def served_summary(done: SiteServed, *, dry: bool) -> str:
     """After ``site.serve``."""
+    if dry:
+        return f"{done.site} would be served at {done.url}: {spell_count(len(done.releases), 'release')}"
     return (
         f"{done.site} was served at {done.url} for {done.seconds:.0f} s:"
         f" {spell_count(done.requests, 'request')}, {spell_size(done.bytes)}, {spell_count(len(done.releases), 'release')}"
