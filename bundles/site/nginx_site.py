@@ -21,7 +21,7 @@ from bundles.site.holdings import Holdings
 from bundles.site.nginx_conf import describe_server, token_lines
 from bundles.site.nginx_routes import Server
 from bundles.site.nginx_view import PLACE, VIEW, write_view
-from bundles.site.terms import LISTEN, Terms, read_address
+from bundles.site.terms import CACHE_BYTES, LISTEN, Terms, read_address
 from pipeline.errors import DiskError, UsageError
 
 CONFIGURATION = "nginx/site.conf"
@@ -37,7 +37,7 @@ class NginxOrder:
 
     terms: Terms
     upstream: str = ""
-    cache_limit: int = 100 << 30
+    cache_limit: int = CACHE_BYTES
 
 
 class NginxWritten(msgspec.Struct, frozen=True, kw_only=True):

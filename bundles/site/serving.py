@@ -59,11 +59,11 @@ class UpstreamOrder:
 
     reader: TreeReader
     limit: int
-    pin: str = ""
-    also_trusts: tuple[str, ...] = ()
-    channel: str = "stable"
-    max_age_s: float = 10.0
-    timeout_s: float = 60.0
+    pin: str
+    also_trusts: tuple[str, ...]
+    channel: str
+    max_age_s: float
+    timeout_s: float
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,8 @@ from pathlib import Path
 from pipeline.errors import UsageError
 
 LISTEN = "127.0.0.1:8080"
+# Most bytes that are kept of an upstream.
+CACHE_BYTES = 100 << 30
 _LAST_PORT = 65535
 
 

@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bundles.site.terms import LISTEN, Terms
+from bundles.site.terms import CACHE_BYTES, LISTEN, Terms
 from pipeline.cli.serving import Serving
 from pipeline.errors import UsageError
 from pipeline.setting_checks import parse_size
@@ -21,7 +21,6 @@ from pipeline.store_kinds import KINDS, SPELLED, WEB, scheme_of
 if TYPE_CHECKING:
     from bundles.site.serving import UpstreamOrder
 
-CACHE_BYTES = 100 << 30
 # Who asks a mirror waits for its upstream: shorter than what a fetch of its own would.
 CONNECT_S = 5.0
 WAIT_FACTOR = 4
