@@ -181,10 +181,9 @@ def open_target(
 
 def store_folder(settings: Settings) -> Path | None:
     """The folder of the settings' store, None where it is no directory."""
-    scheme = scheme_of(settings.store)
-    if scheme not in {"", "file"}:
+    if scheme_of(settings.store) not in {"", "file"}:
         return None
-    return _path_of(settings.store, settings.origins["store"]) if scheme else Path(settings.store)
+    return _folder_of(settings.store, settings.origins["store"])
 
 
 def trust_folder(url: str) -> str:
@@ -214,7 +213,7 @@ def open_reader(settings: Settings, source: Mapping[str, Any], *, limits: Limits
     if scheme in {"", "file"}:
         from pipeline.sources.objects import FolderReader
 
-        folder = _path_of(url, where) if scheme else Path(url)
+        folder = _folder_of(url, where)
         return open_bundle(folder) or FolderReader(folder)
     if scheme not in _OPENERS:
         raise SettingsError(
@@ -263,9 +262,7 @@ def pick_store(settings: Settings) -> ObjectStore:
 def _open_folder(settings: Settings, where: str) -> ObjectStore:
     from pipeline.stores.directory import DirectoryStore
 
-    folder = _path_of(settings.store, where) if scheme_of(settings.store) else Path(settings.store)
-    if folder.is_file():
-        raise SettingsError(f"{where}: {folder} is a file, expected a folder", hint="Name the folder that holds the tree.")
+    folder = _folder_of(settings.store, where)
     return open_bundle(folder) or DirectoryStore(folder)
 
 
@@ -322,9 +319,14 @@ def _bucket_of(url: str, where: str) -> tuple[str, str]:
     return parts.netloc, parts.path.strip("/")
 
 
-def _path_of(url: str, where: str) -> Path:
-    """Read a file URL of this machine (RFC 8089)."""
-    parts = urlsplit(url)
-    if parts.netloc not in {"", "localhost"} or not parts.path.startswith("/") or parts.query or parts.fragment:
-        raise SettingsError(f"{where}: {url!r} is not a file URL of this machine", hint="Spell it file:///absolute/path.")
-    return Path(unquote(parts.path))
+def _folder_of(place: str, where: str) -> Path:
+    """The folder that a path or a file URL of this machine (RFC 8089) names."""
+    folder = Path(place)
+    if scheme_of(place):
+        parts = urlsplit(place)
+        if parts.netloc not in {"", "localhost"} or not parts.path.startswith("/") or parts.query or parts.fragment:
+            raise SettingsError(f"{where}: {place!r} is not a file URL of this machine", hint="Spell it file:///absolute/path.")
+        folder = Path(unquote(parts.path))
+    if folder.is_file():
+        raise SettingsError(f"{where}: {folder} is a file, expected a folder", hint="Name the folder that holds the tree.")
+    return folder

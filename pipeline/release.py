@@ -92,6 +92,8 @@ class Release:
 def _hint_for(text: str) -> str:
     model = text.partition("@")[0]
     if MODEL_NAME.fullmatch(model):
+        if short := re.fullmatch(r".+-v[0-9]+(\.[0-9]+)?", text):
+            return f"A version has three numbers, as in {text}{'.0' if short[1] else '.0.0'}."
         # A model alone, or bert@stable: what readers may say, and who writes may not.
         return f"Name one release; invoke show --model {model} lists them."
     return "Name the model in lower case and the version as SemVer without build metadata."

@@ -78,10 +78,14 @@ def check_url(value: Value, where: str, folder: Path) -> str:
 
 
 def check_place(value: Value, where: str, folder: Path) -> str:
-    """Take a URL, or a path, which is made absolute."""
+    """Take a URL, or a path, which is made absolute.
+
+    Schemes are spelled in any case (RFC 3986, 3.1): a bucket must not become a folder of this machine by a capital letter.
+    """
     text = check_url(value, where, folder)
     if not text:
         raise wrong(where, text, "a path or URL")
+    text = re.sub(r"^[A-Za-z][A-Za-z0-9+.-]*(?=://)", lambda scheme: scheme[0].lower(), text)
     return text if re.match(r"[a-z][a-z0-9+.-]*:", text) else str(folder / Path(text).expanduser())
 
 

@@ -40,8 +40,8 @@ SPELLED = f"{', '.join(_SPELLINGS[:-1])} or {_SPELLINGS[-1]}"
 
 def scheme_of(store: str) -> str:
     """The scheme of a store; "" for a path."""
-    scheme, _, rest = store.partition(":")
-    return scheme if rest and "/" not in scheme else ""
+    scheme, colon, _ = store.partition(":")
+    return scheme if colon and "/" not in scheme else ""
 
 
 def is_charged(store: str) -> bool:

@@ -16,7 +16,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from pipeline.errors import UsageError
+from pipeline.errors import UnavailableError, UsageError
 from pipeline.layout import headers_for, web_key
 from pipeline.release import ModelName, path_fault
 from sw.manifest import PATCHES
@@ -36,7 +36,8 @@ def open_server(folder: Path, port: int, *, isolate: bool = False) -> ThreadingH
     """Open a server of ``folder`` on 127.0.0.1; port 0 takes a free one. ``isolate`` adds the headers of cross-origin isolation.
 
     Raises:
-        UsageError: no such folder, or the port is taken.
+        UsageError: no such folder.
+        UnavailableError: the port is in use.
     """
     if not folder.is_dir():
         raise UsageError(f"--to {folder} is no folder", hint="Build first: invoke web.build --assets dist/ --to public/")
@@ -48,7 +49,7 @@ def open_server(folder: Path, port: int, *, isolate: bool = False) -> ThreadingH
     try:
         return ThreadingHTTPServer((HOST, port), _OfFolder)
     except OSError as error:
-        raise UsageError(f"port {port} cannot be listened on: {error.strerror}", hint="Name another with --port.") from None
+        raise UnavailableError(f"port {port} cannot be listened on: {error.strerror}", hint="Name another with --port.") from None
 
 
 class _Requests(BaseHTTPRequestHandler):

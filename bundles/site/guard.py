@@ -59,7 +59,8 @@ def read_tokens(path: Path | None) -> tuple[str, ...]:
         mode = path.stat().st_mode
         text = path.read_bytes()[: TOKEN_FILE_BYTES + 1].decode("ascii")
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"the token file {path} cannot be read: {error}", hint="Name a file of lines of plain ASCII.") from error
+        why = error.strerror if isinstance(error, OSError) else error
+        raise UsageError(f"the token file {path} cannot be read: {why}", hint="Name a file of lines of plain ASCII.") from error
     if mode & (stat.S_IRWXG | stat.S_IRWXO):
         raise UsageError(f"others may read the token file {path}", hint=f"chmod 600 {path}")
     tokens = tuple(line for line in map(str.strip, text.splitlines()) if line and not line.startswith("#"))

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from bundles.site.nginx_view import BODY_TYPES, HERE, ITSELF, NOBODY, VIEW
+from bundles.site.terms import CACHE_BYTES
 from pipeline.layout import FOREVER, PRIVATE, REVALIDATE, TIMESTAMP
 from pipeline.release import RESERVED_NAMES
 
@@ -37,7 +38,7 @@ class Server:
     origins: tuple[str, ...] = ()
     upstream: str = ""
     cache: str = ""
-    cache_limit: int = 100 << 30
+    cache_limit: int = CACHE_BYTES
 
 
 # How every answer ends: what the client has already is not sent again.

@@ -21,13 +21,12 @@ from bundles.site.holdings import Holdings
 from bundles.site.nginx_conf import describe_server, token_lines
 from bundles.site.nginx_routes import Server
 from bundles.site.nginx_view import PLACE, VIEW, write_view
-from bundles.site.terms import Terms
+from bundles.site.terms import CACHE_BYTES, LISTEN, Terms, read_address
 from pipeline.errors import DiskError, UsageError
 
 CONFIGURATION = "nginx/site.conf"
 TOKENS = "nginx/tokens.conf"
 CACHE = "nginx/cache"
-_LAST_PORT = 65535
 # What would end a word of the configuration, or begin a variable.
 _UNSPELLABLE = frozenset(" \t\n\r\"'\\;{}$#")
 
@@ -38,7 +37,7 @@ class NginxOrder:
 
     terms: Terms
     upstream: str = ""
-    cache_limit: int = 100 << 30
+    cache_limit: int = CACHE_BYTES
 
 
 class NginxWritten(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,8 +61,6 @@ def write_nginx(order: NginxOrder, *, dry: bool = False) -> NginxWritten:
     """
     host, port = _address(order.terms.listen)
     place = order.terms.site.resolve()
-    if (order.terms.tls_cert is None) != (order.terms.tls_key is None):
-        raise UsageError("--tls-cert and --tls-key go together", hint="Name both, or neither to serve plain http.")
     paths = {"--tls-cert": order.terms.tls_cert, "--tls-key": order.terms.tls_key}
     spelled = {flag: str(path.resolve()) if path else "" for flag, path in paths.items()}
     for flag, text in {"--site": str(place), **spelled}.items():
@@ -141,11 +138,11 @@ def _put(path: Path, text: str, mode: int) -> None:
 
 
 def _address(where: str) -> tuple[str, int]:
-    host, _, port = where.rpartition(":")
-    host = host.removeprefix("[").removesuffix("]")
-    if not host or not port.isascii() or not port.isdigit() or not 1 <= int(port) <= _LAST_PORT or set(host) & _UNSPELLABLE:
-        raise UsageError(f"--listen {where} is not host:port", hint="Write it as --listen 127.0.0.1:8080 or --listen [::1]:8080")
-    return host, int(port)
+    host, port = read_address(where)
+    if not port:
+        raise UsageError(f"--listen {where}: nginx needs a port", hint=f"Name it, as in --listen {LISTEN}")
+    _check_word("--listen", where)
+    return host, port
 
 
 def _upstream(url: str) -> str:

@@ -11,7 +11,7 @@ layout of the tree names can be found; ``state/``, ``control/``, ``bin/`` and st
     /v2/…                                   for container tools: the pull half of a registry
     /metadata/…  /targets/…  /parts/…       the tree, where it was kept, for modelport itself
 
-next: ``guard``
+next: ``terms``
 """
 
 from __future__ import annotations

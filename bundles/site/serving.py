@@ -29,7 +29,7 @@ from bundles.site.app import SiteApp, make_app
 from bundles.site.guard import read_guard
 from bundles.site.holdings import Holdings
 from bundles.site.sending import SendingProtocol
-from bundles.site.terms import Terms
+from bundles.site.terms import Terms, read_address
 from pipeline.errors import ModelportError, NotPinned, ObjectMissing, UnavailableError, UsageError
 from pipeline.events import Listener, Serving, StepFinished, StepStarted, Warned, one_at_a_time
 from pipeline.ports import TreeReader
@@ -59,11 +59,11 @@ class UpstreamOrder:
 
     reader: TreeReader
     limit: int
-    pin: str = ""
-    also_trusts: tuple[str, ...] = ()
-    channel: str = "stable"
-    max_age_s: float = 10.0
-    timeout_s: float = 60.0
+    pin: str
+    also_trusts: tuple[str, ...]
+    channel: str
+    max_age_s: float
+    timeout_s: float
 
 
 @dataclass(frozen=True)
@@ -92,8 +92,8 @@ class SiteServed(msgspec.Struct, frozen=True, kw_only=True):
     bytes_fetched: int = 0
 
 
-def serve_site(order: ServeOrder, listen: Listener) -> SiteServed:
-    """Serve until SIGINT or SIGTERM.
+def serve_site(order: ServeOrder, listen: Listener, *, dry: bool = False) -> SiteServed:
+    """Serve until SIGINT or SIGTERM; ``dry`` only tries whether it could, and asks no upstream.
 
     Raises:
         UsageError: no site, an address that cannot be read, a token file that others may read, a broken certificate.
@@ -104,7 +104,7 @@ def serve_site(order: ServeOrder, listen: Listener) -> SiteServed:
         guard = read_guard(order.terms.token_file)
         context = _tls(order)
         catalogue = holdings.look()
-        mirror = _mirror(order, listen)
+        mirror = None if dry else _mirror(order, listen)
         if mirror is not None:
             stack.callback(mirror.close)
         site = mirror.app(holdings, guard, order.terms.origins) if mirror else SiteApp(holdings, guard, order.terms.origins)
@@ -122,7 +122,8 @@ def serve_site(order: ServeOrder, listen: Listener) -> SiteServed:
             ready = partial(
                 listen, Serving(url, f"{spell_count(len(catalogue.releases), 'release')} of {order.terms.site}{beside}")
             )
-            _run(site, bound, context, ready)
+            if not dry:
+                _run(site, bound, context, ready)
             seconds = monotonic() - began
         listen(StepFinished(STEP, site.tally.requests, site.tally.bytes, seconds))
         return SiteServed(
@@ -199,12 +200,9 @@ def bind(where: str) -> socket.socket:
     Raises:
         UsageError, UnavailableError
     """
-    host, _, port = where.rpartition(":")
-    if not host or not port.isascii() or not port.isdigit() or int(port) > 65535:
-        raise UsageError(f"--listen {where} is not host:port", hint="Write it as --listen 127.0.0.1:8080 or --listen [::1]:8080")
-    host = host.removeprefix("[").removesuffix("]")
+    host, port = read_address(where)
     try:
-        family, _, _, _, address = socket.getaddrinfo(host, int(port), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
         bound = socket.socket(family, socket.SOCK_STREAM)
     except OSError as error:
         raise UsageError(f"--listen {where}: {error.strerror or error}", hint="Name an address of this machine.") from error
@@ -277,8 +275,6 @@ def _run(site: SiteApp, bound: socket.socket, context: ssl.SSLContext | None, re
 
 
 def _tls(order: ServeOrder) -> ssl.SSLContext | None:
-    if (order.terms.tls_cert is None) != (order.terms.tls_key is None):
-        raise UsageError("--tls-cert and --tls-key go together", hint="Name both, or neither to serve plain http.")
     if order.terms.tls_cert is None or order.terms.tls_key is None:
         return None
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from bundles.site.terms import read_address
 from pipeline.errors import UsageError
 
 
@@ -27,7 +28,7 @@ def describe_setup(place: Path, url: str, listen: str, program: str, user: str, 
     """The settings of clients that reach the site at ``url``, and a systemd unit whose server listens at ``listen`` as ``user``.
 
     Raises:
-        UsageError: ``url`` is no http or https address without a path, or a path or ``upstream`` cannot stand in a unit.
+        UsageError: ``url`` is no http or https address without a path, ``listen`` no host:port, or a path or ``upstream`` cannot stand in a unit.
     """
     parts = urlsplit(url)
     if (
@@ -38,6 +39,7 @@ def describe_setup(place: Path, url: str, listen: str, program: str, user: str, 
         or set(url) & set(" '\"\\\n")
     ):
         raise UsageError(f"--url {url} is no address of a server", hint="Write it as --url http://models.site:8080")
+    read_address(listen)
     base = url.rstrip("/")
     folder = str(place.absolute())
     if set(folder) & set("\n\"'\\%$"):
@@ -71,6 +73,6 @@ def _unit(folder: str, listen: str, program: str, user: str, upstream: str) -> s
     return (
         "[Unit]\nDescription=Models of this site\nAfter=network-online.target\nWants=network-online.target\n\n"
         f'[Service]\nExecStart="{program}" site.serve --site "{folder}" --listen {listen}{more} --report plain\n'
-        f"Restart=on-failure\nUser={user}\nProtectSystem=strict\nProtectHome=read-only\n{access}={folder}\n"
+        f'Restart=on-failure\nUser={user}\nProtectSystem=strict\nProtectHome=read-only\n{access}="{folder}"\n'
         "NoNewPrivileges=yes\nPrivateTmp=yes\nLimitNOFILE=16384\n\n[Install]\nWantedBy=multi-user.target\n"
     )

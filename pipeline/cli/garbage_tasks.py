@@ -16,7 +16,7 @@ from pipeline.cli.flags import ALLOW_UNSAFE_STORE, REASON, RELEASE, UNDO
     settings=STORE,
     help={
         "model": f"{RELEASE} Repeat it for more, in one commit.",
-        "reason": f"{REASON} It names the pin: with --undo only the pin of this reason goes, without it all of the release.",
+        "reason": f"{REASON} A pin needs one, which is its name; --undo takes back the pin of this reason, or without it all of the release.",
         "until": "How long: a span (30d, 8w, 1y = 365 days), a day (UTC) or a time with its zone. Default: for ever.",
         "undo": UNDO,
         "allow_unsafe_store": ALLOW_UNSAFE_STORE,

@@ -9,14 +9,17 @@ next: ``commands``
 from __future__ import annotations
 
 import re
-import shlex
 from collections.abc import Mapping
 from pathlib import Path
 
+from pipeline.cli.typable import flag_words
 from pipeline.meant import nearest
 
 # The flags whose values are paths, at least in some tasks.
-PLACES = ("source", "store", "folder", "from_", "to", "site", "assets", "wheels", "plan", "have", "change")
+PLACES = (
+    "source", "store", "models_dir", "folder", "from_", "to", "site", "assets", "wheels", "plan", "have", "change",
+    "token_file", "tls_cert", "tls_key", "ca_bundle",
+)  # fmt: skip
 
 
 def meant_instead(message: str, given: Mapping[str, object]) -> str:
@@ -25,7 +28,7 @@ def meant_instead(message: str, given: Mapping[str, object]) -> str:
         value = given.get(name)
         for text in value if isinstance(value, list | tuple) else [value]:
             if isinstance(text, str) and _names(message, text) and (near := _neighbour(Path(text))):
-                return f"Did you mean --{name.strip('_')} {shlex.quote(str(near))}?"
+                return f"Did you mean{flag_words(**{name: str(near)})}?"
     return ""
 
 

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from bundles.site.terms import LISTEN
+
 
 class Serving(NamedTuple):
     """How a site is served, as these flags say it: all of it still text."""
@@ -26,7 +28,7 @@ LISTEN_HELP = "Address and port to serve at, such as 0.0.0.0:8080 for every addr
 UPSTREAM_HELP = "Base URL of a tree: what is not here is brought from there, and kept. Default: none."
 SERVING = {
     "site": SITE_HELP,
-    "listen": f"{LISTEN_HELP} Default 127.0.0.1:8080.",
+    "listen": f"{LISTEN_HELP} Default {LISTEN}.",
     "token_file": "File of tokens, one a line, of which clients bring one. Default: everybody may read.",
     "tls_cert": "PEM file of a certificate with its chain, to serve https. Default: plain http.",
     "tls_key": "PEM file of the certificate's key, needed with it. Default: plain http.",

@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bundles.site.terms import Terms
+from bundles.site.terms import CACHE_BYTES, LISTEN, Terms
 from pipeline.cli.serving import Serving
 from pipeline.errors import UsageError
 from pipeline.setting_checks import parse_size
@@ -21,7 +21,6 @@ from pipeline.store_kinds import KINDS, SPELLED, WEB, scheme_of
 if TYPE_CHECKING:
     from bundles.site.serving import UpstreamOrder
 
-CACHE_BYTES = 100 << 30
 # Who asks a mirror waits for its upstream: shorter than what a fetch of its own would.
 CONNECT_S = 5.0
 WAIT_FACTOR = 4
@@ -31,7 +30,7 @@ def terms_of(serving: Serving) -> Terms:
     """The terms that these flags make."""
     return Terms(
         site=Path(serving.site),
-        listen=serving.listen or "127.0.0.1:8080",
+        listen=serving.listen or LISTEN,
         token_file=_path(serving.token_file),
         tls_cert=_path(serving.tls_cert),
         tls_key=_path(serving.tls_key),
@@ -87,12 +86,12 @@ def upstream_order(settings: Settings, serving: Serving, *, max_age: str, timeou
 
 
 def check_upstream(url: str) -> str:
-    """The address of an upstream, or nothing.
+    """The address of an upstream for a unit, which starts in no folder of anybody's; or nothing.
 
     Raises:
-        UsageError: it is neither of the web nor a store.
+        UsageError: it is neither of the web nor a store, or a path that depends on where one stands.
     """
-    if url and scheme_of(url) not in {*WEB, *KINDS}:
+    if url and (scheme_of(url) not in {*WEB, *KINDS} or not (scheme_of(url) or Path(url).is_absolute())):
         raise UsageError(f"--upstream {url} is no address of a tree", hint=f"Use http://… or https://…, {SPELLED}.")
     return url
 

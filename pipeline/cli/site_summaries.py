@@ -21,8 +21,10 @@ if TYPE_CHECKING:
 SHOWN = 20
 
 
-def served_summary(done: SiteServed) -> str:
+def served_summary(done: SiteServed, *, dry: bool) -> str:
     """After ``site.serve``."""
+    if dry:
+        return f"{done.site} would be served at {done.url}: {spell_count(len(done.releases), 'release')}"
     return (
         f"{done.site} was served at {done.url} for {done.seconds:.0f} s:"
         f" {spell_count(done.requests, 'request')}, {spell_size(done.bytes)}, {spell_count(len(done.releases), 'release')}"
@@ -31,7 +33,7 @@ def served_summary(done: SiteServed) -> str:
 
 def nginx_summary(done: NginxWritten) -> str:
     """After ``site.nginx``."""
-    lines = [f"{done.configuration} serves {len(done.releases)} releases of {done.site} at {done.url}"]
+    lines = [f"{done.configuration} serves {spell_count(len(done.releases), 'release')} of {done.site} at {done.url}"]
     if done.upstream:
         lines.append(f"what is not here comes from {done.upstream}, which nginx does not verify")
     return "\n".join([*lines, *(f"next: {line}" for line in done.commands)])
@@ -62,8 +64,9 @@ def removed_summary(done: SiteRemoved) -> str:
 
 def verified_summary(done: SiteVerified) -> str:
     """After ``site.verify``."""
+    whole = len(done.releases) - len(done.damaged)
     lines = [
-        f"{done.site}: {len(done.releases) - len(done.damaged)} of {spell_count(len(done.releases), 'release')} are as they were signed"
+        f"{done.site}: {whole} of {spell_count(len(done.releases), 'release')} {'is as it was' if whole == 1 else 'are as they were'} signed"
     ]
     for release, paths in done.damaged.items():
         lines += [f"  damaged      {release}: {path}" for path in paths[:SHOWN]]

@@ -43,8 +43,8 @@ def serve(run: Run, serving: Serving, *, max_age: str = "", upstream_timeout: st
     from pipeline.cli.site_summaries import served_summary
 
     upstream = upstream_order(run.settings, serving, max_age=max_age, timeout=upstream_timeout, fingerprint=root_fingerprint)
-    done = serve_site(ServeOrder(terms_of(serving), upstream), run.listen)
-    return Answer(done, served_summary(done))
+    done = serve_site(ServeOrder(terms_of(serving), upstream), run.listen, dry=run.dry)
+    return Answer(done, served_summary(done, dry=run.dry))
 
 
 @command(help=SERVING, group="site", shared=Serving)

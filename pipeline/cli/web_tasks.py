@@ -116,8 +116,10 @@ def serve(run: Run, *, to: str, port: str = "", isolate: bool = False) -> Answer
     """Serve a built folder on this machine, with the headers that a real server should give, until Ctrl-C.
 
     Example: invoke web.serve --to public/ --port 8000
-    Exit codes: 0 done (under --dry), 2 no such folder, or the port is taken, 130 interrupted.
+    Exit codes: 0 stopped, 2 no such folder or flag, 5 the port is in use.
     """
+    from contextlib import suppress
+
     from pipeline.events import StepStarted
 
     _need_extra()
@@ -127,8 +129,10 @@ def serve(run: Run, *, to: str, port: str = "", isolate: bool = False) -> Answer
         url = f"http://127.0.0.1:{server.server_address[1]}/"
         if not run.dry:
             run.listen(StepStarted(f"serve {to} at {url} until Ctrl-C"))
-            server.serve_forever()
-    return Answer({"url": url, "folder": to}, f"{to} would be served at {url}")
+            # As of site.serve: to be stopped is how a server ends well, and there is nothing to go on with.
+            with suppress(KeyboardInterrupt):
+                server.serve_forever()
+    return Answer({"url": url, "folder": to}, f"{to} {'would be' if run.dry else 'was'} served at {url}")
 
 
 @web_command(settings=STORE, help={"model": "The web application, as in shop."})

@@ -9,6 +9,7 @@ next: ``judge``
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 from typing import Protocol
 
@@ -16,6 +17,7 @@ from tuf.api.metadata import Root
 
 from pipeline.errors import InvalidDocument, NotPinned, ObjectMissing, RollbackRefused, TrustError
 from pipeline.layout import role_key
+from pipeline.store_kinds import WEB, scheme_of
 from pipeline.trust.sealed import ROOT_BYTES, Sealed, check_signed, open_sealed
 from pipeline.trust.state import TrustState
 
@@ -119,6 +121,14 @@ def newest_fingerprint(source: TreeSource) -> tuple[int, str] | None:
     return found
 
 
+def _hint_to_begin(url: str) -> str:
+    if scheme_of(url) in WEB:
+        return "Check the address: it is that of the folder which holds metadata/ and parts/."
+    # Said in full: what was read as a source is not where publish goes without it.
+    there = f"--store {shlex.quote(url)}"
+    return f"Check the address. To begin a tree there: invoke publish --model NAME-vVERSION {there} (in a bucket first invoke trust.init {there})"
+
+
 def shows_root(source: TreeSource, fingerprint: str) -> bool:
     """Whether one of the roots that a tree shows has this fingerprint."""
     version = 1
@@ -141,10 +151,7 @@ def _pinned_root(source: TreeSource, state: TrustState) -> Sealed[Root]:
         shown, version = root, version + 1
     newest = (shown.version, shown.sha256) if shown else newest_fingerprint(source)
     if newest is None:
-        raise NotPinned(
-            f"{source.url} has no root: nothing is published there yet",
-            hint="Check the address. To begin a tree there: invoke publish --model NAME-vVERSION (in a bucket first invoke trust.init)",
-        )
+        raise NotPinned(f"{source.url} has no root: nothing is published there yet", hint=_hint_to_begin(source.url))
     fault = f"this place trusts {', '.join(pins)}, which is none of its roots" if pins else "no root of it is trusted here"
     raise NotPinned(
         f"{source.url}: {fault}; its newest root is {newest[0]} with fingerprint {newest[1]}",

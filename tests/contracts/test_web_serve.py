@@ -6,7 +6,7 @@ import pytest
 import urllib3
 import zstandard
 
-from pipeline.errors import UsageError
+from pipeline.errors import UnavailableError, UsageError
 from sw.serve import open_server
 from tests.web_world import Site
 
@@ -135,7 +135,7 @@ def test_isolation_is_sent_when_asked_for(site):
 
 
 def test_port_that_is_taken_is_one_clear_line(site):
-    with open_server(site.to, 0) as server, pytest.raises(UsageError, match="cannot be listened on"):
+    with open_server(site.to, 0) as server, pytest.raises(UnavailableError, match="cannot be listened on"):
         open_server(site.to, server.server_address[1])
 
 

@@ -158,6 +158,7 @@ def test_path_that_only_looks_named_suggests_no_neighbour(tmp_path, monkeypatch,
     (tmp_path / "berts").mkdir()
     monkeypatch.chdir(tmp_path)
     assert meant_instead("there is no folder /srv/bert", {"to": "bert"}) == "Did you mean --to berts?"
+    assert meant_instead("there is no file /srv/bert", {"ca_bundle": "bert"}) == "Did you mean --ca-bundle berts?"
     assert meant_instead(message, {"to": "bert"}) == ""
 
 

@@ -54,6 +54,14 @@ def test_person_reads_one_line_at_the_start_and_one_at_the_end(place, desk, numb
     assert "Traceback" not in rest
 
 
+def test_dry_run_serves_nothing_and_asks_no_upstream(place, desk):
+    words = ("--site", str(place.folder), "--listen", "127.0.0.1:0")
+    for more in ((), ("--upstream", f"http://127.0.0.1:{free_port()}")):
+        done = desk.run("--dry", "site.serve", *words, *more, report="plain")
+        assert (done.code, " would be served at http://127.0.0.1:" in done.out) == (0, True), done.err
+    assert not (place.folder / "state" / "upstream").exists()
+
+
 def test_open_download_does_not_keep_the_server_alive(place):
     with serving(place.folder) as server, socket.create_connection(server.address, timeout=10) as connection:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)

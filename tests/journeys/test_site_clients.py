@@ -137,3 +137,18 @@ def test_setup_makes_pip_ask_the_site(site_server, site_place, tmp_path):
 def test_setup_refuses_what_is_no_address(tmp_path, url):
     desk = Desk(tmp_path / "desk", tmp_path / "home")
     assert "is no address of a server" in desk.run("site.setup", "--site", "site", "--url", url).refused(2)
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [(("--listen", "8080"), "is not host:port"), (("--upstream", "cdn.example/tree"), "is no address of a tree")],
+)
+def test_setup_writes_no_unit_that_would_not_start(tmp_path, words, why):
+    desk = Desk(tmp_path / "desk", tmp_path / "home")
+    assert why in desk.run("site.setup", "--site", "site", "--url", "http://models.site", *words).refused(2)
+
+
+def test_folders_with_a_space_stand_in_the_unit_in_quotes(tmp_path):
+    desk = Desk(tmp_path / "desk", tmp_path / "home")
+    unit = desk.run("site.setup", "--site", "a site", "--url", "http://models.site").result["files"]["modelport-site.service"]
+    assert f'ReadOnlyPaths="{tmp_path}/desk/a site"' in unit

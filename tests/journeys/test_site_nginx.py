@@ -207,7 +207,7 @@ def test_modelport_fetches_through_the_slices(site_place, place, tmp_path, desk)
     "words, why",
     [
         (["--listen", "8080"], "is not host:port"),
-        (["--listen", "127.0.0.1:0"], "is not host:port"),
+        (["--listen", "127.0.0.1:0"], "nginx needs a port"),
         (["--tls-cert", "x"], "go together"),
         (["--allow-origin", "https://a;b"], "cannot stand in a configuration"),
         (["--upstream", "ftp://x"], "is no address of a tree"),

@@ -89,6 +89,8 @@ def test_as_much_is_read_as_was_asked_for_and_one_part_where_nothing_is_said(des
         (["--model", "bert-v1.0.0", "--sample", "5x"], "--sample"),
         (["--model", "bert-v1.0.0", "--sample", "101%"], "--sample"),
         (["--model", "bert@stable"], "modelport show --model bert lists them"),
+        (["--model", "bert-v1.0"], "three numbers, as in bert-v1.0.0."),
+        (["--model", "bert-v1"], "three numbers, as in bert-v1.0.0."),
     ],
 )
 def test_unusable_request_is_one_clear_line(desk, words, said):

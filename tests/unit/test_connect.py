@@ -26,6 +26,8 @@ def settings(store, folder=Path("/work-folder"), **environ):
         ("memory:one", "memory:one"),
         ("s3://bucket/some/prefix/", "s3://bucket/some/prefix"),
         ("s3://bucket", "s3://bucket"),
+        ("S3://bucket/Prefix", "s3://bucket/Prefix"),
+        ("File:///srv", "file:///srv"),
     ],
 )
 def test_store_is_picked_by_its_url(store, url):
@@ -49,6 +51,8 @@ def test_oss_takes_its_own_variables():
         ("s3://bucket/p?x=1", "does not name a bucket"),
         ("file://elsewhere/srv", "is not a file URL of this machine"),
         ("file:srv", "is not a file URL of this machine"),
+        ("s3:", "does not name a bucket"),
+        ("GS://bucket/p", "unknown scheme 'gs'"),
     ],
 )
 def test_store_that_cannot_be_is_refused_with_its_place(store, said):
@@ -69,12 +73,17 @@ def test_file_is_no_store(tmp_path):
     (tmp_path / "tree").write_text("x")
     with pytest.raises(SettingsError, match="tree is a file, expected a folder"):
         open_store(settings(str(tmp_path / "tree")))
+    with pytest.raises(SettingsError, match="tree is a file, expected a folder"):
+        open_reader(settings("tree"), {"url": str(tmp_path / "tree")})
 
 
 def test_what_would_end_with_the_process_is_refused_before_it_is_opened():
     refuse_memory(settings("tree"))
     with pytest.raises(SettingsError, match="--store: what is in memory:one is gone"):
         refuse_memory(settings("memory:one"))
+    for spelled in ("memory:", "MEMORY://one"):
+        with pytest.raises(SettingsError, match=f"--store: what is in {spelled.lower()} is gone"):
+            refuse_memory(settings(spelled))
     with pytest.raises(SettingsError, match="--store: what is in memory:two is gone"):
         refuse_memory(settings("tree\nmemory:two"))
     with pytest.raises(SettingsError, match="MODELPORT_SOURCE: what is in memory:three is gone"):

@@ -65,8 +65,9 @@ def test_reading_needs_a_pin_and_shows_the_fingerprint(world):
 def test_empty_store_is_no_tree(tmp_path):
     state = TrustState(tmp_path / "s")
     state.pin("ab" * 32)
-    with pytest.raises(NotPinned, match="nothing is published there yet"):
+    with pytest.raises(NotPinned, match="nothing is published there yet") as caught:
         read_view(MemoryStore(), state, now=lambda: datetime.now(UTC))
+    assert f"--store {MemoryStore().url}" in caught.value.hint
 
 
 @pytest.mark.parametrize("fingerprint", ["", "AB" * 32, "ab" * 31, "zz" * 32, "ab" * 32 + "\n"])
