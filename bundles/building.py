@@ -25,12 +25,14 @@ from bundles.parity import find_program, make_parity
 from bundles.planning import BundleOrder, Planned, numbers_of, plan_bundle
 from bundles.pouring import Origin, Step
 from bundles.readback import read_back
+from bundles.reader import BundleReader
 from bundles.recipes import Recipe, RecipeShelf
 from pipeline.digest import Sha256
 from pipeline.errors import DiskError, OtherContent, UnavailableError, VerifyFailed
 from pipeline.events import Listener, Progress, StepFinished, StepStarted
 from pipeline.place import Heard
 from pipeline.retry import Retry
+from pipeline.sources.mirrors import Mirrors
 from pipeline.supply import Supply
 from pipeline.trust.publisher import no_step
 
@@ -91,6 +93,7 @@ def build_bundle(
 
     Raises:
         UsageError, UnknownName, OtherContent: as ``plan_bundle``; or ``to`` holds another bundle's files.
+        ObjectMissing: the source is a differential, which leaves out what is ordered; nothing was written.
         ConflictError: another build is at work there.
         VerifyFailed: the medium gives back other bytes than were written.
         DiskError: no space, a file too large for its file system, a medium that is gone.
@@ -105,6 +108,7 @@ def build_bundle(
     planned = plan_bundle(order, supply, heard.listen, shelf=shelf, to=to)
     recipe, bundle = planned.recipe, planned.recipe.bundle
     numbers = numbers_of(bundle, order.only)
+    _check_source(supply.sources, to, bundle, numbers)
     extra = beside(planned)
     make_folder(to)
     with locked_folder(to):
@@ -177,6 +181,24 @@ def build_bundle(
 
 def _members(bundle: Bundle, number: int) -> Sequence[Member]:
     return (*bundle.plan.documents, *bundle.plan.volumes[number - 1])
+
+
+def _check_source(source: Mirrors, to: Path, bundle: Bundle, numbers: Sequence[int]) -> None:
+    """Look for what is to be written before anything is: a source that is a differential has only a part of its releases.
+
+    Raises:
+        ObjectMissing: naming the releases that a site must have for that source.
+    """
+    media = [reader for reader in source.readers if isinstance(reader, BundleReader)]
+    if len(media) < len(source.readers):
+        return
+    for number in numbers:
+        if os.path.lexists(to / bundle.file_name(number)):
+            continue
+        for part in bundle.plan.volumes[number - 1]:
+            if all(reader.leaves_out(part.key) for reader in media):
+                # Raises: it says for whom the differential is.
+                media[0].head(part.key)
 
 
 def _standing(to: Path, bundle: Bundle, number: int) -> int:

@@ -130,6 +130,10 @@ class BundleReader:
             if key.startswith(prefix):
                 yield _info(self._places[key][0])
 
+    def leaves_out(self, key: str) -> bool:
+        """Tell whether no volume holds ``key``, here or elsewhere, because the site has what it is made of."""
+        return bool(self._medium.bundle.plan.bases) and key not in self._places and not self._number_of(key)
+
     def put(self, key: str, body: Buffer, *, sha256: Sha256, if_absent: bool = False, if_etag: str | None = None) -> ObjectInfo:
         """Refuse: a bundle is not written to.
 
@@ -172,10 +176,13 @@ class BundleReader:
 
     def _why_not(self, key: str) -> str:
         number = self._number_of(key)
+        plan = self._medium.bundle.plan
         if not number:
-            return f"bundle {self._medium.bundle.plan.name} does not hold {key}"
+            bases = ", ".join(one.release for one in plan.bases)
+            why = f": it is a differential for a site that has {bases}" if self.leaves_out(key) else ""
+            return f"bundle {plan.name} does not hold {key}{why}"
         fault = next((one.reason for one in self._medium.unusable if one.number == number), "which is not here")
-        return f"{key} lies in volume {number} of {len(self._medium.bundle.plan.volumes)}: {fault}"
+        return f"{key} lies in volume {number} of {len(plan.volumes)}: {fault}"
 
     def _hint(self, key: str) -> str:
         plan = self._medium.bundle.plan

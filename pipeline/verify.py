@@ -57,6 +57,11 @@ def verify_release(release: Release, place: Place, listen: Listener, *, sample_p
     heard.listen(StepFinished("verify", looked.objects, looked.bytes, time.monotonic() - started))
     for finding in looked.findings:
         heard.listen(Warned("verify-finding", f"{finding.key}: {finding.fault}"))
+    absent = [finding.absent for finding in looked.findings if finding.absent]
+    if absent and len(absent) == len(looked.findings):
+        raise VerifyFailed(
+            f"{len(absent)} of {looked.objects} objects of {release} are not here: {absent[0]}", hint=absent[0].hint
+        )
     if looked.findings:
         named = "; ".join(f"{finding.key}: {finding.fault}" for finding in looked.findings[:NAMED])
         more = f" (and {len(looked.findings) - NAMED} more)" if len(looked.findings) > NAMED else ""

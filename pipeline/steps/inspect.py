@@ -28,10 +28,11 @@ READS_AT_ONCE = 2
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One object that is not what the signed manifest says, and how."""
+    """One object that is not what the signed manifest says, and how; ``absent`` where its store was never to hold it."""
 
     key: str
     fault: str
+    absent: ObjectMissing | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +77,8 @@ def _look(store: ObjectStore, part: Part) -> Finding | None:
     key = part_key(part.blake3)
     try:
         fault = fault_of(store, part, store.head(key), read=False)
-    except ObjectMissing:
-        fault = "it is missing"
+    except ObjectMissing as error:
+        return Finding(key, "it is not here", error) if error.settled else Finding(key, "it is missing")
     return Finding(key, fault) if fault else None
 
 

@@ -10,16 +10,18 @@ import pytest
 
 from bundles.reader import BundleReader
 from bundles.verifying import verify_bundle
-from pipeline.errors import DiskError, MetadataExpired, RollbackRefused, StoreUnavailable, UsageError
+from pipeline.errors import DiskError, MetadataExpired, ObjectMissing, RollbackRefused, StoreUnavailable, UsageError, VerifyFailed
 from pipeline.events import ignore
 from pipeline.fetch import FetchOrder, fetch_release
 from pipeline.mirroring import MirrorOrder, mirror_tree
 from pipeline.plan.wants import read_want
+from pipeline.release import Release
 from pipeline.sources.http import HttpReader
 from pipeline.sources.objects import StoreReader
 from pipeline.stores.directory import DirectoryStore
 from pipeline.trust.reading import read_view
 from pipeline.trust.state import TrustState
+from pipeline.verify import verify_release
 from tests.bundle_world import Builder, begin_tree, builder_of, contents_of, flip, volumes_in
 from tests.fetch_world import Reader, contents
 from tests.makers.releases import lay_files
@@ -50,6 +52,35 @@ def test_a_web_server_gives_the_same_bundle(tree, built, tmp_path):
 def test_a_bundle_gives_the_same_bundle(tree, built, tmp_path):
     builder_of(tree, BundleReader(tree.folder / "built")).build(tmp_path / "out", "bert@stable")
     assert contents_of(tmp_path / "out") == built
+
+
+@pytest.fixture(scope="module")
+def large(tmp_path_factory):
+    """A tree whose second release shares whole parts with its first."""
+    return begin_tree(tmp_path_factory.mktemp("large"))
+
+
+@pytest.fixture(scope="module")
+def delta(large):
+    builder_of(large).build(large.folder / "delta", "bert-v2.0.0", bases=["bert-v1.0.0"])
+    return BundleReader(large.folder / "delta")
+
+
+def test_a_differential_gives_no_whole_bundle_and_nothing_is_begun(large, delta, tmp_path):
+    with pytest.raises(ObjectMissing, match=r"it is a differential for a site that has bert-v1\.0\.0"):
+        builder_of(large, delta).build(tmp_path / "out", "bert@stable")
+    assert not (tmp_path / "out").exists()
+    done = builder_of(large, delta, Reader(large.store)).build(tmp_path / "out", "bert@stable")
+    assert done.releases == ["bert-v2.0.0", "tok-v1.0.0"]
+
+
+def test_verify_says_of_a_differential_for_whom_it_is(large, delta):
+    place = dataclasses.replace(large.site.machine().place(), store=delta)
+    place.state.pin(large.site.fingerprint)
+    with pytest.raises(VerifyFailed, match=r"are not here: .*a differential for a site that has bert-v1\.0\.0") as failed:
+        verify_release(Release.parse("bert-v2.0.0"), place, ignore, sample_percent=100)
+    assert "missing" not in str(failed.value)
+    assert "publish" not in failed.value.hint
 
 
 @pytest.mark.parametrize("kind", ["memory", "s3"])
