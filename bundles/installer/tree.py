@@ -103,6 +103,15 @@ def drop_parts(site: Folder, gone: Iterable[str], staying: Iterable[str]) -> Non
                 site.remove(part_file(part))
 
 
+def drop_truncated(site: Folder, sizes: Iterable[tuple[int, str]]) -> None:
+    """Remove kept parts of another size than theirs; the site would serve them to others."""
+    if site.kind(PARTS) != "folder":
+        return
+    for size, part in sizes:
+        if site.kind(part_file(part)) == "file" and not has_part(site, size, part):
+            site.remove(part_file(part))
+
+
 def _parts_of(site: Folder, sha256: str) -> set[str]:
     data = site.read(kept_manifest(sha256), MANIFEST_BYTES) or b""
     if hashlib.sha256(data).hexdigest() != sha256:

@@ -295,6 +295,7 @@ class _Run:
             receipts.mend_manifest(self.site, one.manifest)
         self.step("tree")
         tree.keep_channels(self.site, self.ready.documents)
+        tree.drop_truncated(self.site, ((part.size, part.blake3) for one in self.ready.releases for part in one.manifest.parts))
         if self.order.keep_parts:
             tree.keep_documents(self.site, self.ready.documents)
 

@@ -116,6 +116,18 @@ def test_part_that_rotted_at_the_site_and_is_on_no_medium_is_named_and_need_not_
     assert contents(site / "models" / "bert-v1.1.0") == contents(tree.sources["bert-v1.1.0"])
 
 
+@pytest.mark.parametrize("keep_parts", [False, True])
+def test_truncated_part_at_the_site_does_not_stay_to_be_served(tree, column, tmp_path, keep_parts):
+    site = tmp_path / "site"
+    media = pack(tree, "bert-v1.0.0").write(tmp_path / "media")
+    assert column.install(media, site, tree.site.fingerprint, keep_parts=True).code == 0
+    part = max((site / "parts").rglob("*/*"), key=lambda path: path.stat().st_size)
+    good = part.read_bytes()
+    part.write_bytes(good[:-1])
+    assert column.install(media, site, keep_parts=keep_parts).code == 0
+    assert (part.read_bytes() if part.exists() else None) == (good if keep_parts else None)
+
+
 def test_document_that_rotted_everywhere_is_refused(tree, packed, column, tmp_path):
     key = next(entry[0] for entry in packed.plan["documents"] if entry[0].endswith("targets.json"))
 
