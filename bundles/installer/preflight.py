@@ -280,6 +280,11 @@ def _refuse_lost(plan: Plan, work: Work, site: Folder | None) -> None:
     if missing:
         models = {split_release(name)[0] for name in missing}
         near = [name for name in there if split_release(name)[0] in models] or sorted(there)
+        wanted = dict(plan.bases)
+        other = {
+            name: f" ({there[name][:16]}, another release of that name than {wanted[name][:16]})" for name in {*missing} & {*near}
+        }
+        near = [name + other.get(name, "") for name in near]
         raise UsageError(
             f"this bundle holds only what differs from {', '.join(missing)}; installed here: {', '.join(near) or 'nothing'}",
             "Install the base first, or carry an inventory of this site back (install.pyz --inventory FILE), to build for what is here.",

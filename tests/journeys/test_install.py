@@ -247,6 +247,18 @@ def test_wrong_base_says_which_is_wanted_and_which_is_there_before_anything_is_w
     assert site_files(site) == before
 
 
+def test_base_that_is_another_release_of_that_name_is_told_by_its_digest(tree, column, tmp_path):
+    site, base = tmp_path / "site", pack(tree, "bert-v1.0.0")
+    assert column.install(base.write(tmp_path / "one"), site, tree.site.fingerprint).code == 0
+    record = site / "state" / "installed" / "bert-v1.0.0.json"
+    wanted = base.plan["releases"][0]["manifest_sha256"]
+    record.write_text(record.read_text().replace(wanted, "ab" * 32))
+    refused = column.install(pack(tree, "bert-v1.1.0", bases=["bert-v1.0.0"]).write(tmp_path / "two"), site)
+    assert refused.code == 2, refused.said
+    told = f"installed here: bert-v1.0.0 ({'ab' * 8}, another release of that name than {wanted[:16]})"
+    assert told in refused.error
+
+
 def test_receipt_says_who_when_what_and_which_warnings(tree, column, tmp_path):
     media = pack(tree, "bert-v1.0.0")
     done = column.install(media.write(tmp_path / "media"), tmp_path / "site", tree.site.fingerprint)
