@@ -28,6 +28,7 @@ from pipeline.plan.wants import read_want
 from pipeline.release import Release
 from pipeline.setting_checks import parse_size
 from pipeline.settings import Settings
+from pipeline.trust.state import read_fingerprint
 from pipeline.wire import DOCUMENT_BYTES
 
 DEFAULT_MEDIUM = "usb-fat32"
@@ -104,13 +105,7 @@ def check_fingerprint_flag(text: str) -> str:
     Raises:
         UsageError: it is none.
     """
-    found = "".join(text.split()).lower()
-    if text and not is_hex64(found):
-        raise UsageError(
-            f"--root-fingerprint {text} is no fingerprint, expected 64 hex digits",
-            hint="invoke trust.show prints it on the publishing side.",
-        )
-    return found
+    return read_fingerprint(text) if text else ""
 
 
 def folders_of(texts: Iterable[str], *, flag: str) -> list[Path]:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from bundles.installer.preflight import Order
 from pipeline.errors import UsageError
-from pipeline.trust.state import check_fingerprint
+from pipeline.trust.state import read_fingerprint
 
 KEEP = 3
 MOST_KEPT = 10_000
@@ -36,9 +36,7 @@ def install_order(
     if not sources:
         raise UsageError("--from is needed", hint="invoke --help bundle.install shows an example.")
     if fingerprint:
-        # As it was read out and written down: in groups, in capitals.
-        fingerprint = "".join(fingerprint.split()).lower()
-        check_fingerprint(fingerprint)
+        fingerprint = read_fingerprint(fingerprint)
     if keep and (not keep.isascii() or not keep.isdigit() or not 1 <= int(keep[:9]) <= MOST_KEPT):
         raise UsageError(f"--keep {keep} is not a number from 1 to {MOST_KEPT}", hint="Write it as --keep 3.")
     return Order(

@@ -59,7 +59,7 @@ def upstream_order(settings: Settings, serving: Serving, *, max_age: str, timeou
     from pipeline.connect import open_reader
     from pipeline.sources.pace import Limits
     from pipeline.state_folders import trust_home
-    from pipeline.trust.state import TrustState
+    from pipeline.trust.state import TrustState, read_fingerprint
 
     url, limit = serving.upstream, cache_bytes(serving)
     if not url:
@@ -76,7 +76,7 @@ def upstream_order(settings: Settings, serving: Serving, *, max_age: str, timeou
     return UpstreamOrder(
         reader,
         limit,
-        fingerprint,
+        read_fingerprint(fingerprint) if fingerprint else "",
         TrustState(trust_home(settings.places.state, reader.url, "")).pins,
         source.get("channel", "stable"),
         _seconds(max_age or "10", "--max-age"),

@@ -73,7 +73,9 @@ def pin(run: Run, *, fingerprint: str) -> Answer:
     Exit codes: 0 done, 2 not a fingerprint, 4 no root of the tree has it, 5 the store cannot be reached.
     """
     from pipeline.custody import pin_root, pin_source
+    from pipeline.trust.state import read_fingerprint
 
+    fingerprint = read_fingerprint(fingerprint)
     if _reads_sources(run):
         return _shown(pin_source(run.supply(), fingerprint, run.listen))
     return _shown(pin_root(run.place, fingerprint))

@@ -281,6 +281,18 @@ class TrustState:
             raise _unwritable(path, error, size=len(data)) from error
 
 
+def read_fingerprint(text: str) -> str:
+    """Give a fingerprint as a person may write down what was read out: in groups, in capitals.
+
+    Raises:
+        UsageError: it is none.
+    """
+    found = "".join(text.split()).lower()
+    if not is_hex64(found):
+        check_fingerprint(text)
+    return found
+
+
 def check_fingerprint(text: str) -> None:
     """Refuse what cannot be the fingerprint of a root.
 

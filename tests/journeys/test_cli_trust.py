@@ -73,7 +73,9 @@ def test_another_machine_trusts_only_what_it_is_told_to(machine):
     assert fingerprint in refused["error"] + refused["hint"]
     assert reader.run("trust.pin", "--fingerprint", "nonsense", code=2)["error"]
     reader.run("trust.pin", "--fingerprint", "0" * 64, code=4)
-    assert reader.run("trust.pin", "--fingerprint", fingerprint)["pins"] == [fingerprint]
+    # As it was read out and written down: in groups, in capitals.
+    grouped = " ".join(fingerprint[at : at + 8].upper() for at in range(0, 64, 8))
+    assert reader.run("trust.pin", "--fingerprint", grouped)["pins"] == [fingerprint]
     assert reader.run("trust.show")["fingerprint"] == fingerprint
     # A slip costs nothing that was trusted or seen before.
     assert fingerprint in reader.run("trust.pin", "--fingerprint", "0" * 64, code=4)["error"]

@@ -70,7 +70,7 @@ def test_flags_that_cannot_be_are_refused(tmp_path, flags, said):
 
 def test_a_fingerprint_is_64_hex_digits():
     assert check_fingerprint_flag("AB" * 32) == "ab" * 32
-    with pytest.raises(UsageError, match="64 hex digits"):
+    with pytest.raises(UsageError, match="64 lower-case hex digits"):
         check_fingerprint_flag("ab")
 
 
