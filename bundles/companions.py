@@ -21,7 +21,7 @@ from bundles.filling import sync_folder, volume_error
 from bundles.medium import ENDING, PARTIAL, medium_error, opened
 from bundles.parity import ENDING as PARITY
 from bundles.parity import MOST_BLOCKS, make_parity
-from bundles.side_files import INSTALLER, SUMS, WHEELS, read_sums, sums_text
+from bundles.side_files import INSTALLER, README, SUMS, WHEELS, read_sums, sums_text
 from bundles.zipped import installer_bytes, installer_sha256
 from pipeline.digest import Sha256
 from pipeline.errors import ModelportError, UsageError
@@ -85,7 +85,7 @@ def restore_beside(folder: Path, others: Sequence[Path], whole: Collection[str])
     Raises:
         DiskError
     """
-    restored, left, parity = [], [], dict[str, list[Lost]]()
+    restored, left, parity = _restore_sums(folder, whole), [], dict[str, list[Lost]]()
     for one in look_beside([folder])[1]:
         if _restore(one, others):
             restored.append(one.name)
@@ -99,6 +99,28 @@ def restore_beside(folder: Path, others: Sequence[Path], whole: Collection[str])
         except UsageError as error:
             left += [f"{one}; {error}" for one in files]
     return restored, left
+
+
+def _restore_sums(folder: Path, whole: Collection[str]) -> list[str]:
+    """Let SHA256SUMS say of volumes that are whole what they are; other lines stay as they are.
+
+    The installer gets its line back where it is this modelport's: nothing here proves another, nor README, wheels and parity.
+    """
+    sums, fault = _sums_of(folder)
+    # One that cannot be read is named and left; volumes that were copied alone never had any.
+    if os.path.lexists(folder / SUMS) == bool(fault):
+        return []
+    try:
+        fresh = {name: _sha256(folder / name) for name in whole if name.isprintable()}
+    except OSError as error:
+        raise medium_error(error, folder) from error
+    ours = Sha256(installer_sha256())
+    if INSTALLER not in sums and not _fault(folder / INSTALLER, ours):
+        fresh[INSTALLER] = ours
+    if {**sums, **fresh} == sums:
+        return []
+    write_whole(folder / SUMS, sums_text({**sums, **fresh}).encode())
+    return [SUMS]
 
 
 def _restore(lost: Lost, others: Sequence[Path]) -> bool:
@@ -138,7 +160,8 @@ def _sums_of(folder: Path) -> tuple[Mapping[str, Sha256], str]:
     """The digests that stand in a folder, none where there are none; and what is wrong with the list itself."""
     path = folder / SUMS
     if not path.is_file():
-        return {}, ""
+        # Volumes that were copied alone have no list; where its other files stand, it was lost.
+        return {}, "it is gone" if any(os.path.lexists(folder / name) for name in (INSTALLER, README)) else ""
     try:
         with opened(path) as (fd, size), open(fd, "rb", closefd=False) as file:
             if size > SUMS_BYTES:

@@ -375,6 +375,28 @@ def test_parity_of_a_volume_that_no_file_can_be_is_passed_by(copy, name):
     assert verify(copy).missing == []
 
 
+def test_lost_sums_are_named_and_written_anew_for_what_is_proven(copy):
+    before = (copy / "SHA256SUMS").read_text()
+    (copy / "SHA256SUMS").unlink()
+    with pytest.raises(VerifyFailed, match="SHA256SUMS: it is gone"):
+        verify(copy)
+    assert repair(copy).beside == ["SHA256SUMS"]
+    lines = (copy / "SHA256SUMS").read_text().splitlines()
+    assert [line[66:] for line in lines] == [path.name for path in volumes_in(copy)]
+    assert set(lines) <= set(before.splitlines())
+    assert verify(copy).missing == []
+
+
+def test_wrong_digests_of_whole_volumes_are_put_right_in_sums(copy):
+    right = (copy / "SHA256SUMS").read_text()
+    name = volumes_in(copy)[1].name
+    wrong = [f"{'00' * 32}  {name}" if line.endswith(f"  {name}") else line for line in right.splitlines()]
+    (copy / "SHA256SUMS").write_text("\n".join(wrong) + "\n")
+    assert repair(copy).beside == ["SHA256SUMS"]
+    assert (copy / "SHA256SUMS").read_text() == right
+    assert repair(copy).beside == []
+
+
 def test_names_in_sums_lead_nowhere_else(copy, tmp_path):
     """Nobody signs SHA256SUMS: neither a path nor a planted link in it is written through."""
     outside = tmp_path / "outside"
