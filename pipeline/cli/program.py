@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, NoReturn
 
 from invoke.exceptions import Exit, ParseError
+from invoke.parser.argument import Argument
 from invoke.program import Program
 
 from pipeline.cli.commands import flag_name, program_name
@@ -26,6 +27,7 @@ from pipeline.meant import nearest
 def furnish(program: Program) -> None:
     """Let ``program`` list and refuse as ours do; invoke has read the checkout's tasks, but not yet what is to be done."""
     list_as_walk(program)
+    program.core_args = _telling_of_dry(program.core_args)  # type: ignore[method-assign]  # as list_as_walk does
     program.parse_tasks = _unless_listing(program, program.parse_tasks)  # type: ignore[method-assign]  # as list_as_walk does
     for step in ("parse_core", "parse_tasks", "parse_cleanup"):
         setattr(program, step, _refusing(program, getattr(program, step)))
@@ -37,6 +39,19 @@ def mask_debug_log() -> None:
         from pipeline.cli.masking import Mask, mask_logs, secrets_in
 
         mask_logs(Mask(secrets_in(os.environ)))
+
+
+def _telling_of_dry(make: Callable[[], list[Argument]]) -> Callable[[], list[Argument]]:
+    """Let --dry be told as what it is here; invoke's own words are of shell commands."""
+
+    def core_args() -> list[Argument]:
+        made = make()
+        for argument in made:
+            if argument.name == "dry":
+                argument.help = "Show what a task would do, and write nothing."
+        return made
+
+    return core_args
 
 
 def _unless_listing(program: Program, parse: Callable[[], None]) -> Callable[[], None]:

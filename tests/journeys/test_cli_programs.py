@@ -49,6 +49,10 @@ def test_both_programs_list_the_walk_in_its_order(run):
     assert listed(ours.stdout) == listed(theirs.stdout) == walk_order()
 
 
+def test_help_tells_what_dry_means_here(run):
+    assert re.search(r"--dry +Show what a task would do, and write\s+nothing\.", run("--help").stdout)
+
+
 def test_namespace_can_be_listed_alone(run):
     shown = run("--list", "dev", program=INVOKE, cwd=CHECKOUT)
     assert listed(shown.stdout) == [name.removeprefix("dev") for name in walk_order() if name.startswith("dev.")]
