@@ -39,7 +39,7 @@ def test_saved_plan_is_all_that_publish_needs(desk):
 
 def test_first_look_at_a_place_without_a_tree_says_how_to_begin(desk):
     refused = desk.run("show", "--store", "trees/c").refused(4)
-    assert "modelport publish --model NAME-vVERSION --store trees/c" in refused
+    assert "modelport publish --model NAME-vVERSION --store file://" in refused
 
 
 @pytest.mark.parametrize("task, flag", [("trust.pin", "fingerprint"), ("yank", "model"), ("publish", "model")])
