@@ -10,10 +10,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import urllib3
-
 from tests.fetch_world import Fetcher, Tree
-from tests.servers.processes import free_port, program, running, scratch
+from tests.servers.processes import free_port, program, running, says_ready, scratch
 from tests.site_world import SiteServer, serving
 
 NGINX = """
@@ -51,14 +49,8 @@ def run_upstream(root: Path, *, port: int = 0, rate: str = "") -> Iterator[Upstr
         config.write_text(NGINX.format(folder=folder, port=port, root=root, rate=f"limit_rate {rate};" if rate else ""))
         url = f"http://127.0.0.1:{port}"
 
-        def ready() -> bool:
-            try:
-                return urllib3.request("GET", f"{url}/__ready", retries=False, timeout=2.0).status == 204
-            except urllib3.exceptions.HTTPError:
-                return False
-
         words = [program("nginx"), "-e", "stderr", "-c", str(config), "-p", str(folder)]
-        with running(words, folder=folder, ready=ready, environment=os.environ):
+        with running(words, folder=folder, ready=lambda: says_ready(url), environment=os.environ):
             yield Upstream(url, folder / "access.log")
 
 

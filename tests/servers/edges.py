@@ -19,7 +19,7 @@ import urllib3
 
 from pipeline.ports import Op
 from tests.servers.listening import Connection, listening
-from tests.servers.processes import free_port, program, running, scratch
+from tests.servers.processes import free_port, program, running, says_ready, scratch
 
 SLICE = 1 << 20
 # No test has larger objects; slices beyond an object's end are not there, which a purge does not mind.
@@ -138,14 +138,8 @@ def run_nginx(origin: str, path: str, *, vice: str = "", keeps_404: str = "1h", 
         (folder / "edge.conf").write_text(config)
         url = f"http://127.0.0.1:{port}"
 
-        def ready() -> bool:
-            try:
-                return urllib3.request("GET", f"{url}/__ready", retries=False, timeout=2.0).status == 204
-            except urllib3.exceptions.HTTPError:
-                return False
-
         arguments = [program("nginx"), "-e", "stderr", "-c", str(folder / "edge.conf"), "-p", str(folder)]
-        with running(arguments, folder=folder, ready=ready, environment=os.environ) as child:
+        with running(arguments, folder=folder, ready=lambda: says_ready(url), environment=os.environ) as child:
             yield EdgeServer(url, folder / "access.log", child.pid)
 
 
@@ -191,17 +185,11 @@ def run_varnish(origin: str, path: str) -> Iterator[VarnishServer]:
         (folder / "edge.vcl").write_text(VARNISH.format(port=urlsplit(origin).port, path=path))
         url = f"http://127.0.0.1:{port}"
 
-        def ready() -> bool:
-            try:
-                return urllib3.request("GET", f"{url}/__ready", retries=False, timeout=2.0).status == 204
-            except urllib3.exceptions.HTTPError:
-                return False
-
         arguments = [
             program("varnishd", "vinyld"), "-j", "none", "-F", "-n", str(folder / "work"), "-a", f"127.0.0.1:{port}", "-f", str(folder / "edge.vcl"),
             "-s", "malloc,256m", "-p", "thread_pools=1",
         ]  # fmt: skip
-        with running(arguments, folder=folder, ready=ready, environment=os.environ) as child:
+        with running(arguments, folder=folder, ready=lambda: says_ready(url), environment=os.environ) as child:
             yield VarnishServer(url, folder / "log", child.pid)
 
 

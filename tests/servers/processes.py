@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+import urllib3
+
 READY_S = 60.0
 
 
@@ -23,6 +25,14 @@ def program(name: str, *others: str) -> str:
         if found:
             return found
     raise AssertionError(f"{name} is not installed: the README's second line installs what the tests need")
+
+
+def says_ready(url: str) -> bool:
+    """Whether an nginx or Varnish of ours takes requests: its configuration answers this path itself."""
+    try:
+        return urllib3.request("GET", f"{url}/__ready", retries=False, timeout=2.0).status == 204
+    except urllib3.exceptions.HTTPError:
+        return False
 
 
 def free_port(*, also: Sequence[int] = ()) -> int:
