@@ -15,6 +15,7 @@ import os
 import secrets
 import stat
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
@@ -36,6 +37,7 @@ from pipeline.errors import (
 from pipeline.past_cache import write_past_cache
 from pipeline.ports import BLOCK, ObjectInfo, StoreProperties, begun
 from pipeline.release import NameRefused
+from pipeline.stores.ahead import ReadAhead
 from pipeline.stores.keys import check_key
 from pipeline.stores.placing import locked, place_new, remove_abandoned
 
@@ -56,6 +58,7 @@ class DirectoryStore:
         self._root = Path(path).absolute()
         self._swept = False
         self._sweeping = threading.Lock()
+        self._ahead = ReadAhead()
 
     @property
     def path(self) -> Path:
@@ -82,6 +85,7 @@ class DirectoryStore:
         view = memoryview(body).cast("B")
         with self._told(key, size=view.nbytes), self._temp_folder() as temp_fd:
             parent_fd, name = self._open_parent(key, make=True)
+            begun_s = time.monotonic()
             try:
                 if if_absent and _exists(name, parent_fd):
                     raise ObjectExists(f"{self.url}: {key} exists already")
@@ -93,6 +97,7 @@ class DirectoryStore:
                             self._check_etag(key, name, parent_fd, if_etag)
                             os.replace(temp, name, src_dir_fd=temp_fd, dst_dir_fd=parent_fd)
                     os.fsync(parent_fd)
+                    self._ahead.written(fd, view.nbytes, begun_s)
                     return _info(key, fd)
             finally:
                 os.close(parent_fd)
