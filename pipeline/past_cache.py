@@ -30,7 +30,7 @@ SECTOR_BYTES = 512
 # At a time: of more at once Linux brings in only as much as the disk takes in one request, and few disks take less.
 BRING_BYTES = 256 << 10
 # One page of so many is never filled with what may be read: who needs memory next must not wait until some is freed.
-SPARE_SHARE = 8
+SPARE_SHARE = 32
 _BRINGS_IN = hasattr(os, "posix_fadvise") and "SC_AVPHYS_PAGES" in os.sysconf_names
 # open(2), O_DIRECT; not every system has it.
 _DIRECT = getattr(os, "O_DIRECT", 0)

@@ -207,7 +207,7 @@ def test_nothing_is_brought_in_where_memory_is_short(written, monkeypatch):
 
 
 def test_a_part_of_all_memory_stays_idle(monkeypatch):
-    pages = {"SC_PHYS_PAGES": 800, "SC_AVPHYS_PAGES": 120}
+    pages = {"SC_PHYS_PAGES": 3200, "SC_AVPHYS_PAGES": 120}
     monkeypatch.setattr(os, "sysconf", pages.__getitem__)
     assert past_cache._idle_bytes() == 20 * past_cache.mmap.PAGESIZE
 
