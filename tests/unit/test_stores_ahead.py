@@ -6,6 +6,7 @@ import os
 
 import pytest
 
+from pipeline import past_cache
 from pipeline.digest import sha256_of
 from pipeline.past_cache import UNCACHED_BYTES
 from pipeline.stores import ahead
@@ -85,3 +86,17 @@ def test_a_store_asks_for_what_it_wrote_once_it_has_its_name(brought, tmp_path, 
     monkeypatch.setattr(ahead, "bring_in", lambda fd, size: named.append((os.fstat(fd).st_nlink, os.pread(fd, size, 0) == body)))
     store.put("parts/x", body, sha256=sha256_of(body), if_absent=True)
     assert named == [(1, True)]
+
+
+@pytest.mark.parametrize("idle", [True, False])
+def test_what_a_store_wrote_is_in_memory_where_some_lies_idle(disk_path, monkeypatch, idle):
+    store = DirectoryStore(disk_path / "store")
+    body = os.urandom(3 * UNCACHED_BYTES)
+    monkeypatch.setattr(store._ahead, "_over_s", float("-inf"))
+    monkeypatch.setattr(past_cache, "_idle_bytes", lambda: len(body) if idle else 0)
+    # As parts are: where a disk can take them without a copy.
+    with memoryview(past_cache.aligned_memory(len(body))) as memory:
+        memory[:] = body
+        store.put("parts/x", memory, sha256=sha256_of(body), if_absent=True)
+    with (store.path / "parts/x").open("rb") as file:
+        assert past_cache._cached_bytes(file.fileno(), 0, len(body)) == (len(body) if idle else 0)
