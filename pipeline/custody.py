@@ -8,6 +8,7 @@ next: ``sample``
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -23,7 +24,7 @@ from pipeline.steps.lease import TRUST, held_lease
 from pipeline.steps.probe import probe_store
 from pipeline.supply import Supply
 from pipeline.trust.ceremony import Signature, Staged, apply_staged, describe_staged, sign_staged, signatures_of, stage_changes
-from pipeline.trust.chain import newest_fingerprint, read_root, shows_root
+from pipeline.trust.chain import TreeSource, newest_fingerprint, read_root, shows_root
 from pipeline.trust.changes import Change, Delegate
 from pipeline.trust.commit import Committed, commit_changes
 from pipeline.trust.keyfolder import find_keys, make_keys, name_keys, next_key, open_keys, promote_key
@@ -33,7 +34,7 @@ from pipeline.trust.renewal import renew_trust
 from pipeline.trust.rotate import TopKey, rotate_key, rotate_model_key
 from pipeline.trust.setup import init_on_first_use, init_trust, make_first_root, model_keys, own_keys, put_first_root
 from pipeline.trust.signers import TrustShown, describe_trust
-from pipeline.trust.state import check_fingerprint
+from pipeline.trust.state import TrustState, check_fingerprint
 from pipeline.trust.survey import survey_store
 
 
@@ -98,12 +99,7 @@ def pin_root(place: Place, fingerprint: str) -> TrustShown:
     check_fingerprint(fingerprint)
     # Looked for first: a pin to another tree forgets all that was seen of this one, and a slip must not do that.
     if not shows_root(place.store, fingerprint):
-        found = newest_fingerprint(place.store)
-        shown = f"its newest root is {found[0]} with fingerprint {found[1]}" if found else "it has none"
-        raise NotPinned(
-            f"no root of {place.store.url} has the fingerprint {fingerprint}; {shown}",
-            hint="Nothing was changed. Compare with the publisher, and check --store.",
-        )
+        raise _not_its_root(place.store, fingerprint, "--store")
     place.state.pin(fingerprint)
     return show_trust(place)
 
@@ -121,10 +117,29 @@ def pin_source(supply: Supply, fingerprint: str, listen: Listener) -> TrustShown
     """As ``pin_root``, of the tree that the sources serve.
 
     Raises:
-        UsageError, NotPinned
+        UsageError, NotPinned, UnavailableError: what was trusted before still is.
     """
+    check_fingerprint(fingerprint)
+    with tempfile.TemporaryDirectory(prefix="modelport-pin-") as folder:
+        tried = TrustState(Path(folder))
+        tried.pin(fingerprint)
+        try:
+            show_source(replace(supply, state=tried), listen)
+        except NotPinned:
+            if supply.sources is None:
+                raise
+            raise _not_its_root(supply.sources.readers[0], fingerprint, "--source") from None
     supply.state.pin(fingerprint)
     return show_source(supply, listen)
+
+
+def _not_its_root(source: TreeSource, fingerprint: str, flag: str) -> NotPinned:
+    found = newest_fingerprint(source)
+    shown = f"its newest root is {found[0]} with fingerprint {found[1]}" if found else "it has none"
+    return NotPinned(
+        f"no root of {source.url} has the fingerprint {fingerprint}; {shown}",
+        hint=f"Nothing was changed. Compare with the publisher, and check {flag}.",
+    )
 
 
 def delegate_model(

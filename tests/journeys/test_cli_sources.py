@@ -141,6 +141,15 @@ def served(place):
         yield url
 
 
+def test_slip_in_the_pin_of_a_source_costs_nothing_that_was_trusted(place, served):
+    before = answer(place("trust.show", "--source", served, "--report", "json"))
+    refused = place("trust.pin", "--source", served, "--fingerprint", "0" * 64)
+    assert refused.returncode == 4
+    assert f"no root of {served} has the fingerprint {'0' * 64}; its newest root is 1 with fingerprint" in refused.stderr
+    assert "Nothing was changed" in refused.stderr
+    assert answer(place("trust.show", "--source", served, "--report", "json")) == before
+
+
 @pytest.mark.parametrize("by", ["flag", "file"])
 def test_bench_measures_the_source_that_was_named(place, served, by):
     if by == "file":
