@@ -19,7 +19,7 @@ from pipeline.errors import KeyUnusable, NotPinned, UnknownName, UsageError
 from pipeline.events import Listener
 from pipeline.meant import suggest
 from pipeline.place import Place
-from pipeline.release import ModelName
+from pipeline.release import ModelName, check_model
 from pipeline.steps.lease import TRUST, held_lease
 from pipeline.steps.probe import probe_store
 from pipeline.supply import Supply
@@ -31,11 +31,14 @@ from pipeline.trust.keyfolder import find_keys, make_keys, name_keys, next_key, 
 from pipeline.trust.keys import Keyring, KeySecrets, load_signer
 from pipeline.trust.publisher import Publisher
 from pipeline.trust.renewal import renew_trust
-from pipeline.trust.rotate import TopKey, rotate_key, rotate_model_key
+from pipeline.trust.roles import check_threshold
+from pipeline.trust.rotate import RootRole, TopKey, rotate_key, rotate_model_key
 from pipeline.trust.setup import init_on_first_use, init_trust, make_first_root, model_keys, own_keys, put_first_root
 from pipeline.trust.signers import TrustShown, describe_trust
 from pipeline.trust.state import TrustState, check_fingerprint
 from pipeline.trust.survey import survey_store
+
+_TOP = get_args(RootRole)
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +152,7 @@ def delegate_model(
 
     Raises:
         KeyUnusable: the targets key or the role's key is not at hand.
+        UsageError: the keys could never meet the threshold.
     """
     publisher = signing(place, listen)
     if key_uris:
@@ -157,7 +161,7 @@ def delegate_model(
         keys = tuple(signer.public_key for signer in signers)
     else:
         keys = model_keys(publisher, model)
-    _check_threshold(threshold, len(keys))
+    check_threshold(model, len(keys), threshold)
     with holding(place, listen, allow_unsafe=allow_unsafe):
         done = commit_changes(publisher, [Delegate(model, keys, threshold)])
     return _signed(place, done, roles=(model,))
@@ -219,15 +223,20 @@ def stage_change(
 
     Returns:
         The document to be signed, and what it does, one sentence each.
+
+    Raises:
+        UsageError: a role's keys could never meet its threshold, or nothing would change.
+        NameRefused: a role that no model can have.
     """
     publisher = place.publisher(listen)
-    named: dict[str, list[Any]] = {}
+    uris: dict[str, list[str]] = {}
     for role, uri in keys:
-        named.setdefault(role, []).extend(load_all(place, [uri]))
+        uris.setdefault(role, []).append(uri)
+    named = {role: load_all(place, found) for role, found in uris.items()}
     wanted = dict(thresholds)
     top = {role: [signer.public_key for signer in found] for role, found in named.items() if role in _TOP}
     changes: list[Change] = [
-        Delegate(ModelName(role), tuple(signer.public_key for signer in found), wanted.get(role, 1))
+        Delegate(check_model(role), tuple(signer.public_key for signer in found), wanted.get(role, 1))
         for role, found in named.items()
         if role not in _TOP
     ]
@@ -238,9 +247,6 @@ def stage_change(
         publisher, changes, keys=top, thresholds={role: count for role, count in wanted.items() if role in _TOP}
     )
     return staged, describe_staged(staged)
-
-
-_TOP = ("root", "targets", "snapshot", "timestamp")
 
 
 def sign_change(place: Place, staged: Staged, key_uris: Sequence[str]) -> tuple[Staged, tuple[str, ...], tuple[Signature, ...]]:
@@ -299,13 +305,14 @@ def holding(place: Place, listen: Listener, *, allow_unsafe: bool) -> Iterator[N
 
 
 def load_all(place: Place, uris: Sequence[str]) -> list[Any]:
-    """Load the signers that URIs name; their type stays in ``trust``.
+    """Load the signers that URIs name, each key once; their type stays in ``trust``.
 
     Raises:
         KeyUnusable
     """
     secrets = place.keys.named.secrets if place.keys.named else KeySecrets()
-    return [load_signer(uri, secrets) for uri in uris]
+    signers = [load_signer(uri, secrets) for uri in uris]
+    return list({signer.public_key.keyid: signer for signer in signers}.values())
 
 
 def read_pair(flag: str, text: str) -> tuple[str, str]:
@@ -344,11 +351,6 @@ def _check_role(publisher: Publisher, role: str) -> None:
     known = [*get_args(TopKey), *(view.models() if view else ())]
     if role not in known:
         raise UnknownName(f"--role {role} is neither a key of this tree nor one of its models", hint=suggest(role, known))
-
-
-def _check_threshold(threshold: int, keys: int) -> None:
-    if not 1 <= threshold <= keys:
-        raise UsageError(f"--threshold {threshold}: there are {keys} keys", hint=f"Choose 1 to {keys}, or name more keys.")
 
 
 def _signed(place: Place, done: Committed, *, roles: tuple[str, ...] = (), left: tuple[str, ...] = ()) -> Signed:
