@@ -64,10 +64,14 @@ class Decoders:
             thread.join()
 
     def _work(self) -> None:
-        # Whoever fetches raw releases waits for no codec to be imported.
-        from pipeline.encoding import decode_into
+        try:
+            # Whoever fetches raw releases waits for no codec to be imported.
+            from pipeline.encoding import decode_into
 
-        plain = memoryview(bytearray(CHUNK_BYTES))
+            plain = memoryview(bytearray(CHUNK_BYTES))
+        except BaseException as error:  # noqa: BLE001 (carried to the thread that waits)
+            self._failed(error)
+            return
         while (job := self._jobs.get()) is not None:
             piece, stored = job
             try:
