@@ -42,6 +42,7 @@ class Writers:
         self._lock = threading.Lock()
         self._open = 0
         self._places = threading.Semaphore(THREADS + WAITING)
+        self._draining = threading.Lock()
 
     def begin(self, file: int, at: int) -> Window | None:
         """A window on a file; None where bytes do not go past the cache, or no memory is free."""
@@ -82,6 +83,19 @@ class Writers:
         # Only the disk is waited for.
         self._places.acquire()
         self._jobs.put((file, at, view, block))
+
+    def drain(self) -> None:
+        """Wait until all that came so far is in its file, halves of blocks too: what comes again for its places comes after it.
+
+        Raises:
+            DiskError
+        """
+        # One at a time: two that wait, each with a part of the places, would wait for ever.
+        with self._draining:
+            for _ in range(THREADS + WAITING):
+                self._places.acquire()
+            self._places.release(THREADS + WAITING)
+            self._landing.write_rest()
 
     def end(self) -> None:
         """Let the threads end behind what they were given."""
