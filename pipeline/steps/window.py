@@ -138,18 +138,21 @@ class Window:
         return self._at + self._end - self._begin
 
     def room(self) -> memoryview:
-        """Give the memory where the next bytes shall come, so that they need not be copied."""
+        """Give the memory where the next bytes shall come, so that they need not be copied.
+
+        What it gave before is looked at no more: it may be on its way to the disk, and then to others.
+        """
+        self._pass_on_if_full()
         return self._block.view[self._end : self._end + READ_BYTES]
 
     def put(self, came: memoryview) -> None:
-        """Take the next bytes: those at the beginning of ``room``, or any others.
+        """Take the next bytes: those at the beginning of ``room``, behind which more may lie, or any others.
 
         Raises:
             DiskError
         """
         if came.obj is self._block.memory:
             self._end += len(came)
-            self._pass_on_if_full()
             return
         while came:
             size = min(len(came), len(self._block.view) - self._end)

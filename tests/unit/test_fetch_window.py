@@ -196,6 +196,53 @@ def test_altered_bytes_that_wait_for_a_half_block_never_come_after_the_right_one
     assert disk.path.read_bytes() == DATA
 
 
+class Roomy:
+    """Reads into the memory that it was given, as a socket does."""
+
+    asked = 0
+
+    def read_range(self, key, start, size, take, *, total=None):
+        self.asked += 1
+        at, room = start, take(memoryview(DATA)[start : start + 1])
+        at += 1
+        while at < start + size:
+            if room is None:
+                room = memoryview(bytearray(4096))
+            came = room[: start + size - at]
+            came[:] = DATA[at : at + len(came)]
+            at += len(came)
+            room = take(came)
+
+    def close(self):
+        pass
+
+
+@pytest.mark.parametrize("files", [(0, 0, 0, 0), (0, 1, 0, 1)], ids=["end to end", "in other places"])
+def test_memory_is_not_let_go_while_bytes_of_the_next_chunk_lie_in_it(tmp_path, monkeypatch, files):
+    disks = [Disk(tmp_path / "0"), Disk(tmp_path / "1")]
+    ends = (0, 950_000, 1_700_000, 2_800_001, len(DATA))
+    pieces = []
+    for file, (at, end) in zip(files, itertools.pairwise(ends), strict=True):
+        pieces.append(Piece(Chunk(0, at, end - at, end - at, blake3_of(DATA[at:end]), "raw", ""), (Target(file, at),)))
+    landing = Disk(tmp_path / "both")
+    monkeypatch.setattr(landing, "write", lambda file, at, view: disks[file].write(0, at, view))
+    monkeypatch.setattr(landing, "write_past_cache", lambda file, at, view: disks[file].write(0, at, view))
+
+    def written_at_once(writers, file, at, view, block):
+        # A quick disk, and another connection that has use for the memory.
+        writers.write(file, at, view)
+        block.memory[:] = bytes(len(block.memory))
+        writers._blocks.give(block)
+
+    monkeypatch.setattr(Writers, "put", written_at_once)
+    one = Range(Blake3("0" * 64), len(DATA), tuple(pieces))
+    source = Roomy()
+    Assembly(source, landing, [one], listen=ignore, connections=1, patience=Patience(attempts=1)).run()
+    assert source.asked == 1
+    for file, (at, end) in zip(files, itertools.pairwise(ends), strict=True):
+        assert disks[file].path.read_bytes()[at:end] == DATA[at:end]
+
+
 def test_nothing_is_asked_for_again_while_altered_bytes_are_still_on_their_way_to_the_disk(disk, monkeypatch):
     source, write, early = Altering(FIRST), disk.write_past_cache, []
 
