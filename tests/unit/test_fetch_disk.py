@@ -12,7 +12,7 @@ import pytest
 from pipeline.plan.fetching import Copy, Piece, Spot, Target
 from pipeline.steps import holdings, proofread
 from pipeline.steps.destination import look_at
-from pipeline.steps.folders import opened_folder
+from pipeline.steps.folders import open_folder, opened_folder
 from pipeline.steps.holdings import Holder, copy_held
 from pipeline.steps.landing import landing_at
 from pipeline.steps.leftovers import remove_leftovers
@@ -253,3 +253,22 @@ def test_a_folder_of_many_files_is_looked_at_in_one_go(tmp_path, monkeypatch):
     assert (len(found.files), len(found.extra)) == (100, 100)
     assert Counted.times < 5
     assert len(walked) < 5
+
+
+@pytest.mark.parametrize("make", [True, False])
+def test_folders_on_the_way_need_only_be_passed_through(tmp_path, monkeypatch, make):
+    (tmp_path / "home" / "me").mkdir(parents=True)
+    real = os.open
+
+    def guarded(name, flags, *mode, **where):
+        # As a folder of others with mode 0711.
+        if name == "home" and not flags & os.O_PATH:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        return real(name, flags, *mode, **where)
+
+    monkeypatch.setattr(os, "open", guarded)
+    fd = open_folder(tmp_path / "home" / "me", make=make)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
