@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import trustme
+from hypothesis import settings
 
 from tests.servers.oss_shim import OssServer, run_oss
 from tests.servers.processes import scratch
@@ -19,7 +20,11 @@ from tests.site_world import SitePlace, SiteServer, install_all, publish_all
 
 
 def pytest_configure() -> None:
-    """Let what tests start hear Ctrl-C: a shell that runs the suite in its background has all of it ignore SIGINT."""
+    """Give every example the time it takes, and let what tests start hear Ctrl-C."""
+    # By default one that takes over 200 ms fails, which on a busy machine any may.
+    settings.register_profile("patient", deadline=None)
+    settings.load_profile("patient")
+    # A shell that runs the suite in its background has all of it ignore SIGINT.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
