@@ -462,6 +462,9 @@ def test_a_yanked_release_is_taken_only_by_name_and_word(tree):
     with pytest.raises(UsageError):
         fetcher.fetch("bert@stable", allow_yanked=True)
     assert fetcher.fetch("bert@^1").release == "bert-v1.0.0"
+    with pytest.raises(UnknownName, match=r"every release of bert in .* in the range ~1\.1 was yanked: 1\.1\.0") as caught:
+        fetcher.fetch("bert@~1.1")
+    assert "--model bert-v1.1.0 --allow-yanked" in caught.value.hint
     assert fetcher.fetch("bert-v1.1.0", allow_yanked=True).release == "bert-v1.1.0"
 
 
