@@ -140,8 +140,8 @@ class Landing:
     def begin_writeback(self, file: int, at: int, size: int) -> None:
         """Let the disk begin with these bytes, so that ``settle`` has little left to wait for."""
         if _SYNC_RANGE is not None:
-            with self._files.using(file) as fd:
-                # Only a hint: what fails here fails in fsync, where it is told.
+            # Only a hint: what fails here fails in fsync, where it is told.
+            with suppress(OSError), self._files.using(file) as fd:
                 _SYNC_RANGE(fd, ctypes.c_int64(at), ctypes.c_int64(size), ctypes.c_uint(SYNC_FILE_RANGE_WRITE))
 
     @contextmanager

@@ -304,3 +304,15 @@ def test_files_that_their_owner_protects_are_taken_over(tmp_path, monkeypatch):
         landing.settle([0])
         landing.take_place()
     assert (tmp_path / "bert" / "f0000").read_bytes() == b"one"
+
+
+def test_a_hint_that_cannot_be_given_ends_nothing(tmp_path, monkeypatch):
+    def no_more(*_):
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    with landing_at(tmp_path / "bert", manifest_of([[("one", 3)]]), "k" * 16, waiting=lambda: None) as landing:
+        landing.allocate([0])
+        monkeypatch.setattr("pipeline.steps.landing.open_file", no_more)
+        landing.begin_writeback(0, 0, 3)
+        with pytest.raises(DiskError, match="Too many open files"):
+            landing.write(0, 0, b"one")
