@@ -362,7 +362,9 @@ def test_a_source_that_always_lies_ends_the_fetch_and_nothing_is_installed(publi
 
 def test_a_lying_mirror_is_named_and_its_work_taken_over(published):
     liar = Reader(published.store, lambda key, at, block: memoryview(bytes(len(block))), name="#liar")
-    fetcher = published.fetcher(liar, Reader(published.store))
+    # Lies are quick: were the other one as quick, it might have brought all before the second lie.
+    slow = threading.Event()
+    fetcher = published.fetcher(liar, Reader(published.store, lambda key, at, block: slow.wait(0.02) or block))
     done = fetcher.fetch("raw-v1.0.0")
     check_arrived(published, fetcher, "raw-v1.0.0")
     assert "wrong bytes" in next(one.dropped for one in done.sources if one.url.endswith("#liar"))
