@@ -19,8 +19,6 @@ from functools import partial
 from types import TracebackType
 from typing import Self
 
-import blake3
-
 from pipeline.digest import Blake3, Sha256, blake3_of
 from pipeline.formats.opaque import ContentCutter
 from pipeline.manifest import CHUNK_BYTES, Chunk
@@ -32,8 +30,6 @@ from pipeline.steps.cut import CutFile, CutPlan
 
 # Read at a time where cuts are sought: enough for several chunks, little enough to stay in a cache.
 STRETCH_BYTES = 2 * CHUNK_BYTES
-# Read at a time by whoever hashes it: it is still in that core's own cache then.
-READ_BYTES = 1 << 20
 # So many pieces may wait for the hash, which is a chain over a whole file.
 HASHES_LAGGING = 3
 
@@ -58,14 +54,9 @@ class Piece:
         Raises:
             SourceError, SourceChanged
         """
-        if self.reader is None:
-            return blake3_of(self.plain)
-        digest = blake3.blake3()
-        for at in range(0, len(self.plain), READ_BYTES):
-            fresh = self.plain[at : at + READ_BYTES]
-            self.reader.read_into(self.at + at, fresh)
-            digest.update(fresh)
-        return Blake3(digest.hexdigest())
+        if self.reader is not None:
+            self.reader.read_into(self.at, self.plain)
+        return blake3_of(self.plain)
 
 
 class Buffers:
