@@ -205,11 +205,19 @@ def from_environment(environ: Mapping[str, str], written: Mapping[str, Any]) -> 
 
 
 def read_places(environ: Mapping[str, str]) -> Places:
-    """Resolve the cache, state and data folders. A relative XDG path is ignored, as the specification says."""
+    """Resolve the cache, state and data folders. A relative XDG path is ignored, as the specification says.
+
+    Raises:
+        SettingsError: there is no home folder for them.
+    """
 
     def place(variable: str, below_home: str) -> Path:
         given = Path(environ.get(variable, ""))
-        return (given if given.is_absolute() else Path(environ.get("HOME") or Path.home()) / below_home) / "modelport"
+        try:
+            return (given if given.is_absolute() else Path(environ.get("HOME") or Path.home()) / below_home) / "modelport"
+        except RuntimeError as error:
+            # A container that runs as a user of its own number, which nobody has named.
+            raise SettingsError("this user has no home folder: HOME is not set", hint=f"Set HOME, or {variable}.") from error
 
     return Places(
         cache=place("XDG_CACHE_HOME", ".cache"),
