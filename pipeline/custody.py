@@ -19,6 +19,7 @@ from pipeline.events import Listener
 from pipeline.meant import suggest
 from pipeline.place import Place
 from pipeline.release import ModelName
+from pipeline.spelling import spell_count
 from pipeline.steps.lease import TRUST, held_lease
 from pipeline.steps.probe import probe_store
 from pipeline.supply import Supply
@@ -216,6 +217,9 @@ def stage_change(
         for role, found in named.items()
         if role not in _TOP
     ]
+    for role, found in named.items():
+        if role not in _TOP:
+            _check_threshold(wanted.get(role, 1), len(found))
     unknown = [role for role in wanted if role not in _TOP and role not in named]
     if unknown:
         raise UsageError(f"--threshold {unknown[0]}: a model's threshold goes with its keys", hint=f"Add --key {unknown[0]}=URI.")
@@ -333,7 +337,10 @@ def _check_role(publisher: Publisher, role: str) -> None:
 
 def _check_threshold(threshold: int, keys: int) -> None:
     if not 1 <= threshold <= keys:
-        raise UsageError(f"--threshold {threshold}: there are {keys} keys", hint=f"Choose 1 to {keys}, or name more keys.")
+        raise UsageError(
+            f"--threshold {threshold} of {spell_count(keys, 'key')} can never be met",
+            hint=f"Choose 1 to {keys}, or name more keys.",
+        )
 
 
 def _signed(place: Place, done: Committed, *, roles: tuple[str, ...] = (), left: tuple[str, ...] = ()) -> Signed:

@@ -20,6 +20,7 @@ from securesystemslib.signer import Key
 from tuf.api.metadata import Metadata, Root, Targets
 
 from pipeline.errors import ConflictError, InvalidDocument, UsageError
+from pipeline.spelling import spell_count
 from pipeline.trust.changes import Change
 from pipeline.trust.commit import Committed, commit_changes
 from pipeline.trust.draft import Draft
@@ -94,7 +95,7 @@ def stage_changes(
     """Propose changes of the targets role (and of model roles), and other keys or thresholds of the root.
 
     Raises:
-        UsageError: nothing would change.
+        UsageError: nothing would change, or a role would need more keys than it has.
     """
     found = survey_store(publisher)
     root = found.root.signed
@@ -105,6 +106,7 @@ def stage_changes(
     following: Root | None = None
     if keys or thresholds:
         following = next_root(root, at, keys, thresholds)
+        _check_thresholds(following)
         if following.roles["targets"] != root.roles["targets"]:
             # New keys must have signed the targets role before the root that names them is published.
             draft.edit_top()
@@ -229,10 +231,20 @@ def describe_staged(staged: Staged) -> tuple[str, ...]:
         lines.append(f"{role}: version {sealed.version}, {len(sealed.signed.targets)} targets")
         if role == "targets":
             lines += [
-                f"model {model}: signed by {', '.join(key.keyid for key in role_keys(sealed.signed, model))}"
+                f"model {model}: signed by {sealed.signed.get_delegated_role(model).threshold} of "
+                f"{', '.join(key.keyid for key in role_keys(sealed.signed, model))}"
                 for model in delegated_models(sealed.signed)
             ]
     return tuple(lines)
+
+
+def _check_thresholds(root: Root) -> None:
+    for name, role in root.roles.items():
+        if role.threshold > len(role.keyids):
+            raise UsageError(
+                f"{name} needs {role.threshold} of {spell_count(len(role.keyids), 'key')}: nobody could ever sign it",
+                hint=f"Name every key that it shall have, as in --key {name}=file2:/a.pem, or a lower --threshold {name}=1.",
+            )
 
 
 @dataclass(frozen=True)
