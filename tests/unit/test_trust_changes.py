@@ -306,6 +306,14 @@ def test_first_use_is_found_again_and_another_machine_is_told(world, tmp_path):
         own_keys(again, tmp_path / "elsewhere")
 
 
+def test_first_use_that_cannot_sign_leaves_no_keys_behind(world, tmp_path):
+    late = replace(world.publisher(keys=Keyring({})), now=lambda: world.at + timedelta(hours=1))
+    for _ in range(2):
+        with pytest.raises(ClockSkew):
+            init_on_first_use(late, tmp_path / "keys")
+    assert list((tmp_path / "keys").iterdir()) == []
+
+
 def test_two_first_uses_of_one_store_end_with_one_tree_and_its_keys(world, tmp_path):
     home = tmp_path / "keys"
     other = world.publisher(keys=Keyring({}))
