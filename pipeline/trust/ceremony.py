@@ -195,11 +195,8 @@ def read_staged(data: bytes, *, what: str = "the staged change") -> Staged:
     Raises:
         InvalidDocument
     """
-    try:
-        staged = decode_document(data, Staged, what=what, cap=4 * TARGETS_BYTES)
-    except InvalidDocument as error:
-        # It is a file of this machine: no other source has it.
-        raise InvalidDocument(str(error), hint="Name the file that trust.stage wrote, as it was carried here.") from None
+    hint = "Name the file that trust.stage wrote, as it was carried here."
+    staged = decode_document(data, Staged, what=what, cap=4 * TARGETS_BYTES, hint=hint)
     if staged.format != FORMAT or staged.format_version != 1:
         raise InvalidDocument(
             f"{what} has format {staged.format!r} {staged.format_version}, expected {FORMAT!r} 1",

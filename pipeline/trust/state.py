@@ -82,7 +82,12 @@ class TrustState:
             return StateDocument()
         except OSError as error:
             raise DiskError(f"cannot read {self.folder}/state.json: {error.strerror}", hint="Check its owner.") from error
-        document = decode_document(data, StateDocument, what=f"{self.folder}/state.json")
+        document = decode_document(
+            data,
+            StateDocument,
+            what=f"{self.folder}/state.json",
+            hint=f"What was trusted here is not guessed: move {self.folder} away, and pin the root again with invoke trust.pin.",
+        )
         if document.format != FORMAT or document.format_version != 1:
             raise InvalidDocument(f"{self.folder}/state.json has another format", hint="It needs a newer modelport.")
         return document

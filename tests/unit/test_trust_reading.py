@@ -338,8 +338,10 @@ def test_damaged_state_is_told_and_never_guessed(world):
     state = world.state()
     read(world, state)
     (state.folder / "state.json").write_bytes(b'{"pins":')
-    with pytest.raises(ModelportError, match=r"state\.json"):
+    with pytest.raises(ModelportError, match=r"state\.json") as caught:
         read(world, state)
+    assert f"move {state.folder} away" in caught.value.hint
+    assert "source" not in caught.value.hint
 
 
 def test_a_kept_copy_that_cannot_be_read_is_told(world):
@@ -372,7 +374,7 @@ def test_state_folder_is_private(world):
 @pytest.mark.parametrize("name", ["../evil", "a/b", ".", "models", "Bert", "con", "x" * 80])
 def test_delegated_role_with_a_fishy_name_never_becomes_a_path(world, name):
     targets = copy.deepcopy(Metadata.from_bytes(stored(world, "metadata/2.targets.json")).signed)
-    delegate(targets, name, [world.release.public_key])
+    delegate(targets, name, [world.release.public_key], 1)
     targets.version = 3
     top = seal(targets, [world.targets])
     put(world, "metadata/3.targets.json", top.data)
