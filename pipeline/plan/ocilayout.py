@@ -118,7 +118,7 @@ def descriptor(media_type: str, sha256: str, size: int, annotations: Mapping[str
 
 def layout_index(before: Sequence[Mapping[str, Any]], artifact: Artifact, names: Sequence[str]) -> bytes:
     """The index of a layout: what it named before, but for ``names``, which lead to ``artifact`` now."""
-    kept = [dict(row) for row in before if row.get("annotations", {}).get(REF_NAME) not in names]
+    kept = [dict(row) for row in before if (row.get("annotations") or {}).get(REF_NAME) not in names]
     rows = [
         {
             **descriptor(MANIFEST_TYPE, artifact.manifest_sha256, len(artifact.manifest), {REF_NAME: name}),
