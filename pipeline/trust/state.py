@@ -15,9 +15,9 @@ from __future__ import annotations
 
 import fcntl
 import os
-import secrets
+import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -231,6 +231,22 @@ class TrustState:
             if updated != document:
                 self._write(updated)
 
+    def copy_to(self, folder: Path) -> TrustState:
+        """Copy what stands here, as it was at one moment, to where it may be changed.
+
+        Raises:
+            DiskError
+        """
+        try:
+            folder.mkdir(mode=0o700, parents=True)
+            with suppress(FileNotFoundError):
+                # First: what it names stands by then, and is never taken away.
+                shutil.copyfile(self.folder / "state.json", folder / "state.json")
+                shutil.copytree(self.folder, folder, ignore=shutil.ignore_patterns(".*", "state.json"), dirs_exist_ok=True)
+        except OSError as error:
+            raise _unwritable(folder, error) from error
+        return TrustState(folder)
+
     def note(self, what: str, at: datetime | None = None) -> None:
         """Record a sentence; the last hundred are kept."""
         with self._changed() as document:
@@ -273,10 +289,11 @@ class TrustState:
         if len(data) > TARGETS_BYTES:
             raise InvalidDocument(f"{name} has {len(data)} bytes, at most {TARGETS_BYTES} are kept")
         path = self.folder / name
-        temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+        # Whoever writes holds the lock, so that what a killed run left is written over.
+        temporary = path.with_name(f".{path.name}.new")
         try:
             path.parent.mkdir(mode=0o700, exist_ok=True)
-            with temporary.open("xb") as file:
+            with temporary.open("wb") as file:
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())

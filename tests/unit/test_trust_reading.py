@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import json
+import os
+import shutil
 from datetime import UTC, datetime, timedelta
 
 import msgspec
@@ -34,11 +36,12 @@ from pipeline.trust.commit import commit_changes
 from pipeline.trust.facts import facts_of
 from pipeline.trust.reading import read_view
 from pipeline.trust.roles import delegate, next_root, next_snapshot, timestamp_of
+from pipeline.trust.rotate import rotate_key
 from pipeline.trust.sealed import seal
 from pipeline.trust.state import TrustState
 from pipeline.wire import encode_manifest
 from tests.makers.manifests import manifest
-from tests.trust_world import World, edited, files, put, read, stored, world_with_release
+from tests.trust_world import Killed, World, edited, files, put, read, stored, world_with_release
 
 ONE = Release.parse("bert-v1.0.0")
 BERT = ModelName("bert")
@@ -332,6 +335,46 @@ def test_state_survives_a_kill_between_its_files(world):
     (state.folder / ".state.json.abcd").write_bytes(b"torn")
     (state.folder / "metadata" / "bert.json").write_bytes(b"an old copy")
     assert read(world, state).release(ONE)
+
+
+def test_kill_while_the_state_is_written_leaves_nothing_that_stays(world, monkeypatch):
+    state = world.state()
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", killed)
+        for _ in range(3):
+            with pytest.raises(Killed):
+                read(world, state)
+    read(world, state)
+    assert list(state.folder.rglob(".*")) == []
+
+
+def killed(*_):
+    raise Killed
+
+
+def test_copy_of_the_state_is_of_one_moment(world, tmp_path, monkeypatch):
+    state = world.state()
+    read(world, state)
+    (state.folder / "metadata" / ".bert.json.new").write_bytes(b"under way")
+    real = shutil.copytree
+
+    def meanwhile(*args, **kwargs):
+        copied = real(*args, **kwargs)
+        if state.root().version == 1:
+            rotate_key(world.publisher(), "root", [CryptoSigner.generate_ed25519()], settle=lambda: None)
+            read(world, state)
+        return copied
+
+    monkeypatch.setattr(shutil, "copytree", meanwhile)
+    copy = state.copy_to(tmp_path / "aside")
+    assert state.root().version == 2
+    assert copy.root().version == 1
+    assert read(world, copy).release(ONE)
+    assert not list((tmp_path / "aside").rglob(".*"))
+
+
+def test_copy_of_no_state_is_none(tmp_path):
+    assert TrustState(tmp_path / "none").copy_to(tmp_path / "aside").pins == ()
 
 
 def test_damaged_state_is_told_and_never_guessed(world):
