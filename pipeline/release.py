@@ -12,9 +12,11 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import NewType
 
+from semantic_version import NpmSpec
 from semantic_version import Version as SemVer
 
 from pipeline.errors import UsageError
@@ -35,6 +37,7 @@ WINDOWS_DEVICE = re.compile(r"(?:con|prn|aux|nul|conin\$|conout\$|com[0-9¹²³]
 # The rest of what the same page forbids in a name; docs/adr/0040.
 WINDOWS_FORBIDDEN = frozenset('<>"|?*')
 VERSION_CHARS = 64
+RANGE_CHARS = 200
 PATH_BYTES = 1024
 WEB_PATH_BYTES = 700
 COMPONENT_BYTES = 255
@@ -74,12 +77,14 @@ class Release:
             NameRefused: ``text`` is not a release name.
         """
         at = len(text)
-        while (at := text.rfind("-v", 0, at)) > 0:
+        # What is further from the end is too long for a version.
+        first = max(0, at - VERSION_CHARS - 2)
+        while (at := text.rfind("-v", first, at)) > 0:
             version = text[at + 2 :]
             if _version_fault(version) is None:
                 return cls(ModelName(text[:at]), version)
         raise NameRefused(
-            f"{text!r} is not a release name: expected <model>-v<version>, as in bert-v2.1.0",
+            f"{text[:200]!r} is not a release name: expected <model>-v<version>, as in bert-v2.1.0",
             hint=_hint_for(text),
         )
 
@@ -128,6 +133,22 @@ def check_version(text: str) -> str:
     if fault is not None:
         raise NameRefused(f"version {text!r} is refused: {fault}", hint="Use a SemVer version such as 2.1.0 or 2.1.0-rc.1.")
     return text
+
+
+def check_range(text: str) -> str:
+    """Return ``text`` as a range of versions, as npm writes it (github.com/npm/node-semver).
+
+    Raises:
+        NameRefused: it is none, or has more than 200 characters.
+    """
+    fault = "is no SemVer range"
+    if len(text) > RANGE_CHARS:
+        fault = f"is the beginning of a range with more than {RANGE_CHARS} characters"
+    else:
+        with suppress(ValueError):
+            NpmSpec(text)
+            return text
+    raise NameRefused(f"{text[:80]!r} {fault}", hint="Write it as npm does: ^2.1, ~2.1.0, 2.1.0, '>=2 <3'.")
 
 
 def check_channel(text: str) -> Channel:
