@@ -119,6 +119,7 @@ class TrustState:
                 pins = tuple(sorted({*document.pins, fingerprint})) if document.root else (fingerprint,)
                 self._write(msgspec.structs.replace(document, pins=pins))
             else:
+                self._forget_roots()
                 self._write(StateDocument(pins=(fingerprint,), notes=document.notes))
 
     def root(self) -> Sealed[Root] | None:
@@ -260,6 +261,15 @@ class TrustState:
             if not (self.folder / "roots" / f"{version}.root.json").exists():
                 return
             yield self._root(version)
+
+    def _forget_roots(self) -> None:
+        # Those of the old tree would stand below the pinned root of the new one, as if they had led to it.
+        try:
+            shutil.rmtree(self.folder / "roots")
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise _unwritable(self.folder / "roots", error) from error
 
     def _root(self, version: int) -> Sealed[Root]:
         path = self.folder / "roots" / f"{version}.root.json"

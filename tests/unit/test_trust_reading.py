@@ -408,6 +408,31 @@ def test_pin_to_another_tree_forgets_the_old_one(world, tmp_path):
         read(world, state)
 
 
+def test_roots_of_a_tree_that_is_trusted_no_more_are_none_of_the_next_ones(world, tmp_path):
+    state = world.state()
+    roots(world, 1)
+    read(world, state)
+    other = world_with_release(tmp_path / "other", ONE)
+    roots(other, 2)
+    state.pin(sha256_of(stored(other, "metadata/3.root.json")))
+    read(other, state)
+    assert [root.version for root in state.roots()] == [3]
+
+
+def test_pin_that_was_killed_while_it_forgot_is_made_again(world, tmp_path, monkeypatch):
+    state = world.state()
+    read(world, state)
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", killed)
+        with pytest.raises(Killed):
+            state.pin("ab" * 32)
+    with pytest.raises(DiskError) as caught:
+        read(world, state)
+    assert "Pin the root again" in caught.value.hint
+    state.pin(world.fingerprint)
+    assert read(world, state).release(ONE)
+
+
 def test_state_folder_is_private(world):
     state = world.state()
     read(world, state)
