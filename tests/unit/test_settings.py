@@ -8,6 +8,7 @@ import yaml
 
 from pipeline.cli.reference import settings_schema
 from pipeline.errors import SettingsError
+from pipeline.outward import authorities_of
 from pipeline.setting_checks import parse_size
 from pipeline.setting_keys import KEYS
 from pipeline.settings import load_settings
@@ -254,3 +255,25 @@ def test_a_user_without_a_home_is_told_what_to_set(tmp_path, monkeypatch):
     assert "XDG_CACHE_HOME" in caught.value.hint
     own = {name: str(tmp_path / name) for name in ("XDG_CACHE_HOME", "XDG_STATE_HOME", "XDG_DATA_HOME")}
     assert load_settings({}, own, tmp_path).places.state == tmp_path / "XDG_STATE_HOME/modelport"
+
+
+def test_only_variables_that_credentials_name_are_read(written):
+    auth = "{kind: alibaba-a, key: CDN_KEY, uid: '7'}"
+    folder = written(f"source: [{{url: https://a, auth: {auth}}}, {{url: https://b, auth: {{kind: bearer, token: TOKEN}}}}]\n")
+    environ = {"CDN_KEY": "secret-key", "TOKEN": "secret-token", "bearer": "none of ours", "7": "none of ours"}
+    settings = load(folder, environ=environ)
+    assert settings.auth_variables == {"CDN_KEY": "secret-key", "TOKEN": "secret-token"}
+
+
+def test_authorities_that_may_not_be_looked_at_are_told(written, tmp_path, monkeypatch):
+    folder = written("ca_bundle: theirs/own.pem\n")
+    real = Path.is_file
+
+    def refuse(path):
+        if path.name == "own.pem":
+            raise PermissionError(13, "Permission denied")
+        return real(path)
+
+    monkeypatch.setattr(Path, "is_file", refuse)
+    with pytest.raises(SettingsError, match=r"modelport\.yaml:1: there is no file"):
+        authorities_of(load(folder))
