@@ -82,8 +82,7 @@ def check_url(value: Value, where: str, folder: Path) -> str:
             hint="Credentials are never settings: give them by the vendor's own variables, such as AWS_ACCESS_KEY_ID.",
         )
     try:
-        # Each is looked for only when it is asked for.
-        urlsplit(text).port  # noqa: B018
+        urlsplit(text).port  # noqa: B018 (it is parsed only when it is asked for)
     except ValueError:
         raise wrong(where, text, "a URL") from None
     return text
