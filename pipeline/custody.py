@@ -8,6 +8,7 @@ next: ``sample``
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -18,8 +19,8 @@ from pipeline.errors import KeyUnusable, NotPinned, UnknownName, UsageError
 from pipeline.events import Listener
 from pipeline.meant import suggest
 from pipeline.place import Place
-from pipeline.release import ModelName
-from pipeline.spelling import spell_count
+from pipeline.ports import TreeSource
+from pipeline.release import ModelName, check_model
 from pipeline.steps.lease import TRUST, held_lease
 from pipeline.steps.probe import probe_store
 from pipeline.supply import Supply
@@ -31,11 +32,14 @@ from pipeline.trust.keyfolder import next_key, open_keys, promote_key
 from pipeline.trust.keys import Keyring, KeySecrets, load_signer
 from pipeline.trust.publisher import Publisher
 from pipeline.trust.renewal import renew_trust
-from pipeline.trust.rotate import TopKey, rotate_key, rotate_model_key
+from pipeline.trust.roles import check_threshold
+from pipeline.trust.rotate import RootRole, TopKey, rotate_key, rotate_model_key
 from pipeline.trust.setup import init_on_first_use, init_trust, model_keys, own_folder, own_keys
 from pipeline.trust.signers import TrustShown, describe_trust
-from pipeline.trust.state import check_fingerprint
+from pipeline.trust.state import TrustState, check_fingerprint
 from pipeline.trust.survey import survey_store
+
+_TOP = get_args(RootRole)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,12 +91,7 @@ def pin_root(place: Place, fingerprint: str) -> TrustShown:
     check_fingerprint(fingerprint)
     # Looked for first: a pin to another tree forgets all that was seen of this one, and a slip must not do that.
     if not shows_root(place.store, fingerprint):
-        found = newest_fingerprint(place.store)
-        shown = f"its newest root is {found[0]} with fingerprint {found[1]}" if found else "it has none"
-        raise NotPinned(
-            f"no root of {place.store.url} has the fingerprint {fingerprint}; {shown}",
-            hint="Nothing was changed. Compare with the publisher, and check --store.",
-        )
+        raise _not_its_root(place.store, fingerprint, "--store")
     place.state.pin(fingerprint)
     return show_trust(place)
 
@@ -110,10 +109,29 @@ def pin_source(supply: Supply, fingerprint: str, listen: Listener) -> TrustShown
     """As ``pin_root``, of the tree that the sources serve.
 
     Raises:
-        UsageError, NotPinned
+        UsageError, NotPinned, UnavailableError: what was trusted before still is.
     """
+    check_fingerprint(fingerprint)
+    with tempfile.TemporaryDirectory(prefix="modelport-pin-") as folder:
+        tried = TrustState(Path(folder))
+        tried.pin(fingerprint)
+        try:
+            show_source(replace(supply, state=tried), listen)
+        except NotPinned:
+            if supply.sources is None:
+                raise
+            raise _not_its_root(supply.sources.readers[0], fingerprint, "--source") from None
     supply.state.pin(fingerprint)
     return show_source(supply, listen)
+
+
+def _not_its_root(source: TreeSource, fingerprint: str, flag: str) -> NotPinned:
+    found = newest_fingerprint(source)
+    shown = f"its newest root is {found[0]} with fingerprint {found[1]}" if found else "it has none"
+    return NotPinned(
+        f"no root of {source.url} has the fingerprint {fingerprint}; {shown}",
+        hint=f"Nothing was changed. Compare with the publisher, and check {flag}.",
+    )
 
 
 def delegate_model(
@@ -123,6 +141,7 @@ def delegate_model(
 
     Raises:
         KeyUnusable: the targets key or the role's key is not at hand.
+        UsageError: the keys could never meet the threshold.
     """
     publisher = signing(place, listen)
     if key_uris:
@@ -131,7 +150,7 @@ def delegate_model(
         keys = tuple(signer.public_key for signer in signers)
     else:
         keys = model_keys(publisher, model)
-    _check_threshold(threshold, len(keys))
+    check_threshold(model, len(keys), threshold)
     with holding(place, listen, allow_unsafe=allow_unsafe):
         done = commit_changes(publisher, [Delegate(model, keys, threshold)])
     return _signed(place, done, roles=(model,))
@@ -193,21 +212,23 @@ def stage_change(
 
     Returns:
         The document to be signed, and what it does, one sentence each.
+
+    Raises:
+        UsageError: a role's keys could never meet its threshold, or nothing would change.
+        NameRefused: a role that no model can have.
     """
     publisher = place.publisher(listen)
-    named: dict[str, list[Any]] = {}
+    uris: dict[str, list[str]] = {}
     for role, uri in keys:
-        named.setdefault(role, []).extend(load_all(place, [uri]))
+        uris.setdefault(role, []).append(uri)
+    named = {role: load_all(place, found) for role, found in uris.items()}
     wanted = dict(thresholds)
     top = {role: [signer.public_key for signer in found] for role, found in named.items() if role in _TOP}
     changes: list[Change] = [
-        Delegate(ModelName(role), tuple(signer.public_key for signer in found), wanted.get(role, 1))
+        Delegate(check_model(role), tuple(signer.public_key for signer in found), wanted.get(role, 1))
         for role, found in named.items()
         if role not in _TOP
     ]
-    for role, found in named.items():
-        if role not in _TOP:
-            _check_threshold(wanted.get(role, 1), len(found))
     unknown = [role for role in wanted if role not in _TOP and role not in named]
     if unknown:
         raise UsageError(f"--threshold {unknown[0]}: a model's threshold goes with its keys", hint=f"Add --key {unknown[0]}=URI.")
@@ -215,9 +236,6 @@ def stage_change(
         publisher, changes, keys=top, thresholds={role: count for role, count in wanted.items() if role in _TOP}
     )
     return staged, describe_staged(staged)
-
-
-_TOP = ("root", "targets", "snapshot", "timestamp")
 
 
 def sign_change(place: Place, staged: Staged, key_uris: Sequence[str]) -> tuple[Staged, tuple[str, ...], tuple[Signature, ...]]:
@@ -276,13 +294,14 @@ def holding(place: Place, listen: Listener, *, allow_unsafe: bool) -> Iterator[N
 
 
 def load_all(place: Place, uris: Sequence[str]) -> list[Any]:
-    """Load the signers that URIs name; their type stays in ``trust``.
+    """Load the signers that URIs name, each key once; their type stays in ``trust``.
 
     Raises:
         KeyUnusable
     """
     secrets = place.keys.named.secrets if place.keys.named else KeySecrets()
-    return [load_signer(uri, secrets) for uri in uris]
+    signers = [load_signer(uri, secrets) for uri in uris]
+    return list({signer.public_key.keyid: signer for signer in signers}.values())
 
 
 def read_pair(flag: str, text: str) -> tuple[str, str]:
@@ -313,14 +332,6 @@ def _check_role(publisher: Publisher, role: str) -> None:
     known = [*get_args(TopKey), *(view.models() if view else ())]
     if role not in known:
         raise UnknownName(f"--role {role} is neither a key of this tree nor one of its models", hint=suggest(role, known))
-
-
-def _check_threshold(threshold: int, keys: int) -> None:
-    if not 1 <= threshold <= keys:
-        raise UsageError(
-            f"--threshold {threshold} of {spell_count(keys, 'key')} can never be met",
-            hint=f"Choose 1 to {keys}, or name more keys.",
-        )
 
 
 def _signed(place: Place, done: Committed, *, roles: tuple[str, ...] = (), left: tuple[str, ...] = ()) -> Signed:

@@ -167,7 +167,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
             release = self.release
             for dependency in self.dependencies:
                 check_model(dependency.model)
-                check_range(dependency.version)
+                _check_range(dependency)
             for base in self.bases:
                 if Release.parse(base.release) == release or not is_hex64(base.manifest_sha256):
                     raise _broken(f"base {base.release!r} is the release itself or has a malformed digest")
@@ -242,6 +242,13 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
             well_formed = chunk.stored < chunk.plain and is_hex64(chunk.stored_blake3)
         if not (well_formed and is_hex64(chunk.blake3)):
             raise _broken(f"{where} has sizes or digests that do not fit its encoding {chunk.encoding!r}")
+
+
+def _check_range(dependency: Dependency) -> None:
+    try:
+        check_range(dependency.version)
+    except NameRefused as error:
+        raise _broken(f"dependency {dependency.model}: {error}") from None
 
 
 def _check_order(what: str, keys: list[str]) -> None:

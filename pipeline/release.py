@@ -1,4 +1,4 @@
-"""Names: models, versions, releases, channels, and the paths of files inside a release.
+"""Names: models, versions and their ranges, releases, channels, and the paths of files inside a release.
 
 Takes text from people, folders and documents; gives checked values or ``NameRefused``.
 The rules are docs/format.md §1; they hold on every operating system, so that what one machine
@@ -12,7 +12,6 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterable
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import NewType
 
@@ -136,19 +135,35 @@ def check_version(text: str) -> str:
 
 
 def check_range(text: str) -> str:
-    """Return ``text`` as a range of versions, as npm writes it (github.com/npm/node-semver).
+    """Return ``text`` as a range of versions, as npm writes it (github.com/npm/node-semver), at most 200 characters.
 
     Raises:
-        NameRefused: it is none, or has more than 200 characters.
+        NameRefused: it is none.
     """
-    fault = "is no SemVer range"
+    _range(text)
+    return text
+
+
+def takes(versions: str, release: Release) -> bool:
+    """Tell whether a range of versions takes this release.
+
+    Raises:
+        NameRefused: it is no range.
+    """
+    return bool(_range(versions).match(release.semver))
+
+
+def _range(text: str) -> NpmSpec:
     if len(text) > RANGE_CHARS:
-        fault = f"is the beginning of a range with more than {RANGE_CHARS} characters"
-    else:
-        with suppress(ValueError):
-            NpmSpec(text)
-            return text
-    raise NameRefused(f"{text[:80]!r} {fault}", hint="Write it as npm does: ^2.1, ~2.1.0, 2.1.0, '>=2 <3'.")
+        raise NameRefused(f"a range of versions has {len(text)} characters, at most {RANGE_CHARS} are allowed", hint=_RANGE_HINT)
+    try:
+        return NpmSpec(text)
+    # The second is what the library does with "1.0 - <2".
+    except (ValueError, AttributeError):
+        raise NameRefused(f"{text!r} is no range of versions", hint=_RANGE_HINT) from None
+
+
+_RANGE_HINT = "Write it as npm does: ^2.1, ~2.1.0, 2.1.0, '>=2 <3'."
 
 
 def check_channel(text: str) -> Channel:

@@ -1,6 +1,6 @@
-"""What a person asks for: ``bert-v2.1.0``, ``bert@stable``, ``bert@^2.1`` or ``bert``, and the versions a range takes.
+"""What a person asks for: ``bert-v2.1.0``, ``bert@stable``, ``bert@^2.1`` or ``bert``.
 
-Takes text, gives a ``Want``. Ranges are npm's (github.com/npm/node-semver), as everywhere in the format.
+Takes text, gives a ``Want``.
 
 next: ``workers``
 """
@@ -8,8 +8,6 @@ next: ``workers``
 from __future__ import annotations
 
 from dataclasses import dataclass
-
-from semantic_version import NpmSpec
 
 from pipeline.release import CHANNEL, Channel, ModelName, NameRefused, Release, check_channel, check_model, check_range
 
@@ -46,8 +44,3 @@ def read_want(text: str) -> Want:
         except NameRefused:
             raise error from None
     return Want(release.model, release=release)
-
-
-def takes(versions: str, release: Release) -> bool:
-    """Tell whether a range of versions takes this release."""
-    return bool(NpmSpec(versions).match(release.semver))

@@ -20,7 +20,6 @@ from securesystemslib.signer import Key
 from tuf.api.metadata import Metadata, Root, Targets
 
 from pipeline.errors import ConflictError, InvalidDocument, UsageError
-from pipeline.spelling import spell_count
 from pipeline.trust.changes import Change
 from pipeline.trust.commit import Committed, commit_changes
 from pipeline.trust.draft import Draft
@@ -106,7 +105,6 @@ def stage_changes(
     following: Root | None = None
     if keys or thresholds:
         following = next_root(root, at, keys, thresholds)
-        _check_thresholds(following)
         if following.roles["targets"] != root.roles["targets"]:
             # New keys must have signed the targets role before the root that names them is published.
             draft.edit_top()
@@ -233,15 +231,6 @@ def describe_staged(staged: Staged) -> tuple[str, ...]:
                 for model in delegated_models(sealed.signed)
             ]
     return tuple(lines)
-
-
-def _check_thresholds(root: Root) -> None:
-    for name, role in root.roles.items():
-        if role.threshold > len(role.keyids):
-            raise UsageError(
-                f"{name} needs {role.threshold} of {spell_count(len(role.keyids), 'key')}: nobody could ever sign it",
-                hint=f"Name every key that it shall have, as in --key {name}=file2:/a.pem, or a lower --threshold {name}=1.",
-            )
 
 
 @dataclass(frozen=True)

@@ -20,8 +20,7 @@ from securesystemslib.signer import Key
 from pipeline.digest import Sha256
 from pipeline.errors import ChannelMoved, ConflictError, OtherContent, UnknownName
 from pipeline.meant import suggest
-from pipeline.plan.wants import takes
-from pipeline.release import Channel, ModelName, Release
+from pipeline.release import Channel, ModelName, NameRefused, Release, takes
 from pipeline.trust.draft import Draft
 from pipeline.trust.facts import PinFact, ReleaseFacts, Retired, Yanked, instant, instant_text, moved_channel
 from pipeline.trust.roles import role_keys
@@ -285,4 +284,8 @@ def _needs(draft: Draft, release: Release) -> Iterator[str]:
 
 
 def _only(wanted: str, release: Release, others: Sequence[Release]) -> bool:
-    return takes(wanted, release) and not any(takes(wanted, other) for other in others)
+    try:
+        return takes(wanted, release) and not any(takes(wanted, other) for other in others)
+    except NameRefused:
+        # A range that cannot be read may mean this release.
+        return True

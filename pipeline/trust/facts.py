@@ -18,7 +18,7 @@ import msgspec
 from pipeline.digest import Sha256, is_hex64
 from pipeline.errors import InvalidDocument
 from pipeline.manifest import INTEGER_LIMIT, PART_BYTES, Dependency, Kind, Manifest
-from pipeline.release import Channel, NameRefused, Release, check_channel, check_model, check_range
+from pipeline.release import Channel, NameRefused, Release, check_channel, check_model
 from pipeline.wire import decode_document
 
 SIGNED_AT = "x-modelport-signed-at"
@@ -146,7 +146,6 @@ def facts_from_custom(custom: object, what: str) -> ReleaseFacts:
     try:
         for dependency in facts.dependencies:
             check_model(dependency.model)
-            check_range(dependency.version)
     except NameRefused as error:
         raise InvalidDocument(f"{what}: {error}", hint=_HINT) from error
     return facts

@@ -121,7 +121,8 @@ def rotate_model_key(publisher: Publisher, model: ModelName, new: Sequence[Signe
     How many of them must sign stays as it is.
 
     Raises:
-        KeyUnusable: the targets key is not at hand, or ``new`` are fewer keys than must sign.
+        KeyUnusable: the targets key is not at hand.
+        UsageError: ``new`` are fewer keys than must sign.
     """
     publisher = replace(publisher, keys=publisher.keys.with_signers(*new))
     return commit_changes(publisher, [Delegate(model, tuple(signer.public_key for signer in new))])

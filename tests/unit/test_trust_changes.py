@@ -21,6 +21,7 @@ from pipeline.errors import (
     OtherContent,
     RollbackRefused,
     UnknownName,
+    UsageError,
 )
 from pipeline.events import Warned
 from pipeline.manifest import Dependency
@@ -225,7 +226,7 @@ def test_rotation_of_the_release_key_keeps_the_other_holders_of_a_model(world, p
 def test_rotation_of_a_models_key_keeps_how_many_must_sign(world, publisher):
     both, _ = two_of_two(world, publisher)
     new = [CryptoSigner.generate_ed25519(), CryptoSigner.generate_ed25519()]
-    with pytest.raises(KeyUnusable, match="bert needs 2"):
+    with pytest.raises(UsageError, match="bert: 1 key is too few"):
         rotate_model_key(both, ONE.model, new[:1])
     rotate_model_key(both, ONE.model, new)
     assert signers_of_bert(world) == ({signer.public_key.keyid for signer in new}, 2)
