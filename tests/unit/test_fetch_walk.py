@@ -520,6 +520,17 @@ def test_altered_missing_and_extra_files_are_named(published):
     assert ".git" not in said
 
 
+def test_repair_is_told_as_it_is_typed(published, tmp_path):
+    fetcher = published.fetcher()
+    fetcher.fetch("bert-v1.0.0")
+    (tmp_path / "my models").mkdir()
+    folder = shutil.copytree(fetcher.models / "bert-v1.0.0", tmp_path / "my models" / "bert-v1.0.0")
+    damage(folder)
+    with pytest.raises(VerifyFailed) as caught:
+        fetcher.verify(folder)
+    assert f"--folder '{folder}' --repair" in caught.value.hint
+
+
 def test_repair_fetches_only_the_bad_chunks(published):
     fetcher = published.fetcher(cache_limit=0)
     fetcher.fetch("bert-v1.0.0")
