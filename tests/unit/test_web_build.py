@@ -695,3 +695,15 @@ def test_assets_that_were_built_for_another_base_are_told_so(site):
         "index.html:1: '/app/assets/a.js' leads to no file; without /app/ it would: let the bundler build for the base ./",
         "index.html:1: '/app/gone.png' leads to no file",
     ]
+
+
+def test_what_a_build_replaces_is_dated_a_second_after_what_stood_there(site):
+    site.write({"index.html": page("1")}).build("1.1.0")
+    # In the future, so that no clock that goes on meanwhile dates the next ones later by itself.
+    shown = [site.to / name for name in ("release.json", "index.html")]
+    first = int(shown[0].stat().st_mtime) + 60
+    for path in shown:
+        os.utime(path, (first, first + 0.9))
+    for number in (2, 3):
+        site.write({"index.html": page(str(number))}).build(f"1.{number}.0")
+        assert {int(path.stat().st_mtime) for path in shown} == {first + number - 1}
