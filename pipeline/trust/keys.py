@@ -169,11 +169,11 @@ def _read_key_file(path: Path) -> bytes:
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError as error:
-        raise KeyUnusable(f"signing key {path}: {error.strerror}", hint="Check the path of the key in the settings.") from error
+        raise KeyUnusable(f"signing key {path}: {error.strerror}", hint="Check the path of the key.") from error
     try:
         found = os.fstat(descriptor)
         if not stat.S_ISREG(found.st_mode):
-            raise KeyUnusable(f"signing key {path}: not a regular file", hint="Check the path of the key in the settings.")
+            raise KeyUnusable(f"signing key {path}: not a regular file", hint="Check the path of the key.")
         if found.st_mode & OTHERS:
             raise KeyUnusable(
                 f"signing key {path}: its mode is {stat.S_IMODE(found.st_mode):04o}, expected 0600: others can read it",
