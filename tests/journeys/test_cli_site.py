@@ -62,6 +62,13 @@ def test_dry_run_serves_nothing_and_asks_no_upstream(place, desk):
     assert not (place.folder / "state" / "upstream").exists()
 
 
+def test_dry_run_of_a_new_mirror_makes_no_folder(desk, tmp_path):
+    words = ("--site", str(tmp_path / "srv" / "new"), "--listen", "127.0.0.1:0", "--upstream", f"http://127.0.0.1:{free_port()}")
+    done = desk.run("--dry", "site.serve", *words)
+    assert (done.code, done.result["releases"]) == (0, []), done.err
+    assert not (tmp_path / "srv").exists()
+
+
 def test_open_download_does_not_keep_the_server_alive(place):
     with serving(place.folder) as server, socket.create_connection(server.address, timeout=10) as connection:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)

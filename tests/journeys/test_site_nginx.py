@@ -56,6 +56,9 @@ def test_dry_run_writes_nothing(place, desk):
     done = desk.run("--dry", "site.nginx", "--site", str(place))
     assert done.code == 0, done.err
     assert not (place / "nginx").exists()
+    shown = desk.run("--dry", "site.nginx", "--site", str(place), report="plain").out.splitlines()
+    assert [line for line in shown if line.startswith("next: ")] == ["next: the same without --dry"]
+    assert shown[0] == "dry run, nothing was changed:"
 
 
 def test_switch_and_removal_are_seen_without_a_reload(site_place, place):
