@@ -18,8 +18,9 @@ from typing import Any
 import msgspec
 
 from pipeline.errors import DiskError, UsageError
-from pipeline.events import Listener
+from pipeline.events import Listener, Warned
 from pipeline.fetch import FetchOrder, Signed, choose_release, fetch_release, read_signed
+from pipeline.place import Heard
 from pipeline.plan.ocilayout import INDEX_FILE, LAYOUT_FILE, MANIFEST_BYTES, describe_release, layout_index, layout_mark
 from pipeline.plan.wants import Want, read_want
 from pipeline.supply import Supply
@@ -63,8 +64,9 @@ def export_layout(order: OciOrder, supply: Supply, listen: Listener, *, dry: boo
         UsageError: ``to`` is a folder that is no layout, or the release has more files than a registry takes.
         UnknownName, TrustError, IntegrityError, UnavailableError, DiskError
     """
+    heard = Heard(listen)
     before = _read_index(order.to)
-    signed, fingerprint = supply.read(partial(_read, order, supply.channel), listen)
+    signed, fingerprint, warnings = supply.read(partial(_read, order, supply.channel), heard.listen)
     manifest = signed.manifest
     release = manifest.release
     artifact = describe_release(release.model, release.version, manifest.kind, signed.target.sha256, manifest.files)
@@ -81,7 +83,7 @@ def export_layout(order: OciOrder, supply: Supply, listen: Listener, *, dry: boo
     if not dry:
         # Only what is not there yet: a blob under its digest was proven when it came.
         coming = {file.sha256: file.path for file in manifest.files if file.sha256 not in there}
-        fetched = _bring(order, str(release), list(coming.values()), supply, listen) if coming else 0
+        fetched = _bring(order, str(release), list(coming.values()), supply, heard.listen) if coming else 0
         try:
             blobs.mkdir(parents=True, exist_ok=True)
             for sha256, path in coming.items():
@@ -93,6 +95,9 @@ def export_layout(order: OciOrder, supply: Supply, listen: Listener, *, dry: boo
             _write(order.to / INDEX_FILE, layout_index(before, artifact, names))
         except OSError as error:
             raise DiskError(f"cannot write into {order.to}: {error.strerror}", hint="Choose another folder with --to.") from error
+    # Where files came, their fetch said these already.
+    for message in set(warnings).difference(heard.warnings):
+        heard.listen(Warned("trust", message))
     return OciExported(
         release=str(release),
         folder=str(order.to),
@@ -104,7 +109,7 @@ def export_layout(order: OciOrder, supply: Supply, listen: Listener, *, dry: boo
         reused=len(there),
         bytes=manifest.plain_bytes,
         bytes_fetched=fetched,
-        warnings=[],
+        warnings=heard.warnings,
     )
 
 
@@ -120,9 +125,9 @@ def _bring(order: OciOrder, release: str, paths: Sequence[str], supply: Supply, 
     return fetch_release(fetch, supply, listen).bytes_fetched
 
 
-def _read(order: OciOrder, channel: str, view: View) -> tuple[Signed, str]:
+def _read(order: OciOrder, channel: str, view: View) -> tuple[Signed, str, tuple[str, ...]]:
     target = choose_release(view, order.want, channel=channel, allow_yanked=order.allow_yanked)
-    return read_signed(view, target), view.fingerprint
+    return read_signed(view, target), view.fingerprint, view.warnings
 
 
 def _read_index(folder: Path) -> list[dict[str, Any]]:

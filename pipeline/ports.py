@@ -335,13 +335,21 @@ class EdgeAnswer(NamedTuple):
     cached: Cached
 
 
-class Edge(Protocol):
-    """A CDN's edge as users see it; a redirect is refused. Methods may be called from several threads at once."""
+class TreeSource(Protocol):
+    """Where the tree's objects can be read: an object store, an edge, a bundle, a site."""
 
     @property
     def url(self) -> str:
-        """Where the tree is, without a slash at its end."""
+        """Where this is, for people; without a slash at its end."""
         ...
+
+    def get(self, key: str) -> Iterator[bytes]:
+        """Yield all bytes of an object, in blocks."""
+        ...
+
+
+class Edge(TreeSource, Protocol):
+    """A CDN's edge as users see it; a redirect is refused. Methods may be called from several threads at once, and raise as ``look``."""
 
     @property
     def requests(self) -> int:
@@ -358,10 +366,6 @@ class Edge(Protocol):
         """
         ...
 
-    def get(self, key: str) -> Iterator[bytes]:
-        """Yield all bytes of an object, in blocks; raises as ``look``."""
-        ...
-
     def close(self) -> None:
         """Let go of every connection."""
         ...
@@ -373,7 +377,7 @@ def begun(blocks: Iterator[bytes]) -> Iterator[bytes]:
     return iter(()) if first is None else chain((first,), blocks)
 
 
-def read_object(store: ObjectStore, key: str, *, cap: int) -> bytes:
+def read_object(source: TreeSource, key: str, *, cap: int) -> bytes:
     """Read a whole small object.
 
     Raises:
@@ -382,9 +386,11 @@ def read_object(store: ObjectStore, key: str, *, cap: int) -> bytes:
     """
     parts: list[bytes] = []
     total = 0
-    for block in store.get(key):
+    for block in source.get(key):
         total += len(block)
         if total > cap:
-            raise InvalidDocument(f"{key} has more than {cap} bytes", hint="Nothing of this tree is that large.")
+            raise InvalidDocument(
+                f"{source.url}: {key} has more than {cap} bytes", hint="Nothing of a tree is that large: try another source."
+            )
         parts.append(block)
     return b"".join(parts)

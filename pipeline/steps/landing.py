@@ -25,7 +25,7 @@ from pipeline.errors import UsageError
 from pipeline.manifest import Manifest
 from pipeline.steps.direct_files import O_DIRECT, DirectFiles
 from pipeline.steps.folders import disk_error, open_file, open_folder, open_parent, opened_folder, walk_files
-from pipeline.steps.modes import set_mode
+from pipeline.steps.modes import current_umask, set_mode
 from pipeline.steps.open_files import OpenFiles
 
 RENAME_EXCHANGE = 2
@@ -51,8 +51,7 @@ class Landing:
         self.keeps_bits = True
         self._files = OpenFiles(self._open)
         self._direct = DirectFiles(lambda file: open_file(fd, manifest.files[file].path, os.O_RDWR | O_DIRECT))
-        self._umask = os.umask(0o022)
-        os.umask(self._umask)
+        self._umask = current_umask()
 
     def allocated(self) -> int:
         """Bytes of the disk that what is here takes already."""

@@ -13,7 +13,8 @@ import hashlib
 import os
 import stat
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 
 import blake3
@@ -75,14 +76,17 @@ def read_proof(
         try:
             return batch, [hash_at(batch.fd, target.at, chunk.plain) == chunk.blake3 for target, chunk in batch.places]
         finally:
+            held.discard(batch.fd)
             os.close(batch.fd)
 
     wrong: dict[int, int] = {}
     cores = len(os.sched_getaffinity(0))
-    with threads(cores, "proofread") as pool:
-        for batch, results in in_order(
-            pool, hash_batch, _batches(folder_fd, manifest, files, proof, sparse=sparse, bits=bits), ahead=2 * cores
-        ):
+    with (
+        _held() as held,
+        threads(cores, "proofread") as pool,
+        closing(_batches(folder_fd, manifest, files, proof, held, sparse=sparse, bits=bits)) as batches,
+    ):
+        for batch, results in in_order(pool, hash_batch, batches, ahead=2 * cores):
             proof.right.update(target for (target, _), right in zip(batch.places, results, strict=True) if right)
             if not all(results):
                 wrong[batch.file] = wrong.get(batch.file, 0) + results.count(False)
@@ -101,9 +105,27 @@ class _Batch:
     places: list[tuple[Target, Chunk]]
 
 
+@contextmanager
+def _held() -> Iterator[set[int]]:
+    """Descriptors of batches; those that no thread took, for another one failed, are closed in the end.
+
+    Not after an interruption: threads may be at work yet, and the process ends.
+    """
+    held: set[int] = set()
+    patient = True
+    try:
+        yield held
+    except KeyboardInterrupt:
+        patient = False
+        raise
+    finally:
+        for fd in held if patient else ():
+            os.close(fd)
+
+
 def _batches(
-    folder_fd: int, manifest: Manifest, files: Sequence[int], proof: Proof, *, sparse: bool, bits: bool
-) -> Iterator[_Batch]:
+    folder_fd: int, manifest: Manifest, files: Sequence[int], proof: Proof, held: set[int], *, sparse: bool, bits: bool
+) -> Generator[_Batch, None, None]:
     for index in files:
         fd = _open(folder_fd, manifest, index, proof, bits=bits)
         if fd is None:
@@ -116,12 +138,18 @@ def _batches(
                 places.append((target, chunk))
                 size += chunk.plain
                 if size >= BATCH_BYTES:
-                    yield _Batch(index, os.dup(fd), places)
+                    yield _Batch(index, _dup(fd, held), places)
                     places, size = [], 0
             if places:
-                yield _Batch(index, os.dup(fd), places)
+                yield _Batch(index, _dup(fd, held), places)
         finally:
             os.close(fd)
+
+
+def _dup(fd: int, held: set[int]) -> int:
+    found = os.dup(fd)
+    held.add(found)
+    return found
 
 
 def extra_files(folder_fd: int, known: set[str]) -> list[str]:

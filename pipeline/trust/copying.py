@@ -20,7 +20,6 @@ from pipeline.errors import (
 )
 from pipeline.layout import TIMESTAMP, role_key
 from pipeline.ports import ObjectStore, read_object
-from pipeline.trust.chain import read_capped
 from pipeline.trust.reading import open_timestamp
 from pipeline.trust.sealed import ROOT_BYTES, TARGETS_BYTES, TIMESTAMP_BYTES, is_signed
 from pipeline.trust.whole import SignedTree
@@ -135,7 +134,7 @@ def announce_copy(store: ObjectStore, tree: SignedTree) -> tuple[int, bool]:
 def _announced(store: ObjectStore, tree: SignedTree) -> int:
     """What the store's timestamp announces, 0 where there is none that the newest root's keys signed."""
     try:
-        current = open_timestamp(read_capped(store, TIMESTAMP, TIMESTAMP_BYTES))
+        current = open_timestamp(read_object(store, TIMESTAMP, cap=TIMESTAMP_BYTES))
     except IntegrityError:
         return 0
     if not is_signed(tree.root.signed, "timestamp", current):
