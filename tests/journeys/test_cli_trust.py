@@ -111,7 +111,7 @@ def test_role_for_a_name_that_reads_like_another_is_told(machine):
     for mistyped, near in (("brtt", "brt"), ("tagrets", "targets")):
         publisher.run("trust.stage", "--to", "change.json", "--key", f"{mistyped}={key}")
         assert f"{mistyped} is a new model of this tree: did you mean {near}?" in publisher.err
-    assert publisher.run("trust.stage", "--to", "change.json", "--key", f"Bert={key}", code=2)["hint"]
+    assert publisher.run("trust.stage", "--to", "change.json", "--key", f"Bert={key}", code=2)["hint"] == "Did you mean bert?"
 
 
 def test_key_that_is_not_there_is_looked_for_where_it_was_named(machine):
