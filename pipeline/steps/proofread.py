@@ -13,8 +13,8 @@ import hashlib
 import os
 import stat
 import threading
-from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 
 import blake3
@@ -71,26 +71,32 @@ def read_proof(
     """
     proof = Proof()
     bits = bits and has_modes(folder_fd)
+    held: set[int] = set()
 
     def hash_batch(batch: _Batch) -> tuple[_Batch, list[bool]]:
         try:
             return batch, [hash_at(batch.fd, target.at, chunk.plain) == chunk.blake3 for target, chunk in batch.places]
         finally:
-            held.discard(batch.fd)
+            held.remove(batch.fd)
             os.close(batch.fd)
 
     wrong: dict[int, int] = {}
     cores = len(os.sched_getaffinity(0))
-    with (
-        _held() as held,
-        threads(cores, "proofread") as pool,
-        closing(_batches(folder_fd, manifest, files, proof, held, sparse=sparse, bits=bits)) as batches,
-    ):
-        for batch, results in in_order(pool, hash_batch, batches, ahead=2 * cores):
-            proof.right.update(target for (target, _), right in zip(batch.places, results, strict=True) if right)
-            if not all(results):
-                wrong[batch.file] = wrong.get(batch.file, 0) + results.count(False)
-            done(sum(chunk.plain for _, chunk in batch.places))
+    try:
+        with (
+            threads(cores, "proofread") as pool,
+            closing(_batches(folder_fd, manifest, files, proof, held, sparse=sparse, bits=bits)) as batches,
+        ):
+            for batch, results in in_order(pool, hash_batch, batches, ahead=2 * cores):
+                proof.right.update(target for (target, _), right in zip(batch.places, results, strict=True) if right)
+                if not all(results):
+                    wrong[batch.file] = wrong.get(batch.file, 0) + results.count(False)
+                done(sum(chunk.plain for _, chunk in batch.places))
+    except OSError:
+        # Nobody is at work any more, and these batches never began.
+        for fd in held:
+            os.close(fd)
+        raise
     for index, count in wrong.items():
         proof.altered.setdefault(index, _differs(count, len(manifest.files[index].chunks)))
     return proof
@@ -105,27 +111,14 @@ class _Batch:
     places: list[tuple[Target, Chunk]]
 
 
-@contextmanager
-def _held() -> Iterator[set[int]]:
-    """Descriptors of batches; those that no thread took, for another one failed, are closed in the end.
-
-    Not after an interruption: threads may be at work yet, and the process ends.
-    """
-    held: set[int] = set()
-    patient = True
-    try:
-        yield held
-    except KeyboardInterrupt:
-        patient = False
-        raise
-    finally:
-        for fd in held if patient else ():
-            os.close(fd)
-
-
 def _batches(
     folder_fd: int, manifest: Manifest, files: Sequence[int], proof: Proof, held: set[int], *, sparse: bool, bits: bool
 ) -> Generator[_Batch, None, None]:
+    def batch(index: int, fd: int, places: list[tuple[Target, Chunk]]) -> _Batch:
+        own = os.dup(fd)
+        held.add(own)
+        return _Batch(index, own, places)
+
     for index in files:
         fd = _open(folder_fd, manifest, index, proof, bits=bits)
         if fd is None:
@@ -138,18 +131,12 @@ def _batches(
                 places.append((target, chunk))
                 size += chunk.plain
                 if size >= BATCH_BYTES:
-                    yield _Batch(index, _dup(fd, held), places)
+                    yield batch(index, fd, places)
                     places, size = [], 0
             if places:
-                yield _Batch(index, _dup(fd, held), places)
+                yield batch(index, fd, places)
         finally:
             os.close(fd)
-
-
-def _dup(fd: int, held: set[int]) -> int:
-    found = os.dup(fd)
-    held.add(found)
-    return found
 
 
 def extra_files(folder_fd: int, known: set[str]) -> list[str]:
