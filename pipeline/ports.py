@@ -143,21 +143,12 @@ class NotModified(NamedTuple):
     etag: str
 
 
-class TreeReader(Protocol):
-    """A read-only place that serves the tree: a web server, a directory, an object store.
-
-    * What it gives is not verified: sizes and digests are the caller's to check.
-    * Methods may be called from several threads at once.
-    """
+class TreeSource(Protocol):
+    """Whatever the tree's objects can be read from: an object store, a reader, a bundle, a site."""
 
     @property
     def url(self) -> str:
         """Where this is, for people: no credentials in it."""
-        ...
-
-    @property
-    def requests(self) -> int:
-        """How many requests were made so far, redirects and repeated ones too."""
         ...
 
     def get(self, key: str, *, start: int = 0, size: int | None = None) -> Iterator[bytes]:
@@ -166,6 +157,19 @@ class TreeReader(Protocol):
         Raises:
             ObjectMissing, SourceLied, AccessDenied, UnavailableError, StoreUnavailable, DiskError
         """
+        ...
+
+
+class TreeReader(TreeSource, Protocol):
+    """A read-only place that serves the tree: a web server, a directory, an object store.
+
+    * What it gives is not verified: sizes and digests are the caller's to check.
+    * Methods may be called from several threads at once.
+    """
+
+    @property
+    def requests(self) -> int:
+        """How many requests were made so far, redirects and repeated ones too."""
         ...
 
     def read_range(self, key: str, start: int, size: int, take: Take, *, total: int | None = None) -> None:
@@ -335,21 +339,13 @@ class EdgeAnswer(NamedTuple):
     cached: Cached
 
 
-class TreeSource(Protocol):
-    """Where the tree's objects can be read: an object store, an edge, a bundle, a site."""
+class Edge(Protocol):
+    """A CDN's edge as users see it; a redirect is refused. Methods may be called from several threads at once."""
 
     @property
     def url(self) -> str:
-        """Where this is, for people; without a slash at its end."""
+        """Where the tree is, without a slash at its end."""
         ...
-
-    def get(self, key: str) -> Iterator[bytes]:
-        """Yield all bytes of an object, in blocks."""
-        ...
-
-
-class Edge(TreeSource, Protocol):
-    """A CDN's edge as users see it; a redirect is refused. Methods may be called from several threads at once, and raise as ``look``."""
 
     @property
     def requests(self) -> int:
@@ -366,6 +362,10 @@ class Edge(TreeSource, Protocol):
         """
         ...
 
+    def get(self, key: str) -> Iterator[bytes]:
+        """Yield all bytes of an object, in blocks; raises as ``look``."""
+        ...
+
     def close(self) -> None:
         """Let go of every connection."""
         ...
@@ -378,11 +378,11 @@ def begun(blocks: Iterator[bytes]) -> Iterator[bytes]:
 
 
 def read_object(source: TreeSource, key: str, *, cap: int) -> bytes:
-    """Read a whole small object.
+    """Read a whole small object, and not one byte more than ``cap`` allows.
 
     Raises:
-        InvalidDocument: it has more than ``cap`` bytes; no more than that is read.
-        ObjectMissing, AccessDenied, WrongStore, StoreUnavailable, DiskError
+        InvalidDocument: it has more than ``cap`` bytes.
+        As ``get`` of the source.
     """
     parts: list[bytes] = []
     total = 0
@@ -390,7 +390,7 @@ def read_object(source: TreeSource, key: str, *, cap: int) -> bytes:
         total += len(block)
         if total > cap:
             raise InvalidDocument(
-                f"{source.url}: {key} has more than {cap} bytes", hint="Nothing of a tree is that large: try another source."
+                f"{source.url}: {key} has more than {cap} bytes", hint="It was altered there: try another source."
             )
         parts.append(block)
     return b"".join(parts)

@@ -11,12 +11,15 @@ import pytest
 
 from pipeline.collect import CollectOrder
 from pipeline.errors import NotPinned, ObjectMissing, UsageError
+from pipeline.events import ignore
 from pipeline.layout import LEASES, PARTS, TARGETS, TIMESTAMP, role_version
 from pipeline.manifest import Base
 from pipeline.plan.inputs import Inputs
 from pipeline.release import Release
 from pipeline.steps.lease import new_record
+from pipeline.steps.sweep import sweep_store
 from pipeline.stores.dryrun import DryRunStore
+from pipeline.stores.memory import MemoryStore
 from pipeline.trust.commit import commit_changes
 from pipeline.trust.state import TrustState
 from pipeline.wire import encode_document
@@ -24,6 +27,24 @@ from pipeline.withdraw import yank_release
 from tests.collect_world import ORPHAN, deleted_of, garbage_of, of_model, parts, replace_keys, roles
 from tests.makers.stores import plant
 from tests.publish_world import Killed, Machine
+
+
+def test_more_garbage_than_a_record_holds_goes_in_turn(monkeypatch):
+    # Some 30 of these keys in each of its three lists.
+    monkeypatch.setattr("pipeline.steps.audit.RECORD_BYTES", 8000)
+    at = [datetime(2026, 11, 22, tzinfo=UTC)]
+    store = MemoryStore(now=lambda: at[0])
+    for number in range(64):
+        plant(store, f"{PARTS}{number:02x}/{number:02x}{number:062x}", b"x")
+    left = []
+    for _ in range(6):
+        sweep_store(store, (), ignore, by="me@test")
+        left.append(len(list(store.list(PARTS))))
+        at[0] += timedelta(days=8)
+    # Of two records of one second only what both name counts, so that each second run finds nothing due.
+    assert left[0] == 64
+    assert 64 > left[1] > left[3] > left[5] == 0
+
 
 # ---- the plan
 
