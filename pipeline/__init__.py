@@ -9,7 +9,8 @@ before it (``lint-imports`` holds that):
 * ``layout``, ``wire``, ``yamlfile``: where an object lies in the tree; how a noun becomes bytes; what people write.
 * ``ports``: the doors to everything outside.
 * ``plan/``: pure decisions: where to cut, how to pack, what to reuse, what it will cost, what must be fetched.
-* ``past_cache``, ``workers``, ``retry``: large bytes to and from a disk; bounded threads; full-jitter repetition of what is retryable.
+* ``past_cache``, ``dated``, ``workers``, ``retry``: large bytes to and from a disk; files that replace others; bounded threads;
+  full-jitter repetition of what is retryable.
 * ``arrays``, ``planes``, ``formats/``, ``encoding``: numpy without threads; where tensors lie in a file; how a chunk becomes small.
 * ``sources/``: model folders; web servers, mirrors and caches that serve a tree.
 * ``trust/``: keys, signed metadata, the commit.

@@ -20,13 +20,13 @@ from urllib.parse import unquote, urlsplit
 from pipeline.connect_cdns import open_delivery
 from pipeline.errors import SettingsError
 from pipeline.events import Listener, ignore
-from pipeline.meant import ask
 from pipeline.outward import authorities_of, proxies_of
 from pipeline.ports import ObjectStore, TreeReader
+from pipeline.setting_checks import SOURCES, STORES, check_scheme
 from pipeline.setting_keys import KEYS
 from pipeline.settings import Settings, refuse_memory
 from pipeline.state_folders import place_id, set_aside, trust_home
-from pipeline.store_kinds import IN_MEMORY, KINDS, SPELLED, WEB, is_own, scheme_of
+from pipeline.store_kinds import IN_MEMORY, SPELLED, WEB, is_own, scheme_of
 
 if TYPE_CHECKING:
     from bundles.reader import BundleReader
@@ -115,6 +115,8 @@ def open_source_place(settings: Settings, *, listen: Listener = ignore) -> Place
         SettingsError: it is a web server, which cannot be listed.
     """
     url = settings.source[0]["url"]
+    if scheme_of(url) != IN_MEMORY:
+        check_scheme(url, "--source", "the source", SOURCES)
     if scheme_of(url) in WEB:
         raise SettingsError(
             f"--source {url}: this looks into stores and bundles, not into web servers",
@@ -216,10 +218,7 @@ def open_reader(settings: Settings, source: Mapping[str, Any], *, limits: Limits
         folder = _folder_of(url, where)
         return open_bundle(folder) or FolderReader(folder)
     if scheme not in _OPENERS:
-        raise SettingsError(
-            f"{where}: the source {url!r} has the unknown scheme {scheme!r}; {ask(scheme, (*WEB, *filter(None, KINDS)))}",
-            hint=f"Use http://… or https://…, {SPELLED}.",
-        )
+        check_scheme(url, where, "the source", SOURCES)
     from pipeline.sources.objects import StoreReader
     from pipeline.stores.retrying import RetryingStore
 
@@ -251,11 +250,12 @@ def pick_store(settings: Settings) -> ObjectStore:
         SettingsError: as ``open_store``.
     """
     scheme, where = scheme_of(settings.store), settings.origins["store"]
-    if scheme not in _OPENERS:
+    if scheme in WEB:
         raise SettingsError(
-            f"{where}: the store {settings.store!r} has the unknown scheme {scheme!r}; {ask(scheme, tuple(filter(None, KINDS)))}",
-            hint=f"Use {SPELLED}.",
+            f"{where}: {settings.store} is a web server, which nothing can be written to", hint=f"A store is {SPELLED}."
         )
+    if scheme not in _OPENERS:
+        check_scheme(settings.store, where, "the store", STORES)
     return _OPENERS[scheme](settings, where)
 
 

@@ -21,6 +21,7 @@ from pipeline.meant import suggest
 from pipeline.place import Place
 from pipeline.ports import TreeSource
 from pipeline.release import ModelName, check_model
+from pipeline.steps.commit import tell_new_model
 from pipeline.steps.lease import TRUST, held_lease
 from pipeline.steps.probe import probe_store
 from pipeline.supply import Supply
@@ -151,6 +152,7 @@ def delegate_model(
     else:
         keys = model_keys(publisher, model)
     check_threshold(model, len(keys), threshold)
+    _tell_new(publisher, [model], listen)
     with holding(place, listen, allow_unsafe=allow_unsafe):
         done = commit_changes(publisher, [Delegate(model, keys, threshold)])
     return _signed(place, done, roles=(model,))
@@ -232,6 +234,7 @@ def stage_change(
     unknown = [role for role in wanted if role not in _TOP and role not in named]
     if unknown:
         raise UsageError(f"--threshold {unknown[0]}: a model's threshold goes with its keys", hint=f"Add --key {unknown[0]}=URI.")
+    _tell_new(publisher, [check_model(role) for role in named if role not in _TOP], listen, roles=_TOP)
     staged = stage_changes(
         publisher, changes, keys=top, thresholds={role: count for role, count in wanted.items() if role in _TOP}
     )
@@ -332,6 +335,13 @@ def _check_role(publisher: Publisher, role: str) -> None:
     known = [*get_args(TopKey), *(view.models() if view else ())]
     if role not in known:
         raise UnknownName(f"--role {role} is neither a key of this tree nor one of its models", hint=suggest(role, known))
+
+
+def _tell_new(publisher: Publisher, models: Sequence[ModelName], listen: Listener, *, roles: Sequence[str] = ()) -> None:
+    view = survey_store(publisher).view if models else None
+    for model in models:
+        if view is not None:
+            tell_new_model(view, model, listen, roles=roles)
 
 
 def _signed(place: Place, done: Committed, *, roles: tuple[str, ...] = (), left: tuple[str, ...] = ()) -> Signed:

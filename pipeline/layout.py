@@ -172,6 +172,11 @@ def target_digest(key: str) -> Sha256 | None:
     return Sha256(match[2]) if match else None
 
 
+def is_revalidated(key: str) -> bool:
+    """Tell whether whoever keeps the object under ``key`` asks each time whether it is still the same."""
+    return headers_for(key).cache_control == REVALIDATE
+
+
 def headers_for(key: str) -> ObjectHeaders:
     """Content type and cache rule of the object under ``key``."""
     if key.startswith(CONTROL):

@@ -19,6 +19,7 @@ from pipeline.place import Heard, Place
 from pipeline.plan.cost import PLAN_FORMAT, PlannedPart, ReleasePlan, estimate_of, total_of, total_of_adopting
 from pipeline.sources.folder import scan_folder
 from pipeline.steps.bases import load_bases
+from pipeline.steps.commit import tell_new_channel, tell_new_model
 from pipeline.steps.cut import cut_release
 from pipeline.steps.identify import check_identity, hash_files, identity_of, standing_release
 from pipeline.steps.index import index_release
@@ -41,6 +42,10 @@ def plan_release(order: PublishOrder, place: Place, listen: Listener) -> Release
     heard = Heard(listen)
     folder = scan_folder(order.source, kind=order.kind)
     view = _view(place)
+    if view:
+        tell_new_model(view, order.release.model, heard.listen)
+        if order.channel is not None:
+            tell_new_channel(view, order.release, order.channel, heard.listen)
     started = time.monotonic()
     heard.listen(StepStarted("plan", len(folder.files), folder.size))
     standing = standing_release(view, order.release) if view else None

@@ -30,7 +30,7 @@ from pipeline.sources.folder import Folder, scan_folder
 from pipeline.sources.stat_cache import StatCache
 from pipeline.steps.bases import load_bases, still_signed
 from pipeline.steps.choose import choose_inputs
-from pipeline.steps.commit import channel_move, channel_of, commit_release, shown_by, tell_new_channel
+from pipeline.steps.commit import channel_move, channel_of, commit_release, shown_by, tell_new_channel, tell_new_model
 from pipeline.steps.cut import cut_release
 from pipeline.steps.identify import check_identity, hash_files, identity_of, standing_release
 from pipeline.steps.lease import Lease, held_lease, list_leases, new_record, remove_stale, wait_for_collector
@@ -105,6 +105,7 @@ class _Publishing:
         cache = StatCache(place.cache, folder.place)
         place.step("publish.ready")
         ready = ready_to_sign(place.publisher(self._listen), place.keys, order.release, probe=self._probe)
+        tell_new_model(ready.view, order.release.model, self._listen)
         if order.channel is not None:
             tell_new_channel(ready.view, order.release, order.channel, self._listen)
         existing = standing_release(ready.view, order.release)

@@ -95,6 +95,10 @@ class Release:
 
 def _hint_for(text: str) -> str:
     model = text.partition("@")[0]
+    if _version_fault(text.removeprefix("v")) is None:
+        return f"Name the model, too, as in bert-v{text.removeprefix('v')}."
+    if (found := re.fullmatch(r"(.+?)[-_@]v?([0-9].*)", text)) and _version_fault(found[2]) is None:
+        return f"Did you mean {found[1]}-v{found[2]}?"
     if MODEL_NAME.fullmatch(model):
         if short := re.fullmatch(r".+-v[0-9]+(\.[0-9]+)?", text):
             return f"A version has three numbers, as in {text}{'.0' if short[1] else '.0.0'}."
@@ -118,7 +122,12 @@ def check_model(name: str) -> ModelName:
     else:
         return ModelName(name)
     model, at, _ = name.partition("@")
-    hint = f"A channel or range is for fetch and bundles; here name the model: {model}" if at else "Choose another model name."
+    if at:
+        hint = f"A channel or range is for fetch and bundles; here name the model: {model}"
+    elif MODEL_NAME.fullmatch(name.lower()) and name != name.lower():
+        hint = f"Did you mean {name.lower()}?"
+    else:
+        hint = "Choose another model name."
     raise NameRefused(f"model name {name!r} is refused: {fault}", hint=hint)
 
 

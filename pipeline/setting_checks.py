@@ -8,7 +8,7 @@ next: ``setting_keys``
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -17,6 +17,7 @@ from pipeline.errors import SettingsError
 from pipeline.meant import ask
 from pipeline.release import NameRefused, check_channel
 from pipeline.setting_schemas import SIZE
+from pipeline.store_kinds import KINDS, SPELLED, WEB, scheme_of, with_plain_scheme
 
 Value = Any
 # (value, where it stands, folder that relative paths start from) → the checked value
@@ -89,15 +90,30 @@ def check_url(value: Value, where: str, folder: Path) -> str:
 
 
 def check_place(value: Value, where: str, folder: Path) -> str:
-    """Take a URL, or a path, which is made absolute.
-
-    Schemes are spelled in any case (RFC 3986, 3.1): a bucket must not become a folder of this machine by a capital letter.
-    """
+    """Take a URL, or a path, which is made absolute."""
     text = check_url(value, where, folder)
     if not text:
         raise wrong(where, text, "a path or URL")
-    text = re.sub(r"^[A-Za-z][A-Za-z0-9+.-]*(?=://)", lambda scheme: scheme[0].lower(), text)
-    return text if re.match(r"[a-z][a-z0-9+.-]*:", text) else str(check_path(text, where, folder))
+    return with_plain_scheme(text) if scheme_of(text) else str(check_path(text, where, folder))
+
+
+STORES = tuple(filter(None, KINDS))
+SOURCES = (*WEB, *STORES)
+"""The schemes of sources: the web, and every store."""
+
+
+def check_scheme(url: str, where: str, what: str, known: Collection[str]) -> None:
+    """Refuse a URL whose scheme is not among ``known``; ``what`` it is: the store, the source. A path has none.
+
+    Raises:
+        SettingsError: naming the nearest.
+    """
+    scheme = scheme_of(url)
+    if scheme and scheme not in known:
+        spelled = SPELLED if "http" not in known else "http://… or https://…" + (f", {SPELLED}" if "file" in known else "")
+        raise SettingsError(
+            f"{where}: {what} {url!r} has the unknown scheme {scheme!r}; {ask(scheme, known)}", hint=f"Use {spelled}."
+        )
 
 
 def check_path(value: Value, where: str, folder: Path) -> Path:
@@ -207,6 +223,8 @@ def check_web_url(value: Value, where: str, folder: Path) -> str:
     """Take a web address without a query; gives it without a slash at its end."""
     text = check_url(value, where, folder)
     parts = urlsplit(text)
-    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment:
+    if "://" in text:
+        check_scheme(text, where, "the address", WEB)
+    if parts.scheme not in WEB or not parts.hostname or parts.query or parts.fragment:
         raise wrong(where, text, "an http or https URL without query")
     return f"{parts.scheme}://{parts.netloc.lower()}{parts.path.rstrip('/')}"

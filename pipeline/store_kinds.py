@@ -8,6 +8,7 @@ next: ``digest``
 
 from __future__ import annotations
 
+import re
 from typing import NamedTuple
 
 
@@ -33,15 +34,22 @@ IN_MEMORY = "memory"
 """The scheme of a store for tests and programs: it ends with its process, so nobody is told of it."""
 WEB = ("http", "https")
 """The schemes of sources that are no stores."""
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
 _SPELLINGS = [kind.spelling for kind in KINDS.values()]
 SPELLED = f"{', '.join(_SPELLINGS[:-1])} or {_SPELLINGS[-1]}"
 """How stores are written, for help and hints."""
 
 
-def scheme_of(store: str) -> str:
-    """The scheme of a store; "" for a path."""
-    scheme, colon, _ = store.partition(":")
-    return scheme if colon and "/" not in scheme else ""
+def scheme_of(place: str) -> str:
+    """The scheme of a store or source, however it is spelled (RFC 3986, 3.1); "" for a path."""
+    found = _SCHEME.match(place)
+    return found[1].lower() if found else ""
+
+
+def with_plain_scheme(place: str) -> str:
+    """A store or source with its scheme in small letters: it must be one place however it is spelled."""
+    scheme = scheme_of(place)
+    return scheme + place[len(scheme) :]
 
 
 def is_charged(store: str) -> bool:

@@ -15,6 +15,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipeline.dated import date_after
 from pipeline.digest import Sha256, sha256_of
 from pipeline.errors import DiskError, InvalidDocument, UsageError
 from pipeline.release import WEB_PATH_BYTES, path_fault
@@ -182,6 +183,7 @@ class Output:
         try:
             fill(descriptor)
             os.fchmod(descriptor, 0o644)
+            date_after(descriptor, final)
             Path(beside).replace(final)
         except OSError as error:
             raise _disk(final, error) from None

@@ -1,6 +1,6 @@
-"""Serve a built folder on this machine, with the headers that a real server should give.
+"""Serve a built folder for trying it, with the headers that a real server should give.
 
-Takes a folder and a port, gives a server. For trying a release in a browser: it answers ranges and conditional requests,
+Takes a folder and an address, gives a server. For trying a release in a browser: it answers ranges and conditional requests,
 sends a patch to browsers that have the file before as a dictionary (RFC 9842), and nothing that lies outside the folder.
 
 next: ``sw.check``
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import re
+import socket
 from collections.abc import Mapping
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -21,8 +22,6 @@ from pipeline.layout import headers_for, web_key
 from pipeline.release import ModelName, path_fault
 from sw.manifest import PATCHES
 
-HOST = "127.0.0.1"
-DEFAULT_PORT = 8000
 BLOCK = 1 << 20
 _RANGE = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})")
 # What a browser may keep as a dictionary for the next version of the same file: its name around the hash.
@@ -32,13 +31,14 @@ _DICTIONARY = re.compile(r"\"([0-9a-f]{16})\"")
 _ANY = ModelName("app")
 
 
-def open_server(folder: Path, port: int, *, isolate: bool = False) -> ThreadingHTTPServer:
-    """Open a server of ``folder`` on 127.0.0.1; port 0 takes a free one. ``isolate`` adds the headers of cross-origin isolation.
+def open_server(folder: Path, address: tuple[str, int], *, isolate: bool = False) -> ThreadingHTTPServer:
+    """Open a server of ``folder`` at (host, port); port 0 takes a free one. ``isolate`` adds the headers of cross-origin isolation.
 
     Raises:
-        UsageError: no such folder.
+        UsageError: no such folder, or the host is none of this machine's.
         UnavailableError: the port is in use.
     """
+    host, port = address
     if not folder.is_dir():
         raise UsageError(f"--to {folder} is no folder", hint="Build first: invoke web.build --assets dist/ --to public/")
 
@@ -46,10 +46,24 @@ def open_server(folder: Path, port: int, *, isolate: bool = False) -> ThreadingH
         root = folder.resolve()
         isolated = isolate
 
+    class _Server(ThreadingHTTPServer):
+        address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
+
     try:
-        return ThreadingHTTPServer((HOST, port), _OfFolder)
+        return _Server(address, _OfFolder)
+    except socket.gaierror as error:
+        raise UsageError(f"--listen {host}: {error.strerror}", hint="Name an address of this machine.") from None
     except OSError as error:
-        raise UnavailableError(f"port {port} cannot be listened on: {error.strerror}", hint="Name another with --port.") from None
+        raise UnavailableError(
+            f"cannot listen at {host}:{port}: {error.strerror}",
+            hint="Choose another port: --listen 127.0.0.1:0 takes any that is free.",
+        ) from None
+
+
+def url_of(server: ThreadingHTTPServer) -> str:
+    """Where a server answers."""
+    host, port = str(server.server_address[0]), server.server_address[1]
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}/"
 
 
 class _Requests(BaseHTTPRequestHandler):

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
 from pipeline.collect import Collected, CollectOrder, collect_garbage
-from pipeline.layout import AUDIT, part_key
+from pipeline.layout import AUDIT, PARTS, TARGETS, part_key, role_version
 from pipeline.outcome import Published
 from pipeline.ports import ObjectInfo, ObjectStore
 from pipeline.release import Release
 from pipeline.stores.memory import MemoryStore
-from pipeline.trust.publisher import no_step
+from pipeline.trust.keyfolder import open_keys
+from pipeline.trust.publisher import Publisher, no_step
 from pipeline.verify import verify_release
 from pipeline.withdraw import retire_release
 from tests.publish_world import Machine, Shelf, Site, lay_out, memory_shelf
@@ -148,3 +149,26 @@ def garbage_of(done: Collected) -> set[str]:
 
 def deleted_of(done: Collected) -> set[str]:
     return {one.key for one in done.garbage if one.deleted}
+
+
+ORPHAN = f"{PARTS}ab/{'ab' * 32}"
+
+
+def of_model(keys: Iterable[str], model: str) -> set[str]:
+    """The manifests of a model among these keys."""
+    return {key for key in keys if key.startswith(f"{TARGETS}{model}/") and "manifest" in key}
+
+
+def parts(keys: Iterable[str]) -> set[str]:
+    """The parts among these keys."""
+    return {key for key in keys if key.startswith(PARTS)}
+
+
+def roles(keys: Iterable[str], role: str) -> list[int]:
+    """The versions of a role among these keys, in order."""
+    return sorted(found[1] for key in keys if (found := role_version(key)) and found[0] == role)
+
+
+def replace_keys(publisher: Publisher, garden: Garden) -> Publisher:
+    """The publisher with the keys that the garden's machine made."""
+    return replace(publisher, keys=open_keys(Path(garden.machine.keys)))

@@ -101,6 +101,20 @@ class Fronted:
             return ""
         return view.channel(BERT, STABLE).release
 
+    def prefetched(self, cdn: int = 0) -> list[str]:
+        """The keys that a CDN was asked to fetch, in order."""
+        return self._asked(Op.PREFETCH, cdn)
+
+    def refreshed(self, cdn: int = 0) -> list[str]:
+        """The keys that a CDN was asked to forget, in order."""
+        return self._asked(Op.REFRESH, cdn)
+
+    def _asked(self, op: Op, cdn: int) -> list[str]:
+        base = self.edges[cdn].url
+        return [
+            url.removeprefix(f"{base}/") for one in self.cdns[cdn].kept.values() if one.task.op is op for url in one.task.urls
+        ]
+
     def history(self) -> list[tuple[str, str, bool]]:
         return [(move.origin, move.to, move.forced) for move in self.site.channel("bert").history]
 

@@ -86,3 +86,8 @@ class Site:
 
     def warnings(self) -> list[str]:
         return [event.message for event in self.events if isinstance(event, Warned)]
+
+
+def page(*lines: str) -> str:
+    """A document with these lines."""
+    return "<!doctype html>\n" + "\n".join(lines) + "\n"

@@ -18,6 +18,8 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -99,7 +101,13 @@ def serve_site(order: ServeOrder, listen: Listener, *, dry: bool = False) -> Sit
         UsageError: no site, an address that cannot be read, a token file that others may read, a broken certificate.
         UnavailableError: the address is in use, or none of this machine's.
     """
-    with closing(Holdings(order.terms.site, may_be_new=order.upstream is not None)) as holdings, ExitStack() as stack:
+    may_be_new = order.upstream is not None
+    with ExitStack() as stack:
+        place = order.terms.site
+        if dry and may_be_new and not place.exists():
+            # A site that is new holds what an empty folder does.
+            place = Path(stack.enter_context(TemporaryDirectory(prefix="modelport-")))
+        holdings = stack.enter_context(closing(Holdings(place, may_be_new=may_be_new)))
         allow_open_files(OPEN_FILES)
         guard = read_guard(order.terms.token_file)
         context = _tls(order)

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 from invoke.exceptions import Exit
 from invoke.tasks import Task, task
 
-from pipeline.cli.answer import Answer
+from pipeline.cli.answer import Answer, summary_of_dry_run
 from pipeline.cli.misspelt import meant_instead
 from pipeline.cli.typable import make_typable
 from pipeline.errors import Interrupted, ModelportError, UsageError
@@ -251,9 +251,8 @@ def run_command(
         with stop_on_sigterm(), closing(run):
             answer = body(run, **given)
         reporter.close()
-        # What follows is worded as if it had been done.
-        before = "dry run, nothing was changed:\n" if dry else ""
-        reporter.answer(Answer(answer.document, f"{before}{spell(answer.summary)}"))
+        said = summary_of_dry_run(answer.summary) if dry else answer.summary
+        reporter.answer(Answer(answer.document, spell(said)))
         if answer.left is not None:
             raise answer.left
     except ModelportError as error:

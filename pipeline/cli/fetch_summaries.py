@@ -32,7 +32,7 @@ def fetch_summary(done: Fetched, *, dry: bool = False) -> str:
         + (f"; dropped: {one.dropped}" if one.dropped else "")
         for one in done.sources
     ]
-    lines.append(f"  took       {done.seconds:.1f} s\nnext: {'the same without --dry' if dry else _verify(done)}")
+    lines.append(f"  took       {done.seconds:.1f} s\nnext: {_verify(done)}")
     return "\n".join(lines)
 
 

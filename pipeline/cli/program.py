@@ -10,7 +10,7 @@ import logging
 import os
 import re
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NoReturn
 
 from invoke.exceptions import Exit, ParseError
@@ -71,7 +71,11 @@ def _refusing(program: Program, parse: Callable[..., None]) -> Callable[..., Non
             parse(*argv)
         except ParseError as error:
             context = error.context if error.context is not None else program.initial_context
-            _refuse(str(error), [*context.flag_names(), *program.initial_context.flag_names(), *walk_order()], context.name)
+            _refuse(
+                _as_typed(str(error), program.argv),
+                [*context.flag_names(), *program.initial_context.flag_names(), *walk_order()],
+                context.name,
+            )
         except Exit as end:
             if not end.message:
                 raise
@@ -80,6 +84,13 @@ def _refusing(program: Program, parse: Callable[..., None]) -> Callable[..., Non
         mask_debug_log()
 
     return refusing
+
+
+def _as_typed(message: str, words: Sequence[str]) -> str:
+    """Invoke reads ``-model`` as the flags -m, -o, … and names the first of them: name what was typed."""
+    found = re.search(r"'(-\w)'", message)
+    typed = next((word for word in words if found and word.startswith(found[1]) and len(word) > len("-x")), "")
+    return message.replace(f"'{found[1]}'", f"'{typed}'") if found and typed else message
 
 
 def _refuse(message: str, known: Iterable[str], task: str | None = None) -> NoReturn:

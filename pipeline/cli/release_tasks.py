@@ -311,7 +311,10 @@ def report(run: Run, *, model: str, to: str = "") -> Answer:
     page = Path(to or f"{shown.release}.html")
     if not run.dry:
         save_file(release_page(shown, run.shown_place.now()).encode(), page, what="the page", flag="to")
-    return Answer({"release": shown.release, "page": str(page)}, f"{page}: open it in a browser")
+    return Answer(
+        {"release": shown.release, "page": str(page)},
+        f"{page}: what there is to know of {shown.release}\nnext: open it in a browser",
+    )
 
 
 @command(

@@ -22,6 +22,7 @@ from pipeline.cli.pace import Pace
 from pipeline.cli.streams import write_line
 from pipeline.errors import ModelportError, UsageError
 from pipeline.events import CdnAsked, Event, PartDone, Progress, Retrying, Serving, StepFinished, StepStarted, Warned
+from pipeline.meant import suggest
 from pipeline.spelling import spell_size
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ def open_report(mode: str, mask: Mask) -> Reporter:
     if mode == "json":
         return JsonReport(mask)
     if mode not in MODES:
-        raise UsageError(f"--report {mode}: expected one of {', '.join(MODES)}", hint="Leave it out to let the terminal decide.")
+        raise UsageError(f"--report {mode}: expected one of {', '.join(MODES)}", hint=suggest(mode, MODES))
     if mode == "auto" and sys.stderr.isatty() and os.environ.get("TERM", "dumb") != "dumb":
         from pipeline.cli.terminal import RichReport
 

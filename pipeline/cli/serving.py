@@ -1,4 +1,4 @@
-"""The flags that ``site.serve`` and ``site.nginx`` share: who serves a site is no matter to those who ask it.
+"""The flags of tasks that serve: ``site.serve`` and ``site.nginx`` share all, for who serves a site is no matter to those who ask it.
 
 next: ``site_orders``
 """

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 from bundles.site.terms import CACHE_BYTES, LISTEN, Terms
 from pipeline.cli.serving import Serving
 from pipeline.errors import UsageError
-from pipeline.setting_checks import parse_size
+from pipeline.setting_checks import SOURCES, check_place, check_scheme, parse_size
 from pipeline.settings import Settings, refuse_memory
-from pipeline.store_kinds import KINDS, SPELLED, WEB, scheme_of
+from pipeline.store_kinds import IN_MEMORY, SPELLED, scheme_of
 
 if TYPE_CHECKING:
     from bundles.site.serving import UpstreamOrder
@@ -61,12 +61,13 @@ def upstream_order(settings: Settings, serving: Serving, *, max_age: str, timeou
     from pipeline.state_folders import trust_home
     from pipeline.trust.state import TrustState, read_fingerprint
 
-    url, limit = serving.upstream, cache_bytes(serving)
-    if not url:
+    limit = cache_bytes(serving)
+    if not serving.upstream:
         given = {"--max-age": max_age, "--upstream-timeout": timeout, "--root-fingerprint": fingerprint}
         for flag in (flag for flag, text in given.items() if text):
             raise _without_upstream(flag)
         return None
+    url = upstream_url(serving.upstream)
     idle_s = _seconds(timeout or "15", "--upstream-timeout")
     # Its credentials and its channel are those of the source of this address.
     source = next((dict(one) for one in settings.source if one["url"].rstrip("/") == url.rstrip("/")), {"url": url})
@@ -85,15 +86,29 @@ def upstream_order(settings: Settings, serving: Serving, *, max_age: str, timeou
     )
 
 
-def check_upstream(url: str) -> str:
+def upstream_url(text: str) -> str:
+    """The address of an upstream as a source of the settings is spelled; nothing for nothing.
+
+    Raises:
+        SettingsError: a scheme that no source has, or credentials in it.
+    """
+    if not text:
+        return ""
+    url = check_place(text, "--upstream", Path.cwd())
+    if scheme_of(url) != IN_MEMORY:
+        check_scheme(url, "--upstream", "the source", SOURCES)
+    return url
+
+
+def check_upstream(text: str) -> str:
     """The address of an upstream for a unit, which starts in no folder of anybody's; or nothing.
 
     Raises:
-        UsageError: it is neither of the web nor a store, or a path that depends on where one stands.
+        UsageError: a path that depends on where one stands. SettingsError: as ``upstream_url``.
     """
-    if url and (scheme_of(url) not in {*WEB, *KINDS} or not (scheme_of(url) or Path(url).is_absolute())):
-        raise UsageError(f"--upstream {url} is no address of a tree", hint=f"Use http://… or https://…, {SPELLED}.")
-    return url
+    if text and not (scheme_of(text) or Path(text).is_absolute()):
+        raise UsageError(f"--upstream {text} is no address of a tree", hint=f"Use http://… or https://…, {SPELLED}.")
+    return upstream_url(text)
 
 
 def _without_upstream(flag: str) -> UsageError:

@@ -58,10 +58,10 @@ def nginx(run: Run, serving: Serving) -> Answer:
     Exit codes: 0 done, 2 no site there, or a flag that cannot be, 6 disk.
     """
     from bundles.site.nginx_site import NginxOrder, write_nginx
-    from pipeline.cli.site_orders import cache_bytes, terms_of
+    from pipeline.cli.site_orders import cache_bytes, terms_of, upstream_url
     from pipeline.cli.site_summaries import nginx_summary
 
-    done = write_nginx(NginxOrder(terms_of(serving), serving.upstream, cache_bytes(serving)), dry=run.dry)
+    done = write_nginx(NginxOrder(terms_of(serving), upstream_url(serving.upstream), cache_bytes(serving)), dry=run.dry)
     return Answer(done, nginx_summary(done))
 
 

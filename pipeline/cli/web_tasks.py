@@ -11,8 +11,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bundles.site.terms import LISTEN, read_address
 from pipeline.cli.answer import Answer
 from pipeline.cli.commands import STORE, Run, command
+from pipeline.cli.serving import LISTEN_HELP
 
 if TYPE_CHECKING:
     from sw.options import WebOptions
@@ -108,27 +110,32 @@ def check(run: Run, *, to: str) -> Answer:
 @web_command(
     help={
         "to": TO_HELP,
-        "port": "Port on 127.0.0.1; 0 takes a free one. Default 8000.",
+        "listen": f"{LISTEN_HELP} Default {LISTEN}.",
         "isolate": "Send the headers of cross-origin isolation, which threads need. Default: off.",
     }
 )
-def serve(run: Run, *, to: str, port: str = "", isolate: bool = False) -> Answer:
-    """Serve a built folder on this machine, with the headers that a real server should give, until Ctrl-C.
+def serve(run: Run, *, to: str, listen: str = "", isolate: bool = False) -> Answer:
+    """Serve a built folder for trying it, with the headers that a real server should give, until Ctrl-C.
 
-    Example: invoke web.serve --to public/ --port 8000
+    Browsers run service workers of this machine and of https alone.
+
+    Example: invoke web.serve --to public/ --listen 127.0.0.1:8080
     Exit codes: 0 stopped, 2 no such folder or flag, 5 the port is in use.
     """
     from contextlib import suppress
+    from ipaddress import ip_address
 
-    from pipeline.events import StepStarted
+    from pipeline.events import Serving, Warned
 
     _need_extra()
-    from sw.serve import DEFAULT_PORT, open_server
+    from sw.serve import open_server, url_of
 
-    with open_server(Path(to), _port(port, DEFAULT_PORT), isolate=isolate) as server:
-        url = f"http://127.0.0.1:{server.server_address[1]}/"
+    with open_server(Path(to), read_address(listen or LISTEN), isolate=isolate) as server:
+        url = url_of(server)
+        if not ip_address(str(server.server_address[0])).is_loopback:
+            run.listen(Warned("exposed", f"{url} serves {to} to everybody who reaches this address"))
         if not run.dry:
-            run.listen(StepStarted(f"serve {to} at {url} until Ctrl-C"))
+            run.listen(Serving(url, to))
             # As of site.serve: to be stopped is how a server ends well, and there is nothing to go on with.
             with suppress(KeyboardInterrupt):
                 server.serve_forever()
@@ -159,16 +166,6 @@ def _release(name: str, version: str) -> tuple[str, str]:
 
     release = Release.parse(f"{name}-v{version}")
     return str(release.model), str(release.version)
-
-
-def _port(text: str, default: int) -> int:
-    from pipeline.errors import UsageError
-
-    if not text:
-        return default
-    if not text.isascii() or not text.isdigit() or int(text) > 65535:
-        raise UsageError(f"--port {text!r} is no port", hint="Give a number from 0 to 65535.")
-    return int(text)
 
 
 def _options(run: Run, *, single_file: bool) -> WebOptions:

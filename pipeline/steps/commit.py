@@ -7,15 +7,20 @@ next: ``pipeline.publish``
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from pipeline.events import Listener, Warned
 from pipeline.meant import nearest
-from pipeline.release import Channel, Release
+from pipeline.release import Channel, ModelName, Release
 from pipeline.steps.ready import Ready
 from pipeline.steps.serve import Served
 from pipeline.trust.changes import AddRelease, Change, MoveChannel
 from pipeline.trust.commit import Committed, commit_changes
 from pipeline.trust.facts import ChannelDocument, facts_of
 from pipeline.trust.view import View
+
+# Of 1, how like a known name a new one reads that was probably mistyped.
+_ALIKE = 0.75
 
 
 def commit_release(served: Served, ready: Ready, *, channel: Channel | None, by: str, forced: bool = False) -> Committed:
@@ -55,5 +60,12 @@ def channel_of(view: View, release: Release, channel: Channel) -> ChannelDocumen
 def tell_new_channel(view: View, release: Release, channel: Channel, listen: Listener) -> None:
     """Warn where ``channel`` is not there yet and reads like one that is: whoever mistypes it makes a channel that nobody reads."""
     known = view.channels(release.model) if release.model in view.models() else ()
-    if channel not in known and (near := nearest(channel, known, cutoff=0.75)):
+    if channel not in known and (near := nearest(channel, known, cutoff=_ALIKE)):
         listen(Warned("new-channel", f"{channel} is a new channel of {release.model}: did you mean {near}?"))
+
+
+def tell_new_model(view: View, model: ModelName, listen: Listener, *, roles: Sequence[str] = ()) -> None:
+    """Warn where ``model`` is not there yet and reads like one that is, or like one of ``roles``: it gets a role of its own."""
+    known = view.models()
+    if model not in known and (near := nearest(model, (*roles, *known), cutoff=_ALIKE)):
+        listen(Warned("new-model", f"{model} is a new model of this tree: did you mean {near}?"))

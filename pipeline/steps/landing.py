@@ -34,7 +34,7 @@ from pipeline.steps.folders import (
     sync_folders,
     walk_files,
 )
-from pipeline.steps.modes import set_mode
+from pipeline.steps.modes import current_umask, set_mode
 from pipeline.steps.open_files import OpenFiles
 
 RENAME_EXCHANGE = 2
@@ -60,8 +60,7 @@ class Landing:
         self.keeps_bits = True
         self._files = OpenFiles(self._open)
         self._direct = DirectFiles(lambda file: open_file(fd, manifest.files[file].path, os.O_RDWR | O_DIRECT))
-        self._umask = os.umask(0o022)
-        os.umask(self._umask)
+        self._umask = current_umask()
 
     def allocated(self) -> int:
         """Bytes of the disk that what is here takes already."""

@@ -1,6 +1,6 @@
 """Executable bits: a file system that has none, such as FAT, shows all of its files alike, and that says nothing of them.
 
-Takes an open file or folder, tells whether its mode means anything.
+Takes an open file or folder, tells whether its mode means anything; and what modes this process gives to new ones.
 
 next: ``steps.proofread``
 """
@@ -17,6 +17,7 @@ from pathlib import Path
 _BARE = frozenset({"vfat", "msdos", "exfat"})
 _REFUSED = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS})
 MOUNTS = Path("/proc/self/mountinfo")
+STATUS = Path("/proc/self/status")
 
 
 def has_modes(fd: int) -> bool:
@@ -35,6 +36,23 @@ def kind_of(device: str, mounts: str) -> str:
         if here.split(" ")[2:3] == [device]:
             return there.partition(" ")[0]
     return ""
+
+
+def current_umask() -> int:
+    """The umask of this process; asked of proc_pid_status(5), for to set it is the only other way to read it.
+
+    A thread that makes a file in between gets another mode.
+    """
+    try:
+        for line in STATUS.read_text("ascii", "replace").splitlines():
+            if line.startswith("Umask:"):
+                return int(line.partition(":")[2], 8)
+    except OSError:
+        # No /proc here.
+        pass
+    found = os.umask(0o077)
+    os.umask(found)
+    return found
 
 
 def set_mode(fd: int, mode: int) -> bool:

@@ -13,7 +13,8 @@ import hashlib
 import os
 import stat
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 
 import blake3
@@ -82,8 +83,10 @@ def read_proof(
     wrong: dict[int, int] = {}
     cores = len(os.sched_getaffinity(0))
     try:
-        with threads(cores, "proofread") as pool:
-            batches = _batches(folder_fd, manifest, files, proof, held, sparse=sparse, bits=bits)
+        with (
+            threads(cores, "proofread") as pool,
+            closing(_batches(folder_fd, manifest, files, proof, held, sparse=sparse, bits=bits)) as batches,
+        ):
             for batch, results in in_order(pool, hash_batch, batches, ahead=2 * cores):
                 proof.right.update(target for (target, _), right in zip(batch.places, results, strict=True) if right)
                 if not all(results):
@@ -110,7 +113,7 @@ class _Batch:
 
 def _batches(
     folder_fd: int, manifest: Manifest, files: Sequence[int], proof: Proof, held: set[int], *, sparse: bool, bits: bool
-) -> Iterator[_Batch]:
+) -> Generator[_Batch, None, None]:
     def batch(index: int, fd: int, places: list[tuple[Target, Chunk]]) -> _Batch:
         own = os.dup(fd)
         held.add(own)

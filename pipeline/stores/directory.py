@@ -23,6 +23,7 @@ from pathlib import Path
 
 from typing_extensions import Buffer
 
+from pipeline.dated import date_after
 from pipeline.digest import Sha256
 from pipeline.errors import (
     AccessDenied,
@@ -34,6 +35,7 @@ from pipeline.errors import (
     UsageError,
     WrongStore,
 )
+from pipeline.layout import is_revalidated
 from pipeline.past_cache import write_past_cache
 from pipeline.ports import BLOCK, ObjectInfo, StoreProperties, begun
 from pipeline.release import NameRefused
@@ -96,6 +98,8 @@ class DirectoryStore:
                     else:
                         with locked(LOCK, temp_fd):
                             self._check_etag(key, name, parent_fd, if_etag)
+                            if is_revalidated(key):
+                                date_after(fd, name, folder_fd=parent_fd)
                             os.replace(temp, name, src_dir_fd=temp_fd, dst_dir_fd=parent_fd)
                     os.fsync(parent_fd)
                     self._ahead.written(fd, view.nbytes, begun_s)

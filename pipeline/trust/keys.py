@@ -11,6 +11,7 @@ next: ``keyfolder``
 from __future__ import annotations
 
 import os
+import re
 import stat
 import sys
 from collections.abc import Callable, Iterable, Mapping
@@ -34,6 +35,7 @@ from securesystemslib.signer import (
 )
 
 from pipeline.errors import KeyUnusable
+from pipeline.meant import nearest
 
 KEY_FILE_BYTES = 64 << 10
 # Others on the machine must not be able to read, change or replace a signing key.
@@ -48,6 +50,7 @@ _IMPORTERS: dict[str, Callable[[str, SecretsHandler | None], tuple[str, Key]]] =
     VaultSigner.SCHEME: lambda uri, _: VaultSigner.import_(uri.partition(":")[2].partition("/")[0]),
 }
 SCHEMES = ("file2", "envvar", *_IMPORTERS)
+_KIND = re.compile(r"[a-z][a-z0-9]{0,11}", re.IGNORECASE)
 
 # securesystemslib passes the errors of each vendor on as they are; these are the roots of their trees.
 _VENDOR_ERRORS: dict[str, tuple[tuple[str, str], ...]] = {
@@ -85,10 +88,7 @@ def load_signer(uri: str, secrets: KeySecrets | None = None) -> Signer:
         return _from_pem(text.encode(), uri, secrets)
     importer = _IMPORTERS.get(scheme)
     if importer is None:
-        raise KeyUnusable(
-            f"signing key {scheme + ':'!r}: no such kind of key, expected one of {', '.join(s + ':' for s in SCHEMES)}",
-            hint="Name the key as a securesystemslib URI, for example file2:/path/to/key.pem.",
-        )
+        raise _no_kind_of_key(uri)
     try:
         found, public = importer(uri, secrets.passphrase)
         return Signer.from_priv_key_uri(found, public, secrets.passphrase)
@@ -101,6 +101,22 @@ def load_signer(uri: str, secrets: KeySecrets | None = None) -> Signer:
             f"signing key {uri}: the key service answered {type(error).__name__}: {_line(error)}",
             hint="Check the key's name, your credentials for its service, and the right to read its public key.",
         ) from error
+
+
+def _no_kind_of_key(uri: str) -> KeyUnusable:
+    scheme, colon, _ = uri.partition(":")
+    kinds = f"expected one of {', '.join(f'{kind}:' for kind in SCHEMES)}"
+    if not colon or not _KIND.fullmatch(scheme):
+        # Perhaps it is the key itself, in whatever spelling: nothing of it is shown.
+        return KeyUnusable(
+            f"a signing key is named by something that is no URI, {kinds}",
+            hint="Put the key into a variable of its own, and name that: envvar:RELEASE_KEY",
+        )
+    near = nearest(scheme, SCHEMES, cutoff=0.6)
+    return KeyUnusable(
+        f"signing key {scheme + ':'!r}: no such kind of key, {kinds}",
+        hint=f"Did you mean {near}:?" if near else "Name the key as a securesystemslib URI, for example file2:/path/to/key.pem.",
+    )
 
 
 @dataclass(frozen=True)
@@ -169,11 +185,11 @@ def _read_key_file(path: Path) -> bytes:
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError as error:
-        raise KeyUnusable(f"signing key {path}: {error.strerror}", hint="Check the path of the key in the settings.") from error
+        raise KeyUnusable(f"signing key {path}: {error.strerror}", hint="Check the path of the key.") from error
     try:
         found = os.fstat(descriptor)
         if not stat.S_ISREG(found.st_mode):
-            raise KeyUnusable(f"signing key {path}: not a regular file", hint="Check the path of the key in the settings.")
+            raise KeyUnusable(f"signing key {path}: not a regular file", hint="Check the path of the key.")
         if found.st_mode & OTHERS:
             raise KeyUnusable(
                 f"signing key {path}: its mode is {stat.S_IMODE(found.st_mode):04o}, expected 0600: others can read it",

@@ -21,6 +21,7 @@ from tuf.api.metadata import Root
 from pipeline.digest import sha256_of
 from pipeline.errors import ConflictError, KeyUnusable, NotDelegated, NotPinned, ObjectExists
 from pipeline.layout import role_key
+from pipeline.meant import nearest
 from pipeline.release import ModelName
 from pipeline.trust.announce import check_enough
 from pipeline.trust.chain import newest_fingerprint, read_root
@@ -162,9 +163,11 @@ def delegation_for(publisher: Publisher, view: View, model: ModelName) -> Delega
         return None
     wanted = root.roles["targets"]
     if len(publisher.keys.signers("targets", wanted.keyids)) < wanted.threshold:
+        near = nearest(model, view.models(), cutoff=0.6)
         raise NotDelegated(
             f"model {model} has no role in this tree, and the targets key that could name one is not at hand",
-            hint=f"Where that key is, run: invoke trust.delegate --model {model}",
+            hint=(f"Did you mean {near}? Else, where" if near else "Where")
+            + f" that key is, run: invoke trust.delegate --model {model}",
         )
     return Delegate(model, model_keys(publisher, model, root))
 

@@ -22,7 +22,7 @@ def site(tmp_path):
 
 @contextmanager
 def serving(site):
-    with open_server(site.to, 0) as server:
+    with open_server(site.to, ("127.0.0.1", 0)) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         try:

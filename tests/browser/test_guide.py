@@ -1,7 +1,5 @@
 """The guide to web applications: its commands typed as they are printed, and its page seen as a person sees it."""
 
-import time
-
 from tests.guide_world import machine
 from tests.guides import Reader
 
@@ -19,7 +17,6 @@ def test_web_application(tmp_path, context, page):
     def opened():
         page.goto(f"http://localhost:{reader.port('8000')}/web/shop/")
         sees("1.0.0")
-        a_second_passes()
 
     def updated(before, after):
         page.reload()
@@ -27,13 +24,6 @@ def test_web_application(tmp_path, context, page):
         page.wait_for_selector("#update:visible")
         page.click("#update")
         sees(after)
-        a_second_passes()
-
-    def a_second_passes():
-        """The store's server dates files in whole seconds: of two pointers of one second a browser is told that nothing changed."""
-        written = (reader.folder / ".modelport/store/web/shop/release.json").stat().st_mtime
-        while int(time.time()) <= int(written):
-            time.sleep(0.05)
 
     def without_network():
         context.set_offline(offline=True)

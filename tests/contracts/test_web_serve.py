@@ -7,8 +7,10 @@ import urllib3
 import zstandard
 
 from pipeline.errors import UnavailableError, UsageError
-from sw.serve import open_server
+from sw.serve import open_server, url_of
 from tests.web_world import Site
+
+ANY_PORT = ("127.0.0.1", 0)
 
 
 @pytest.fixture
@@ -30,7 +32,7 @@ def site(tmp_path):
 
 @pytest.fixture
 def ask(site):
-    with open_server(site.to, 0) as server, urllib3.PoolManager(retries=False) as pool:
+    with open_server(site.to, ANY_PORT) as server, urllib3.PoolManager(retries=False) as pool:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
 
@@ -125,7 +127,7 @@ def test_browser_without_that_file_or_without_dcz_gets_all_of_it(ask, site):
 
 
 def test_isolation_is_sent_when_asked_for(site):
-    with open_server(site.to, 0, isolate=True) as server:
+    with open_server(site.to, ANY_PORT, isolate=True) as server:
         thread = threading.Thread(target=server.handle_request)
         thread.start()
         answer = urllib3.request("GET", f"http://127.0.0.1:{server.server_address[1]}/", retries=False)
@@ -135,10 +137,15 @@ def test_isolation_is_sent_when_asked_for(site):
 
 
 def test_port_that_is_taken_is_one_clear_line(site):
-    with open_server(site.to, 0) as server, pytest.raises(UnavailableError, match="cannot be listened on"):
-        open_server(site.to, server.server_address[1])
+    with open_server(site.to, ANY_PORT) as server, pytest.raises(UnavailableError, match=r"cannot listen at 127\.0\.0\.1:"):
+        open_server(site.to, ("127.0.0.1", server.server_address[1]))
+
+
+def test_address_of_the_newer_kind_is_served_and_spelled(site):
+    with open_server(site.to, ("::1", 0)) as server:
+        assert url_of(server) == f"http://[::1]:{server.server_address[1]}/"
 
 
 def test_folder_that_is_not_there_is_one_clear_line(site):
     with pytest.raises(UsageError, match="is no folder"):
-        open_server(site.folder / "gone", 0)
+        open_server(site.folder / "gone", ANY_PORT)

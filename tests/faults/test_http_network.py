@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import socket
 import ssl
-import time
 
 import pytest
 import trustme
@@ -16,6 +15,7 @@ from pipeline.sources.dialing import Dialler
 from pipeline.sources.http import HttpReader
 from pipeline.sources.pace import Limits
 from pipeline.sources.proxies import Proxies
+from tests.best_of import quickest_s, seconds_of
 from tests.servers import hostile
 from tests.servers.hostile import run_hostile
 from tests.servers.processes import free_port
@@ -317,10 +317,15 @@ def test_dead_address_costs_a_moment_and_the_next_one_is_used(server, open_reade
             (socket.AF_INET, ("127.0.0.3", port)),
             (socket.AF_INET, (host, port)),
         ]
-        reader = open_reader(f"http://many.example:{port}", dialler=Dialler(resolve=lambda *_: addresses))
-        begun = time.monotonic()
-        read(reader)
-        assert time.monotonic() - begun < 3
+
+        def attempt():
+            dialler = Dialler(connect_s=120, resolve=lambda *_: addresses)
+            took = seconds_of(lambda: read(open_reader(f"http://many.example:{port}", dialler=dialler)))
+            # However busy this machine is: nobody waited for the dead one to the end.
+            assert took < 60
+            return took
+
+        assert quickest_s(attempt, within_s=3) < 3
     assert server.requests[0].field("host") == f"many.example:{port}"
 
 

@@ -156,6 +156,13 @@ def test_what_cannot_be_moved_is_refused_with_2(small_desk, words, line):
     assert line in small_desk.run(*words).refused(2)
 
 
+def test_new_model_that_reads_like_another_is_told(small_desk, tmp_path):
+    lay_out(tmp_path / "folder", other=9)
+    words = ("--dry", "publish", "--source", str(tmp_path / "folder"))
+    assert "brt is a new model of this tree: did you mean bert?" in small_desk.run(*words, "--model", "brt-v1.0.0").err
+    assert "new-model" not in small_desk.run(*words, "--model", "bert-v9.0.0").err
+
+
 @pytest.mark.parametrize("words", [("promote", "--model", "bert-v1.0.0"), ("publish", "--model", "bert-v1.1.0")])
 def test_new_channel_that_reads_like_another_is_told(tmp_path, words):
     desk = Desk(tmp_path / "desk", tmp_path / "home")
@@ -163,5 +170,6 @@ def test_new_channel_that_reads_like_another_is_told(tmp_path, words):
         lay_out(desk.folder / "models" / f"bert-v1.{number}.0", other=number)
     first = desk.run("publish", "--model", "bert-v1.0.0", "--profile", "raw", "--channel", "stable")
     assert "new-channel" not in first.err
+    assert "did you mean stable?" in desk.run("--dry", "publish", "--model", "bert-v1.1.0", "--channel", "stabel").err
     assert "stabel is a new channel of bert: did you mean stable?" in desk.run(*words, "--channel", "stabel").err
     assert "new-channel" not in desk.run(*words, "--channel", "stabel").err + desk.run(*words, "--channel", "beta").err

@@ -65,6 +65,7 @@ def test_namespace_can_be_listed_alone(run):
         (["sample", "--models-dri", "x"], "'--models-dir'"),
         (["sample", "--models-dir"], "--models-dir needs a value\n  NAME --help sample shows"),
         (["--help", "smaple"], "'sample'"),
+        (["sample", "-models-dir", "x"], "'-models-dir' is!\n  Did you mean '--models-dir'?"),
         (["--lsit"], "'--list'"),
         (["--list", "bundel"], "'bundle'"),
         (["sample", "qqqqqq"], "NAME --help sample shows"),

@@ -62,6 +62,13 @@ def test_dry_run_serves_nothing_and_asks_no_upstream(place, desk):
     assert not (place.folder / "state" / "upstream").exists()
 
 
+def test_dry_run_of_a_new_mirror_makes_no_folder(desk, tmp_path):
+    words = ("--site", str(tmp_path / "srv" / "new"), "--listen", "127.0.0.1:0", "--upstream", f"HTTP://127.0.0.1:{free_port()}")
+    done = desk.run("--dry", "site.serve", *words)
+    assert (done.code, done.result["releases"]) == (0, []), done.err
+    assert not (tmp_path / "srv").exists()
+
+
 def test_open_download_does_not_keep_the_server_alive(place):
     with serving(place.folder) as server, socket.create_connection(server.address, timeout=10) as connection:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
@@ -84,6 +91,8 @@ def test_open_download_does_not_keep_the_server_alive(place):
         (["--site", "SITE", "--tls-cert", "cert.pem", "--tls-key", "key.pem"], 2, "cannot be used"),
         (["--site", "SITE", "--token-file", "none"], 2, "cannot be read"),
         (["--site", "SITE", "--upstream", "ftp://x"], 2, "--upstream: the source 'ftp://x' has the unknown scheme 'ftp'"),
+        (["--site", "SITE", "--upstream", "htps://x"], 2, "did you mean 'https'?"),
+        (["--site", "SITE", "--upstream", "HTTPS://127.0.0.1:1/x?y"], 2, "without user, query and fragment"),
         (["--site", "SITE", "--upstream", "memory:x"], 2, "--upstream: what is in memory:x is gone"),
         (["--site", "SITE", "--max-age", "5"], 2, "--max-age belongs to --upstream"),
         (["--site", "SITE", "--cache-size", "1GiB"], 2, "--cache-size belongs to --upstream"),

@@ -18,6 +18,7 @@ def machine(tmp_path, monkeypatch, capsys):
         def __init__(self, name):
             self.home = tmp_path / name
             self.home.mkdir()
+            self.err = ""
 
         def run(self, *words, code=0, **environ):
             with monkeypatch.context() as at:
@@ -32,6 +33,7 @@ def machine(tmp_path, monkeypatch, capsys):
                 except SystemExit as stopped:
                     found = stopped.code
             out, err = capsys.readouterr()
+            self.err = err
             assert found == code, err
             if code:
                 assert out == ""
@@ -94,6 +96,29 @@ def test_delegate_and_renew_make_new_snapshots(machine):
     assert renewed["snapshot"] > first["snapshot"]
     assert {"targets", "bert", "snapshot", "timestamp"} <= set(renewed["roles"])
     assert "bert" in roles(publisher.run("trust.show"))
+
+
+def test_role_for_a_name_that_reads_like_another_is_told(machine):
+    publisher = machine("publisher")
+    publisher.run("trust.init")
+    publisher.run("trust.delegate", "--model", "bert")
+    assert "new-model" not in publisher.err
+    publisher.run("trust.delegate", "--model", "brt")
+    assert "brt is a new model of this tree: did you mean bert?" in publisher.err
+    publisher.run("trust.delegate", "--model", "brt")
+    assert "new-model" not in publisher.err
+    key = f"file2:{publisher.keys}/targets.pem"
+    for mistyped, near in (("brtt", "brt"), ("tagrets", "targets")):
+        publisher.run("trust.stage", "--to", "change.json", "--key", f"{mistyped}={key}")
+        assert f"{mistyped} is a new model of this tree: did you mean {near}?" in publisher.err
+    assert publisher.run("trust.stage", "--to", "change.json", "--key", f"Bert={key}", code=2)["hint"] == "Did you mean bert?"
+
+
+def test_key_that_is_not_there_is_looked_for_where_it_was_named(machine):
+    publisher = machine("publisher")
+    publisher.run("trust.init")
+    refused = publisher.run("trust.stage", "--to", "change.json", "--key", "root=file2:x", code=4)
+    assert (refused["error"], refused["hint"]) == ("signing key x: No such file or directory", "Check the path of the key.")
 
 
 @pytest.mark.parametrize("role", ["targets", "root", "bert"])

@@ -91,7 +91,8 @@ def test_kill_tells_workers_to_leave(desk):
         (("web.build", "--assets", "dist", "--to", "dist/public"), "lie in each other"),
         (("web.check", "--to", "gone"), "holds no web release"),
         (("web.serve", "--to", "gone"), "is no folder"),
-        (("web.serve", "--to", "dist", "--port", "http"), "is no port"),
+        (("web.serve", "--to", "dist", "--listen", "http"), "--listen http is not host:port"),
+        (("web.serve", "--to", "dist", "--listen", "[::zz]:0"), "--listen ::zz: "),
     ],
 )
 def test_wrong_words_end_with_2_and_one_line(desk, words, said):
@@ -149,10 +150,10 @@ def test_model_of_another_profile_is_refused(desk):
 
 def test_serve_until_it_is_stopped(desk):
     build(desk, "1.0.0")
-    child = desk.start("web.serve", "--to", "public", "--port", "0", "--report", "plain")
+    child = desk.start("web.serve", "--to", "public", "--listen", "127.0.0.1:0", "--report", "plain")
     try:
         line = child.stderr.readline()
-        url = line.split(" at ")[1].split()[0]
+        url = line.split(" at ")[1].split("; ")[0]
         with urllib.request.urlopen(url, timeout=20) as answer:
             assert answer.read().decode().startswith("<!doctype html>")
             assert answer.headers["Cache-Control"] == "no-cache"

@@ -7,6 +7,7 @@ import subprocess
 import pytest
 
 from tests.desk import CLEAN, Desk
+from tests.servers.processes import free_port
 from tests.site_nginx import SERVERS
 from tests.site_world import ALIAS, install_all, publish_all
 
@@ -160,3 +161,11 @@ def test_blob_is_served_in_ranges_with_its_digest(server, place):
     assert (got.status, got.body) == (206, data[5:10])
     assert got.headers["docker-content-digest"] == f"sha256:{digest}"
     assert server.ask("/v2/").headers["docker-distribution-api-version"] == "registry/2.0"
+
+
+def test_source_that_is_away_is_told_in_the_result(place, desk):
+    sources = ("--source", f"http://127.0.0.1:{free_port()}", "--source", str(place.tree.store))
+    assert desk.run("trust.pin", *sources, "--fingerprint", place.tree.site.fingerprint).code == 0
+    said = desk.run("export", "--model", "bert-v1.1.0", "--format", "oci", "--to", "told", *sources)
+    assert said.code == 0, said.err
+    assert len([line for line in said.result["warnings"] if "127.0.0.1" in line]) == 1

@@ -36,6 +36,13 @@ def test_page_asks_no_network_and_runs_nothing(desk):
     assert "default-src &#x27;none&#x27;" in page or "default-src 'none'" in page
 
 
+def test_dry_run_writes_no_page_and_sends_nobody_to_it(desk):
+    said = desk.run("--dry", "report", "--model", "bert-v1.1.0", "--to", "none.html", report="plain").out
+    assert said.splitlines()[-1] == "next: the same without --dry"
+    assert "browser" not in said
+    assert not (desk.folder / "none.html").exists()
+
+
 def test_page_and_json_say_the_same(desk):
     desk.run("report", "--model", "bert-v1.1.0", "--to", "page.html")
     page = (desk.folder / "page.html").read_text(encoding="utf-8")

@@ -141,7 +141,11 @@ def test_setup_refuses_what_is_no_address(tmp_path, url):
 
 @pytest.mark.parametrize(
     ("words", "why"),
-    [(("--listen", "8080"), "is not host:port"), (("--upstream", "cdn.example/tree"), "is no address of a tree")],
+    [
+        (("--listen", "8080"), "is not host:port"),
+        (("--upstream", "cdn.example/tree"), "is no address of a tree"),
+        (("--upstream", "htps://cdn.example/tree"), "did you mean 'https'?"),
+    ],
 )
 def test_setup_writes_no_unit_that_would_not_start(tmp_path, words, why):
     desk = Desk(tmp_path / "desk", tmp_path / "home")

@@ -56,6 +56,9 @@ def test_dry_run_writes_nothing(place, desk):
     done = desk.run("--dry", "site.nginx", "--site", str(place))
     assert done.code == 0, done.err
     assert not (place / "nginx").exists()
+    shown = desk.run("--dry", "site.nginx", "--site", str(place), report="plain").out.splitlines()
+    assert [line for line in shown if line.startswith("next: ")] == ["next: the same without --dry"]
+    assert shown[0] == "dry run, nothing was changed:"
 
 
 def test_switch_and_removal_are_seen_without_a_reload(site_place, place):
@@ -210,8 +213,9 @@ def test_modelport_fetches_through_the_slices(site_place, place, tmp_path, desk)
         (["--listen", "127.0.0.1:0"], "nginx needs a port"),
         (["--tls-cert", "x"], "go together"),
         (["--allow-origin", "https://a;b"], "cannot stand in a configuration"),
-        (["--upstream", "ftp://x"], "is no address of a tree"),
-        (["--upstream", "https://user:pw@x"], "is no address of a tree"),
+        (["--upstream", "ftp://x"], "--upstream: the source 'ftp://x' has the unknown scheme 'ftp'"),
+        (["--upstream", "s3://x"], "is no address of a tree"),
+        (["--upstream", "https://user:pw@x"], "must not hold a user name"),
         (["--upstream", "https://x", "--cache-size", "lots"], "a size such as"),
         (["--cache-size", "1GiB"], "belongs to --upstream"),
     ],

@@ -90,6 +90,11 @@ def test_as_much_is_read_as_was_asked_for_and_one_part_where_nothing_is_said(des
         (["--model", "bert-v1.0.0", "--sample", "101%"], "--sample"),
         (["--model", "bert@stable"], "modelport show --model bert lists them"),
         (["--model", "bert-v1.0"], "three numbers, as in bert-v1.0.0."),
+        (["--model", "bert-1.0.0"], "Did you mean bert-v1.0.0?"),
+        (["--model", "bert_v1.0.0"], "Did you mean bert-v1.0.0?"),
+        (["--model", "bert@1.0.0"], "Did you mean bert-v1.0.0?"),
+        (["--model", "v1.0.0"], "Name the model, too, as in bert-v1.0.0."),
+        (["--model", "gpt-2"], "modelport show --model gpt-2 lists them"),
         (["--model", "bert-v1"], "three numbers, as in bert-v1.0.0."),
     ],
 )

@@ -1,10 +1,11 @@
 """Connect: the store that the settings name, and a clear word for every other."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from pipeline.connect import open_place, open_reader, open_store, open_target, pick_store
+from pipeline.connect import open_place, open_reader, open_source_place, open_store, open_target, pick_store
 from pipeline.digest import sha256_of
 from pipeline.errors import SettingsError
 from pipeline.settings import load_settings, refuse_memory
@@ -53,6 +54,8 @@ def test_oss_takes_its_own_variables():
         ("file:srv", "is not a file URL of this machine"),
         ("s3:", "does not name a bucket"),
         ("GS://bucket/p", "unknown scheme 'gs'"),
+        ("https://bucket/p", "is a web server, which nothing can be written to"),
+        ("S3:bucket", "does not name a bucket"),
     ],
 )
 def test_store_that_cannot_be_is_refused_with_its_place(store, said):
@@ -67,6 +70,22 @@ def test_source_of_another_scheme_is_told_all_that_sources_may_be():
     with pytest.raises(SettingsError, match="'htp'; did you mean 'http'") as caught:
         open_reader(settings("tree"), {"url": "htp://x"})
     assert "https://" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("htps://x/tree", "--source: the source 'htps://x/tree' has the unknown scheme 'htps'; did you mean 'https'?"),
+        ("ooss://bucket", "did you mean 'oss'?"),
+        ("flie:///tree", "did you mean 'file'?"),
+    ],
+)
+def test_source_to_look_at_is_called_one_and_asked_about(url, said):
+    named = replace(settings("tree"), source=({"url": url},))
+    with pytest.raises(SettingsError) as caught:
+        open_source_place(named)
+    assert said in str(caught.value)
+    assert "http://…" in caught.value.hint
 
 
 def test_file_is_no_store(tmp_path):

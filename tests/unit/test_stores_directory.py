@@ -372,3 +372,35 @@ def test_a_store_that_cannot_be_opened_is_told_by_a_listing_too(tmp_path):
     (tmp_path / "loop").symlink_to(tmp_path / "loop")
     with pytest.raises(ObjectMissing, match="link"):
         list(DirectoryStore(tmp_path / "loop").list(""))
+
+
+def second_of(store, key):
+    return int((store.path / key).stat().st_mtime)
+
+
+@pytest.mark.parametrize("key", ["metadata/timestamp.json", "web/shop/release.json", "web/shop/index.html"])
+def test_what_is_asked_for_anew_is_dated_a_second_after_what_it_replaces(store, key):
+    put(store, key, b"1")
+    # In the future, so that no clock that goes on meanwhile dates the next ones later by itself.
+    first = second_of(store, key) + 60
+    os.utime(store.path / key, (first, first + 0.9))
+    dates = []
+    for body in (b"2", b"3"):
+        written = put(store, key, body)
+        assert int(written.modified_at.timestamp()) == second_of(store, key)
+        dates.append(second_of(store, key))
+    assert dates == [first + 1, first + 2]
+
+
+def test_what_is_older_than_its_second_takes_the_time_of_the_clock(store):
+    put(store, "metadata/timestamp.json", b"1")
+    os.utime(store.path / "metadata/timestamp.json", (1, 1))
+    before = store.now()
+    assert put(store, "metadata/timestamp.json", b"2").modified_at >= before
+
+
+def test_a_renewed_lease_never_runs_ahead_of_the_clock(store):
+    key = "control/leases/bert-v1.0.0.x.json"
+    for body in (b"1", b"2", b"3"):
+        put(store, key, body)
+    assert store.head(key).modified_at <= store.now()

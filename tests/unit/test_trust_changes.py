@@ -158,7 +158,10 @@ def test_undelegated_model_without_the_targets_key_is_refused_before_anything(wo
     view = survey_store(poor).view
     with pytest.raises(NotDelegated) as caught:
         delegation_for(poor, view, ModelName("gpt"))
-    assert "invoke trust.delegate --model gpt" in caught.value.hint
+    assert caught.value.hint == "Where that key is, run: invoke trust.delegate --model gpt"
+    with pytest.raises(NotDelegated) as mistyped:
+        delegation_for(poor, view, ModelName("brt"))
+    assert mistyped.value.hint == "Did you mean bert? Else, where that key is, run: invoke trust.delegate --model brt"
     assert caught.value.exit_code == 4
     with pytest.raises(NotDelegated):
         commit_changes(poor, [world.release_change("gpt-v1.0.0")])

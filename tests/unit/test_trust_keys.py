@@ -16,6 +16,9 @@ from pipeline.errors import KeyUnusable
 from pipeline.trust.keyfolder import find_keys, make_keys, name_keys, next_key, open_keys, promote_key
 from pipeline.trust.keys import Keyring, KeySecrets, load_signer
 
+# As CI systems keep multi-line secrets: a PEM file in one line.
+BASE64_KEY = "LS0tLS1CRUdJTiBQUklWQVRFIEtFWS0tLS0tCk1DNENBUUF3QlFZREsyVndCQ0lFSUFWVnNxRlk0STUx"
+
 
 @pytest.fixture
 def pem(tmp_path):
@@ -90,6 +93,19 @@ def test_unknown_scheme_names_those_that_work():
     with pytest.raises(KeyUnusable, match="file2:") as caught:
         load_signer("ftp://x")
     assert "awskms:" in str(caught.value)
+    with pytest.raises(KeyUnusable, match="'envar:'") as caught:
+        load_signer("envar:RELEASE_KEY")
+    assert caught.value.hint == "Did you mean envvar:?"
+
+
+@pytest.mark.parametrize(
+    "secret", [BASE64_KEY, f"{BASE64_KEY}:", BASE64_KEY[:14], "-----BEGIN PRIVATE KEY-----\nMC4:\n", "RELEASE_KEY"]
+)
+def test_key_that_stands_where_its_name_belongs_is_not_shown(secret):
+    with pytest.raises(KeyUnusable, match="no URI") as caught:
+        load_signer(secret)
+    assert secret[:12] not in str(caught.value) + caught.value.hint.replace("envvar:RELEASE_KEY", "")
+    assert "envvar:" in caught.value.hint
 
 
 # No key service is called here: the tests show which class and which names a URI is handed to.
