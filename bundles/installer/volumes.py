@@ -88,11 +88,11 @@ class Volume:
 
     def damaged(self, why: str) -> DamagedVolume:
         """The error that names this volume, and what can be done at a site that has Python alone."""
-        mend = f", repair it as README.txt says (par2 repair {os.path.basename(self.path)}.par2)"
+        parity = next((path for path in (self.path + ".par2", self.path + ".PAR2") if os.path.isfile(path)), "")
+        mend = f", repair it as README.txt says (par2 repair {os.path.basename(parity)})" if parity else ""
         return DamagedVolume(
             f"volume {self.number} of {self.plan.name} ({self.path}) is damaged: {why}",
-            f"Take another copy of it{mend if os.path.isfile(self.path + '.par2') else ''}, "
-            f"or ask the sender for this volume alone: bundle.build --only {self.number}",
+            f"Take another copy of it{mend}, or ask the sender for this volume alone: bundle.build --only {self.number}",
         )
 
     def close(self) -> None:
@@ -220,9 +220,9 @@ def _candidates(folders: Sequence[str]) -> Iterator[str]:
                 yield folder
                 continue
             with os.scandir(folder) as listing:
-                found = sorted(
-                    entry.path for entry in listing if entry.name.endswith(".tar") and entry.is_file(follow_symlinks=False)
-                )
+                # Tools of other systems write names in capitals.
+                volumes = [entry for entry in listing if entry.name.lower().endswith(".tar")]
+                found = sorted(entry.path for entry in volumes if entry.is_file(follow_symlinks=False))
         except (FileNotFoundError, NotADirectoryError) as error:
             raise UsageError(f"there is no folder {folder}", "Name the folder with the volumes: --from FOLDER") from error
         except OSError as error:
