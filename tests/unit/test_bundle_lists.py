@@ -4,11 +4,14 @@ import random
 import shutil
 import subprocess
 
+import msgspec
 import pytest
 
+from bundles.index import bundle_of
 from bundles.installer.wheel_pins import PINS
 from bundles.medium import open_medium
 from bundles.repairing import repair_bundle
+from bundles.side_files import readme_text
 from bundles.verifying import verify_bundle
 from bundles.zipped import installer_bytes
 from pipeline.errors import VerifyFailed
@@ -253,3 +256,16 @@ def test_two_files_that_differ_in_capitals_alone_are_two_copies(copy):
     assert next(len(copies) for copies in open_medium([copy]).volumes.values()) == 2
     with pytest.raises(VerifyFailed, match=path.name):
         verify(copy)
+
+
+@pytest.mark.parametrize(
+    ("kind", "place"), [("web", "SITE/web/NAME"), ("wheels", "--find-links SITE/wheels/RELEASE"), ("model", "")]
+)
+def test_readme_says_where_each_kind_is_found(built, kind, place):
+    bundle = next(iter(open_medium([built]).volumes.values()))[0].bundle
+    releases = tuple(msgspec.structs.replace(one, kind=kind) for one in bundle.plan.releases)
+    plan = msgspec.structs.replace(bundle.plan, releases=releases)
+    text = readme_text(bundle_of(plan), installer_sha256="ab" * 32, needs_codec=True, wheels=True, parity=True)
+    assert [words for words in ("SITE/web/NAME", "--find-links SITE/wheels/RELEASE") if words in text] == (
+        [place] if place else []
+    )
