@@ -104,7 +104,9 @@ def measure(order: BenchOrder, supply: Supply, ours: Ours, listen: Listener) -> 
         UnknownName, TrustError, IntegrityError, DiskError
     """
     heard = Heard(listen)
-    releases, fingerprint = supply.read(partial(_read, order.wants, supply.channel), heard.listen)
+    releases, fingerprint, warnings = supply.read(partial(_read, order.wants, supply.channel), heard.listen)
+    for message in warnings:
+        heard.listen(Warned("trust", message))
     peers = [name for name in PEERS if shutil.which(name)]
     rows = []
     heard.listen(StepStarted(STEP, len(releases) * len(order.connections) * order.repeat * (1 + len(peers))))
@@ -122,12 +124,12 @@ def measure(order: BenchOrder, supply: Supply, ours: Ours, listen: Listener) -> 
     )
 
 
-def _read(wants: Sequence[Want], channel: str, view: View) -> tuple[list[Signed], str]:
+def _read(wants: Sequence[Want], channel: str, view: View) -> tuple[list[Signed], str, tuple[str, ...]]:
     targets = [choose_release(view, want, channel=channel, allow_yanked=True) for want in wants]
     if not targets:
         known = [target for model in view.models() for target in view.releases(model)]
         targets = sorted(known, key=lambda target: target.facts.plain)[-1:]
-    return [read_signed(view, target) for target in targets], view.fingerprint
+    return [read_signed(view, target) for target in targets], view.fingerprint, view.warnings
 
 
 def _turns(
@@ -142,7 +144,7 @@ def _turns(
     taken: dict[str, list[_Took]] = {name: [] for name in ("modelport", *peers)}
     for _ in range(order.repeat):
         for name in list(taken):
-            with tempfile.TemporaryDirectory(prefix="modelport-bench-", dir=order.work) as folder:
+            with _room(order.work) as folder:
                 where = Path(folder)
                 if name == "modelport":
                     start = ours(str(manifest.release), where / "release", connections)
@@ -156,6 +158,17 @@ def _turns(
                     listen(Warned("peer-failed", f"{name}: {failed}"))
                     del taken[name]
     return taken
+
+
+def _room(work: Path | None) -> tempfile.TemporaryDirectory[str]:
+    # Every program runs in a folder of its own, where a relative path would lead elsewhere.
+    where = work.absolute() if work else None
+    try:
+        return tempfile.TemporaryDirectory(prefix="modelport-bench-", dir=where)
+    except OSError as error:
+        raise DiskError(
+            f"cannot write into {where or tempfile.gettempdir()}: {error.strerror}", hint="Name a folder with --work."
+        ) from error
 
 
 def _peer(name: str, manifest: Manifest, url: str, folder: Path, connections: int) -> Start:

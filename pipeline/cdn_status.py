@@ -126,7 +126,7 @@ def plan_calls(store: ObjectStore, cdns: Sequence[Cdn], keys: Sequence[str], op:
     Raises:
         StoreUnavailable, DiskError
     """
-    ledger, at = Ledger(store), now()
+    ledger, asked_at = Ledger(store), now()
     found = []
     for cdn in cdns:
         urls = list(dict.fromkeys(url_of(cdn.base_url, key) for key in keys))
@@ -136,12 +136,14 @@ def plan_calls(store: ObjectStore, cdns: Sequence[Cdn], keys: Sequence[str], op:
             continue
         remaining = None
         if limits.per_day is not None:
-            used = ledger.used(cdn.name, cdn.account, op, next_day_at(at, limits) - timedelta(days=1))
+            used = ledger.used(cdn.name, cdn.account, op, next_day_at(asked_at, limits) - timedelta(days=1))
             remaining = max(0, limits.per_day - used)
         today = len(urls) if remaining is None else min(remaining, len(urls))
-        first = day_of(at, limits)
+        first = day_of(asked_at, limits)
         last = first if today == len(urls) else last_day(len(urls) - today, limits.per_day, first + timedelta(days=1))
-        calls = len(chunk_urls(urls[:today], limits)) + len(chunk_urls(urls[today:], limits))
+        step = limits.per_day or len(urls) or 1
+        days = [urls[:today], *(urls[at : at + step] for at in range(today, len(urls), step))]
+        calls = sum(len(chunk_urls(of_day, limits)) for of_day in days)
         found.append(_planned(cdn, op, urls, calls=calls, remaining=remaining, last=f"{last}", by_reads=False))
     return CallsPlanned(store=store.url, cdns=found)
 

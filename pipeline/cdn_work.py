@@ -259,7 +259,8 @@ def _is_retired(place: Place, release: Release) -> bool:
 
 def _is_anothers(job: Job, place: Place) -> bool:
     # Whoever refreshes in the middle of a commit holds no lease for it that could tell whether it lives.
-    young = job.ordered_at is not None and place.delivery.tempo.now() - job.ordered_at < REFRESH_IS_OURS
+    # Both ways: what a clock that was far ahead ordered would otherwise wait until that time has come.
+    young = job.ordered_at is not None and abs(place.delivery.tempo.now() - job.ordered_at) < REFRESH_IS_OURS
     return job.op is not Op.PREFETCH and not job.holder and young
 
 

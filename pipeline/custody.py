@@ -8,6 +8,7 @@ next: ``sample``
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -18,23 +19,26 @@ from pipeline.errors import KeyUnusable, NotPinned, UnknownName, UsageError
 from pipeline.events import Listener
 from pipeline.meant import suggest
 from pipeline.place import Place
-from pipeline.release import ModelName
+from pipeline.release import ModelName, check_model
 from pipeline.steps.lease import TRUST, held_lease
 from pipeline.steps.probe import probe_store
 from pipeline.supply import Supply
 from pipeline.trust.ceremony import Signature, Staged, apply_staged, describe_staged, sign_staged, signatures_of, stage_changes
-from pipeline.trust.chain import newest_fingerprint, read_root, shows_root
+from pipeline.trust.chain import TreeSource, newest_fingerprint, read_root, shows_root
 from pipeline.trust.changes import Change, Delegate
 from pipeline.trust.commit import Committed, commit_changes
 from pipeline.trust.keyfolder import find_keys, make_keys, name_keys, next_key, open_keys, promote_key
 from pipeline.trust.keys import Keyring, KeySecrets, load_signer
 from pipeline.trust.publisher import Publisher
 from pipeline.trust.renewal import renew_trust
-from pipeline.trust.rotate import TopKey, rotate_key, rotate_model_key
+from pipeline.trust.roles import check_threshold
+from pipeline.trust.rotate import RootRole, TopKey, rotate_key, rotate_model_key
 from pipeline.trust.setup import init_on_first_use, init_trust, make_first_root, model_keys, own_keys, put_first_root
 from pipeline.trust.signers import TrustShown, describe_trust
-from pipeline.trust.state import check_fingerprint
+from pipeline.trust.state import TrustState, check_fingerprint
 from pipeline.trust.survey import survey_store
+
+_TOP = get_args(RootRole)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,12 +102,7 @@ def pin_root(place: Place, fingerprint: str) -> TrustShown:
     check_fingerprint(fingerprint)
     # Looked for first: a pin to another tree forgets all that was seen of this one, and a slip must not do that.
     if not shows_root(place.store, fingerprint):
-        found = newest_fingerprint(place.store)
-        shown = f"its newest root is {found[0]} with fingerprint {found[1]}" if found else "it has none"
-        raise NotPinned(
-            f"no root of {place.store.url} has the fingerprint {fingerprint}; {shown}",
-            hint="Nothing was changed. Compare with the publisher, and check --store.",
-        )
+        raise _not_its_root(place.store, fingerprint, "--store")
     place.state.pin(fingerprint)
     return show_trust(place)
 
@@ -121,10 +120,29 @@ def pin_source(supply: Supply, fingerprint: str, listen: Listener) -> TrustShown
     """As ``pin_root``, of the tree that the sources serve.
 
     Raises:
-        UsageError, NotPinned
+        UsageError, NotPinned, UnavailableError: what was trusted before still is.
     """
+    check_fingerprint(fingerprint)
+    with tempfile.TemporaryDirectory(prefix="modelport-pin-") as folder:
+        tried = TrustState(Path(folder))
+        tried.pin(fingerprint)
+        try:
+            show_source(replace(supply, state=tried), listen)
+        except NotPinned:
+            if supply.sources is None:
+                raise
+            raise _not_its_root(supply.sources.readers[0], fingerprint, "--source") from None
     supply.state.pin(fingerprint)
     return show_source(supply, listen)
+
+
+def _not_its_root(source: TreeSource, fingerprint: str, flag: str) -> NotPinned:
+    found = newest_fingerprint(source)
+    shown = f"its newest root is {found[0]} with fingerprint {found[1]}" if found else "it has none"
+    return NotPinned(
+        f"no root of {source.url} has the fingerprint {fingerprint}; {shown}",
+        hint=f"Nothing was changed. Compare with the publisher, and check {flag}.",
+    )
 
 
 def delegate_model(
@@ -134,6 +152,7 @@ def delegate_model(
 
     Raises:
         KeyUnusable: the targets key or the role's key is not at hand.
+        UsageError: the keys could never meet the threshold.
     """
     publisher = signing(place, listen)
     if key_uris:
@@ -142,7 +161,7 @@ def delegate_model(
         keys = tuple(signer.public_key for signer in signers)
     else:
         keys = model_keys(publisher, model)
-    _check_threshold(threshold, len(keys))
+    check_threshold(model, len(keys), threshold)
     with holding(place, listen, allow_unsafe=allow_unsafe):
         done = commit_changes(publisher, [Delegate(model, keys, threshold)])
     return _signed(place, done, roles=(model,))
@@ -204,15 +223,20 @@ def stage_change(
 
     Returns:
         The document to be signed, and what it does, one sentence each.
+
+    Raises:
+        UsageError: a role's keys could never meet its threshold, or nothing would change.
+        NameRefused: a role that no model can have.
     """
     publisher = place.publisher(listen)
-    named: dict[str, list[Any]] = {}
+    uris: dict[str, list[str]] = {}
     for role, uri in keys:
-        named.setdefault(role, []).extend(load_all(place, [uri]))
+        uris.setdefault(role, []).append(uri)
+    named = {role: load_all(place, found) for role, found in uris.items()}
     wanted = dict(thresholds)
     top = {role: [signer.public_key for signer in found] for role, found in named.items() if role in _TOP}
     changes: list[Change] = [
-        Delegate(ModelName(role), tuple(signer.public_key for signer in found), wanted.get(role, 1))
+        Delegate(check_model(role), tuple(signer.public_key for signer in found), wanted.get(role, 1))
         for role, found in named.items()
         if role not in _TOP
     ]
@@ -223,9 +247,6 @@ def stage_change(
         publisher, changes, keys=top, thresholds={role: count for role, count in wanted.items() if role in _TOP}
     )
     return staged, describe_staged(staged)
-
-
-_TOP = ("root", "targets", "snapshot", "timestamp")
 
 
 def sign_change(place: Place, staged: Staged, key_uris: Sequence[str]) -> tuple[Staged, tuple[str, ...], tuple[Signature, ...]]:
@@ -284,13 +305,14 @@ def holding(place: Place, listen: Listener, *, allow_unsafe: bool) -> Iterator[N
 
 
 def load_all(place: Place, uris: Sequence[str]) -> list[Any]:
-    """Load the signers that URIs name; their type stays in ``trust``.
+    """Load the signers that URIs name, each key once; their type stays in ``trust``.
 
     Raises:
         KeyUnusable
     """
     secrets = place.keys.named.secrets if place.keys.named else KeySecrets()
-    return [load_signer(uri, secrets) for uri in uris]
+    signers = [load_signer(uri, secrets) for uri in uris]
+    return list({signer.public_key.keyid: signer for signer in signers}.values())
 
 
 def read_pair(flag: str, text: str) -> tuple[str, str]:
@@ -329,11 +351,6 @@ def _check_role(publisher: Publisher, role: str) -> None:
     known = [*get_args(TopKey), *(view.models() if view else ())]
     if role not in known:
         raise UnknownName(f"--role {role} is neither a key of this tree nor one of its models", hint=suggest(role, known))
-
-
-def _check_threshold(threshold: int, keys: int) -> None:
-    if not 1 <= threshold <= keys:
-        raise UsageError(f"--threshold {threshold}: there are {keys} keys", hint=f"Choose 1 to {keys}, or name more keys.")
 
 
 def _signed(place: Place, done: Committed, *, roles: tuple[str, ...] = (), left: tuple[str, ...] = ()) -> Signed:

@@ -112,14 +112,22 @@ def check_urls(urls: Sequence[str]) -> None:
         UsageError
     """
     for url in urls:
-        parts = urlsplit(url)
-        if parts.scheme not in {"http", "https"} or not parts.netloc or set(url) & set(' "\\\t\n<>'):
+        if not _is_address(url):
             raise UsageError(
                 f"{url} is no http or https address that other programs can download from",
                 hint="Say where the tree is served: --url https://cdn.example/tree",
             )
     if not urls:
         raise UsageError("no address of the tree is known", hint="Say where it is served: --url https://cdn.example/tree")
+
+
+def _is_address(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return False
+    # What ends or escapes an address in one of the lists has no place in it.
+    return parts.scheme in {"http", "https"} and bool(parts.netloc) and not any(sign <= " " or sign in '"\\<>' for sign in url)
 
 
 def _read(order: ExportOrder, channel: str, view: View) -> tuple[Signed, str, tuple[str, ...]]:

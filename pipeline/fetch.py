@@ -21,8 +21,8 @@ from pipeline.errors import InvalidDocument, UnavailableError, UnknownName, Usag
 from pipeline.events import Listener, StepFinished, StepStarted, Warned, ignore
 from pipeline.manifest import Manifest
 from pipeline.place import Heard
-from pipeline.plan.wants import Want, takes
-from pipeline.release import Release, check_channel
+from pipeline.plan.wants import Want
+from pipeline.release import Release, check_channel, takes
 from pipeline.resolve import resolve_dependencies
 from pipeline.sources.mirrors import SourceUse
 from pipeline.steps.assemble import STEP

@@ -102,9 +102,9 @@ def loopback_of(folder: Path) -> Iterator[str]:
     Raises:
         UnavailableError: it did not start.
     """
-    with subprocess.Popen(
-        [sys.executable, "-m", "pipeline.loopback", str(folder)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as child:
+    # -P: a folder of this package's name may lie where somebody works.
+    words = [sys.executable, "-P", "-m", "pipeline.loopback", str(folder)]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as child:
         try:
             url = child.stdout.readline().strip() if child.stdout else ""
             if not url:

@@ -12,11 +12,10 @@ from itertools import pairwise
 from typing import Literal
 
 import msgspec
-from semantic_version import NpmSpec
 
 from pipeline.digest import Blake3, Sha256, is_hex64
 from pipeline.errors import InvalidDocument
-from pipeline.release import PATH_BYTES, WEB_PATH_BYTES, NameRefused, Release, check_model, clash, path_fault
+from pipeline.release import PATH_BYTES, WEB_PATH_BYTES, NameRefused, Release, check_model, check_range, clash, path_fault
 
 FORMAT = "modelport-manifest"
 FORMAT_VERSION = 1
@@ -35,7 +34,6 @@ CHUNK_BYTES = 4 << 20
 WEB_PART_BYTES = 16 << 20
 PART_SIZES = (64 << 20, 128 << 20, 256 << 20)
 INTEGER_LIMIT = 2**53 - 1
-RANGE_CHARS = 200
 _ALTERED = "The tree was not written by modelport, or it was altered."
 NEWER = "It needs modelport ≥ the version that wrote it: update modelport."
 
@@ -247,12 +245,10 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def _check_range(dependency: Dependency) -> None:
-    if len(dependency.version) > RANGE_CHARS:
-        raise _broken(f"the range of dependency {dependency.model} has more than {RANGE_CHARS} characters")
     try:
-        NpmSpec(dependency.version)
-    except ValueError:
-        raise _broken(f"the range {dependency.version!r} of dependency {dependency.model} is no SemVer range") from None
+        check_range(dependency.version)
+    except NameRefused as error:
+        raise _broken(f"dependency {dependency.model}: {error}") from None
 
 
 def _check_order(what: str, keys: list[str]) -> None:

@@ -170,10 +170,7 @@ def copy_tree(
         As ``mirror_tree``.
     """
     announced = check_copy(store, tree)
-    again = order.read_back and order.repair
-    missing = find_missing(store, tree.objects, read=again)
-    if not order.repair:
-        check_poisoned(missing, store)
+    missing = _lacking(order, tree, store)
     moved, written, garbage = False, 0, Swept((), ())
     if dry and tree.live is not None:
         garbage = plan_sweep(store, tree.live)
@@ -181,7 +178,7 @@ def copy_tree(
         probe_store(store, allow_unsafe=order.allow_unsafe)
         with held_lease(store, STEP, listen):
             # Asked again under the lease: what a collection took in between is missing by now.
-            missing = find_missing(store, tree.objects, read=again)
+            missing = _lacking(order, tree, store)
             listen(StepStarted(STEP, len(missing.objects), missing.bytes))
             begun = time.monotonic()
             retry = Retry(patience, listen=listen)
@@ -210,6 +207,14 @@ def copy_tree(
         elif tree.live is not None:
             garbage = sweep_store(store, tree.live, listen, by=by) if order.apply else plan_sweep(store, tree.live)
     return Copied(missing, announced, moved, written, garbage)
+
+
+def _lacking(order: MirrorOrder, tree: SignedTree, store: ObjectStore) -> Missing:
+    """What ``store`` lacks; what stands there with other bytes is refused, unless it is to be replaced."""
+    missing = find_missing(store, tree.objects, read=order.read_back and order.repair)
+    if not order.repair:
+        check_poisoned(missing, store)
+    return missing
 
 
 def _gather(order: MirrorOrder, view: View) -> tuple[SignedTree, tuple[str, ...]]:

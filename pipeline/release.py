@@ -1,4 +1,4 @@
-"""Names: models, versions, releases, channels, and the paths of files inside a release.
+"""Names: models, versions and their ranges, releases, channels, and the paths of files inside a release.
 
 Takes text from people, folders and documents; gives checked values or ``NameRefused``.
 The rules are docs/format.md §1; they hold on every operating system, so that what one machine
@@ -15,6 +15,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NewType
 
+from semantic_version import NpmSpec
 from semantic_version import Version as SemVer
 
 from pipeline.errors import UsageError
@@ -35,6 +36,7 @@ WINDOWS_DEVICE = re.compile(r"(?:con|prn|aux|nul|conin\$|conout\$|com[0-9¹²³]
 # The rest of what the same page forbids in a name; docs/adr/0040.
 WINDOWS_FORBIDDEN = frozenset('<>"|?*')
 VERSION_CHARS = 64
+RANGE_CHARS = 200
 PATH_BYTES = 1024
 WEB_PATH_BYTES = 700
 COMPONENT_BYTES = 255
@@ -128,6 +130,38 @@ def check_version(text: str) -> str:
     if fault is not None:
         raise NameRefused(f"version {text!r} is refused: {fault}", hint="Use a SemVer version such as 2.1.0 or 2.1.0-rc.1.")
     return text
+
+
+def check_range(text: str) -> str:
+    """Return ``text`` as a range of versions, as npm writes it (github.com/npm/node-semver), at most 200 characters.
+
+    Raises:
+        NameRefused: it is none.
+    """
+    _range(text)
+    return text
+
+
+def takes(versions: str, release: Release) -> bool:
+    """Tell whether a range of versions takes this release.
+
+    Raises:
+        NameRefused: it is no range.
+    """
+    return bool(_range(versions).match(release.semver))
+
+
+def _range(text: str) -> NpmSpec:
+    if len(text) > RANGE_CHARS:
+        raise NameRefused(f"a range of versions has {len(text)} characters, at most {RANGE_CHARS} are allowed", hint=_RANGE_HINT)
+    try:
+        return NpmSpec(text)
+    # The second is what the library does with "1.0 - <2".
+    except (ValueError, AttributeError):
+        raise NameRefused(f"{text!r} is no range of versions", hint=_RANGE_HINT) from None
+
+
+_RANGE_HINT = "Write it as npm does: ^2.1, ~2.1.0, 2.1.0, '>=2 <3'."
 
 
 def check_channel(text: str) -> Channel:

@@ -14,9 +14,8 @@ from typing import Any
 
 from resolvelib import AbstractProvider, BaseReporter, ResolutionImpossible, ResolutionTooDeep, Resolver
 
-from pipeline.errors import UnknownName, UsageError
-from pipeline.plan.wants import takes
-from pipeline.release import ModelName, Release, check_model
+from pipeline.errors import InvalidDocument, UnknownName, UsageError
+from pipeline.release import ModelName, NameRefused, Release, check_model, check_range, takes
 from pipeline.trust.view import ReleaseTarget, View
 
 # Far beyond any honest set of models; a hostile one ends here.
@@ -43,6 +42,7 @@ def resolve_dependencies(view: View, wanted: ReleaseTarget) -> tuple[ReleaseTarg
 
     Raises:
         UsageError: no set of releases meets every demand; the chain of each one is told.
+        InvalidDocument: a demand is no range of versions.
         TrustError, IntegrityError, UnavailableError
     """
     if not wanted.facts.dependencies:
@@ -109,7 +109,16 @@ class _Provider(AbstractProvider[Demand, ReleaseTarget, ModelName]):
 
     def get_dependencies(self, candidate: ReleaseTarget) -> Iterable[Demand]:
         """What the candidate's signed facts name."""
-        found = [Demand(check_model(one.model), one.version, by=candidate.release) for one in candidate.facts.dependencies]
+        try:
+            found = [
+                Demand(check_model(one.model), check_range(one.version), by=candidate.release)
+                for one in candidate.facts.dependencies
+            ]
+        except NameRefused as error:
+            raise InvalidDocument(
+                f"what {candidate.release} needs cannot be read: {error}",
+                hint="It may need a newer modelport; --no-deps fetches it alone.",
+            ) from None
         self.demands.update(found)
         return found
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import trustme
+from hypothesis import settings
 
 from tests.servers.oss_shim import OssServer, run_oss
 from tests.servers.processes import scratch
@@ -19,9 +20,12 @@ from tests.site_world import SitePlace, SiteServer, install_all, publish_all
 
 
 def pytest_configure() -> None:
-    """Let what tests start hear Ctrl-C: a shell that runs the suite in its background has all of it ignore SIGINT."""
+    """Let what tests start hear Ctrl-C, which a shell that runs the suite in its background has all of it ignore; time no property."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    # A property that holds slowly holds: how long an example takes says what else the machine does.
+    settings.register_profile("untimed", settings(), deadline=None)
+    settings.load_profile("untimed")
 
 
 @pytest.fixture(scope="session")

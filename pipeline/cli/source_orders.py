@@ -129,7 +129,8 @@ def ours_for(settings: Settings, url: str) -> Iterator[Ours]:
             # Only its own settings hold a source's credentials; all others are named, so that no mirror of it helps.
             source = [] if settings.source and settings.source[0].get("auth") else ["--source", url]
             source += ["--ca-bundle", str(settings.ca_bundle)] if settings.ca_bundle else []
-            words = [sys.executable, "-c", "from pipeline.cli.program import main; main()", "fetch", "--model", release]
+            # -P: a folder of this package's name may lie where somebody works.
+            words = [sys.executable, "-P", "-c", "from pipeline.cli.program import main; main()", "fetch", "--model", release]
             words += ["--to", str(folder), "--no-deps", "--cache-limit", "0", "--connections", str(connections), *source]
             return Start([*words, "--report", "json"], {**os.environ, "XDG_STATE_HOME": home, "XDG_CACHE_HOME": home}, Path.cwd())
 

@@ -8,12 +8,15 @@ next: ``garbage_tasks``
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
 from pipeline.errors import UsageError
 
 _SPAN = re.compile(r"([1-9][0-9]{0,4})(h|d|w|y)")
 _UNITS = {"h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=1), "y": timedelta(days=365)}
+# Added to any day of this age, it stays within what a calendar of four digits holds.
+_MOST_YEARS = 1000
 
 
 def span_of(text: str, flag: str) -> timedelta:
@@ -25,7 +28,10 @@ def span_of(text: str, flag: str) -> timedelta:
     match = _SPAN.fullmatch(text.strip())
     if match is None:
         raise UsageError(f"{flag} {text!r} is not a span of time", hint=f"Use h, d, w or y (365 days), as in {flag} 7d.")
-    return int(match[1]) * _UNITS[match[2]]
+    span = int(match[1]) * _UNITS[match[2]]
+    if span > _MOST_YEARS * _UNITS["y"]:
+        raise UsageError(f"{flag} {text!r} is over {_MOST_YEARS} years", hint=f"Give less, as in {flag} 1y.")
+    return span
 
 
 def end_of(text: str, flag: str) -> datetime | timedelta:
@@ -36,15 +42,13 @@ def end_of(text: str, flag: str) -> datetime | timedelta:
     """
     if _SPAN.fullmatch(text.strip()):
         return span_of(text, flag)
-    try:
+    with suppress(ValueError, OverflowError):
         found = datetime.fromisoformat(text.strip())
-    except ValueError:
-        found = None
-    if found is not None and re.fullmatch(r"\d{4}-\d\d-\d\d", text.strip()):
-        return found.replace(hour=23, minute=59, second=59, tzinfo=UTC)
-    if found is None or found.tzinfo is None:
-        raise UsageError(
-            f"{flag} {text!r} is neither a span, a day nor a time with its zone",
-            hint=f"As in {flag} 1y, {flag} 2027-11-22 or {flag} 2027-11-22T10:00:00Z.",
-        )
-    return found.astimezone(UTC)
+        if re.fullmatch(r"\d{4}-\d\d-\d\d", text.strip()):
+            return found.replace(hour=23, minute=59, second=59, tzinfo=UTC)
+        if found.tzinfo is not None:
+            return found.astimezone(UTC)
+    raise UsageError(
+        f"{flag} {text!r} is neither a span, a day nor a time with its zone",
+        hint=f"As in {flag} 1y, {flag} 2027-11-22 or {flag} 2027-11-22T10:00:00Z.",
+    )

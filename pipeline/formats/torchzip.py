@@ -19,6 +19,8 @@ from pipeline.plan.cut import BYTES, Element, Tensor
 DIRECTORY_BYTES = 64 << 20
 _LOCAL, _CENTRAL, _END, _END64, _LOCATOR64 = b"PK\x03\x04", b"PK\x01\x02", b"PK\x05\x06", b"PK\x06\x06", b"PK\x06\x07"
 _END_BYTES, _END64_BYTES, _LOCATOR64_BYTES, _CENTRAL_BYTES, _LOCAL_BYTES = 22, 56, 20, 46, 30
+# PyTorch writes two at most; each is read whole, and its entries are sought among all.
+PICKLES = 8
 # A comment behind the directory's end has a 16-bit length.
 _COMMENT_BYTES = 0xFFFF
 _U16, _U32, _U64 = 0xFFFF, 0xFFFFFFFF, struct.Struct("<Q")
@@ -44,12 +46,14 @@ def find_storages(header: Header) -> list[Tensor] | None:
     """Give the spans of the storages; None when the archive holds no ``data.pkl``: another zip.
 
     Raises:
-        Damaged: the directory is not where or what it must be.
+        Damaged: the directory is not where or what it must be, or names too many pickles.
     """
     entries = dict(_entries(header))
     pickles = [name for name in entries if name.endswith((b"/data.pkl", b"/constants.pkl")) and name.count(b"/") == 1]
     if not any(name.endswith(b"/data.pkl") for name in pickles):
         return None
+    if len(pickles) > PICKLES:
+        raise Damaged(f"it holds {len(pickles)} pickles, at most {PICKLES} are read")
     tensors: list[Tensor] = []
     for pickle in pickles:
         folder = pickle.removesuffix(b".pkl") + b"/"

@@ -118,7 +118,7 @@ def descriptor(media_type: str, sha256: str, size: int, annotations: Mapping[str
 
 def layout_index(before: Sequence[Mapping[str, Any]], artifact: Artifact, names: Sequence[str]) -> bytes:
     """The index of a layout: what it named before, but for ``names``, which lead to ``artifact`` now."""
-    kept = [dict(row) for row in before if row.get("annotations", {}).get(REF_NAME) not in names]
+    kept = [dict(row) for row in before if _ref_name(row) not in names]
     rows = [
         {
             **descriptor(MANIFEST_TYPE, artifact.manifest_sha256, len(artifact.manifest), {REF_NAME: name}),
@@ -127,6 +127,12 @@ def layout_index(before: Sequence[Mapping[str, Any]], artifact: Artifact, names:
         for name in names
     ]
     return encode_document({"schemaVersion": 2, "mediaType": INDEX_TYPE, "manifests": [*kept, *rows]})
+
+
+def _ref_name(row: Mapping[str, Any]) -> Any:
+    # Other programs wrote it: null or no annotations are as good as none.
+    annotations = row.get("annotations")
+    return annotations.get(REF_NAME) if isinstance(annotations, Mapping) else None
 
 
 def layout_mark() -> bytes:

@@ -92,6 +92,8 @@ def _script_lines(manifest: Manifest) -> Iterator[str]:
     yield "#!/bin/sh"
     yield f"# Joins the downloaded parts of {release} into the folder {release}. Run it beside parts/; it may be run again."
     yield "set -eu"
+    # With it set, cd may lead to a folder of the same name elsewhere.
+    yield "unset CDPATH"
     yield 'cd "$(dirname "$0")"'
     yield "if command -v sha256sum >/dev/null 2>&1; then"
     yield '  check() { sha256sum -c "$1"; }'
@@ -115,7 +117,9 @@ def _script_lines(manifest: Manifest) -> Iterator[str]:
     yield '  echo "$release is there and whole"'
     yield "  exit 0"
     yield "fi"
-    yield f"check {PART_SUMS} >/dev/null || stop 'parts are missing or altered: download them again'"
+    # A release of empty files has no parts, and a list without a line is an error to sha256sum.
+    if manifest.parts:
+        yield f"check {PART_SUMS} >/dev/null || stop 'parts are missing or altered: download them again'"
     yield 'rm -rf "$building"'
     yield 'mkdir "$building"'
     for file in manifest.files:

@@ -8,6 +8,7 @@ next: ``plan.ledger``
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Annotated
 
 import msgspec
 
@@ -18,6 +19,8 @@ from pipeline.wire import check_json
 FORMAT = "modelport-ledger"
 VERSION = 1
 RECORD_BYTES = 64 << 20
+# Without its zone a time cannot be compared with any other.
+At = Annotated[datetime, msgspec.Meta(tz=True)]
 DAMAGED = "Remove this record with your store's tools: at worst some URLs are sent to the CDN again."
 
 
@@ -26,7 +29,7 @@ class LedgerRecord(msgspec.Struct, frozen=True, kw_only=True, tag_field="what", 
 
     format: str
     version: int
-    at: datetime
+    at: At
 
 
 class CdnName(msgspec.Struct, frozen=True, kw_only=True):
@@ -125,7 +128,7 @@ class Waits(LedgerRecord, frozen=True, kw_only=True, tag="waits"):
     """The quota is used up: what is planned waits until ``until``."""
 
     cdn: str
-    until: datetime
+    until: At
 
 
 class Promised(LedgerRecord, frozen=True, kw_only=True, tag="promised"):

@@ -1,6 +1,6 @@
-"""What a person asks for: ``bert-v2.1.0``, ``bert@stable``, ``bert@^2.1`` or ``bert``, and the versions a range takes.
+"""What a person asks for: ``bert-v2.1.0``, ``bert@stable``, ``bert@^2.1`` or ``bert``.
 
-Takes text, gives a ``Want``. Ranges are npm's (github.com/npm/node-semver), as everywhere in the format.
+Takes text, gives a ``Want``.
 
 next: ``workers``
 """
@@ -9,10 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from semantic_version import NpmSpec
-
-from pipeline.manifest import RANGE_CHARS
-from pipeline.release import CHANNEL, Channel, ModelName, NameRefused, Release, check_channel, check_model
+from pipeline.release import CHANNEL, Channel, ModelName, NameRefused, Release, check_channel, check_model, check_range
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +35,7 @@ def read_want(text: str) -> Want:
             raise NameRefused(f"{text!r} ends after '@'", hint="Name a channel or a range: bert@stable, bert@^2.1")
         if CHANNEL.fullmatch(choice) and choice != "x":
             return Want(model, channel=check_channel(choice))
-        return Want(model, versions=check_versions(choice))
+        return Want(model, versions=check_range(choice))
     try:
         release = Release.parse(text)
     except NameRefused as error:
@@ -47,24 +44,3 @@ def read_want(text: str) -> Want:
         except NameRefused:
             raise error from None
     return Want(release.model, release=release)
-
-
-def check_versions(text: str) -> str:
-    """Return ``text`` as a range of versions.
-
-    Raises:
-        NameRefused: it is none.
-    """
-    if len(text) <= RANGE_CHARS:
-        try:
-            NpmSpec(text)
-        except ValueError:
-            pass
-        else:
-            return text
-    raise NameRefused(f"{text[:80]!r} is no range of versions", hint="Write it as npm does: ^2.1, ~2.1.0, 2.1.0, '>=2 <3'.")
-
-
-def takes(versions: str, release: Release) -> bool:
-    """Tell whether a range of versions takes this release."""
-    return bool(NpmSpec(versions).match(release.semver))

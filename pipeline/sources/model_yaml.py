@@ -11,12 +11,11 @@ from __future__ import annotations
 from typing import Annotated
 
 import msgspec
-from semantic_version import NpmSpec
 
 from pipeline.errors import SourceError
-from pipeline.manifest import RANGE_CHARS, Dependency
+from pipeline.manifest import Dependency
 from pipeline.meant import suggest
-from pipeline.release import NameRefused, check_model
+from pipeline.release import RANGE_CHARS, NameRefused, check_model, check_range
 from pipeline.yamlfile import read_yaml
 
 FILE_NAME = "model.yaml"
@@ -75,14 +74,9 @@ def parse_model_yaml(data: bytes, where: str) -> ModelYaml:
     for model, text in parsed.dependencies.items():
         try:
             check_model(model)
-            NpmSpec(text)
+            check_range(text)
         except NameRefused as error:
-            raise SourceError(f"{where}: dependency {error}", hint=error.hint) from None
-        except ValueError:
-            raise SourceError(
-                f"{where}: dependency {model} has the range {text!r}, expected a SemVer range",
-                hint="Write a range such as ^2.1.0, ~1.8.2, 2.1.0 or '>=1.2 <3'.",
-            ) from None
+            raise SourceError(f"{where}: dependency {model}: {error}", hint=error.hint) from None
     return parsed
 
 

@@ -183,12 +183,11 @@ class Assembly:
             receiver.asked_at = time.monotonic()
             try:
                 self._source.read_range(key, left.start, left.size, receiver.take, total=left.part_size)
-            except DigestMismatch as error:
+            except DigestMismatch:
                 wrong += 1
                 if wrong >= WRONG_BYTES:
                     raise
                 self._take_back(receiver, left)
-                del error
             except ModelportError as error:
                 if self._stop.is_set():
                     return
@@ -215,6 +214,9 @@ class Assembly:
         self._listen(Progress(STEP, size))
 
     def _take_back(self, receiver: Receiver, one: Range) -> None:
+        # What of a chunk was altered, or never held against its digest, must not be written after the right bytes.
+        receiver.end()
+        self._writers.drain()
         # Progress counts what need not come again.
         kept = sum(piece.chunk.stored for piece in one.pieces[: receiver.done])
         if receiver.bytes > kept:
@@ -230,7 +232,8 @@ class Assembly:
 
     def _fail(self, error: BaseException) -> None:
         with self._changed:
-            if self._error is None and not self._stop.is_set():
+            # One of a decoder or a writer may come when the connections have ended: it counts as any other.
+            if self._error is None:
                 self._error = error
             self._changed.notify_all()
         self._end()

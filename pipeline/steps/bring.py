@@ -130,7 +130,7 @@ class Arrival:
         if landing is None or plan is None or holdings is None:
             return
         try:
-            failed, copied = copy_held(landing, holdings.holders, plan.copies, lambda _: None)
+            failed, copied = copy_held(landing, holdings.holders, plan.copies)
         except OSError as error:
             raise disk_error(error, landing.folder, needed=plan.copy_bytes) from error
         self.bytes_reused += copied

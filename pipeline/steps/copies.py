@@ -22,6 +22,8 @@ from pipeline.wire import encode_document
 PREFIX = "copy."
 _NAME_DIGITS = 32
 WHY_CHARS = 2000
+# Listed and gone before it is read, time and again: some stores list late what was deleted.
+LOOK_AGAIN = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,15 +111,18 @@ def note_level(first: ObjectStore, target: Target, snapshot: int, *, by: str, at
 
 def _last(first: ObjectStore, job: str) -> tuple[int, object]:
     """Number and content of the last record; (-1, None) where there is none."""
-    keys = [info.key for info in first.list(f"{LEDGER}{job}/") if ledger_record(info.key)]
-    for key in reversed(keys):
-        try:
-            data = read_object(first, key, cap=RECORD_BYTES)
-        except ObjectMissing:
-            # Somebody else tidies up just now; what comes after it was there before.
-            continue
-        named = ledger_record(key)
-        return named[1] if named else -1, decode_record(data, f"{first.url.rstrip('/')}/{key}")
+    for _ in range(LOOK_AGAIN):
+        keys = [info.key for info in first.list(f"{LEDGER}{job}/") if ledger_record(info.key)]
+        for key in reversed(keys):
+            try:
+                data = read_object(first, key, cap=RECORD_BYTES)
+            except ObjectMissing:
+                # Somebody else tidies up just now: before the first is gone, what comes after the last is there.
+                continue
+            named = ledger_record(key)
+            return named[1] if named else -1, decode_record(data, f"{first.url.rstrip('/')}/{key}")
+        if not keys:
+            break
     return -1, None
 
 

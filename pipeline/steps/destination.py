@@ -81,9 +81,10 @@ def look_at(
         proof = read_proof(folder_fd, manifest, files, bits=record is None or record.executable_bits, done=done)
         extra = tuple(extra_files(folder_fd, {manifest.files[index].path for index in files}))
         if proof.whole:
-            return Found(files, True, True, proof, record, tuple(path for path in extra if path not in _paths(manifest)))
+            own = _paths(manifest)
+            return Found(files, True, True, proof, record, tuple(path for path in extra if path not in own))
         old = installs.manifest(record) if record else None
-        lost = _would_be_lost(manifest, old, proof, there, extra)
+        lost = _would_be_lost(manifest, old, proof, there, set(extra))
         if lost:
             more = f" and {len(lost) - NAMED} more" if len(lost) > NAMED else ""
             raise UsageError(
@@ -98,7 +99,7 @@ def look_at(
         os.close(folder_fd)
 
 
-def _would_be_lost(manifest: Manifest, old: Manifest | None, proof: Proof, there: set[str], extra: Sequence[str]) -> list[str]:
+def _would_be_lost(manifest: Manifest, old: Manifest | None, proof: Proof, there: set[str], extra: set[str]) -> list[str]:
     """Files that replacing the folder would throw away though no fetch brought them; ``old``: what a fetch installed there."""
     known = _paths(manifest) | _paths(old) if old else set()
     lost = sorted(path for path in there if path.startswith(FOREIGN) or (path in extra and path not in known))
@@ -108,7 +109,8 @@ def _would_be_lost(manifest: Manifest, old: Manifest | None, proof: Proof, there
 def _selected(manifest: Manifest, record: InstallRecord) -> Sequence[int]:
     if not record.files:
         return range(len(manifest.files))
-    return [index for index, file in enumerate(manifest.files) if file.path in set(record.files)]
+    chosen = set(record.files)
+    return [index for index, file in enumerate(manifest.files) if file.path in chosen]
 
 
 def _paths(manifest: Manifest) -> set[str]:

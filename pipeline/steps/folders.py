@@ -17,21 +17,23 @@ from pathlib import Path
 from pipeline.errors import DiskError, ModelportError, UsageError
 
 FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+# Homes of others, and what lies above one's own, may often be passed through and not be listed.
+PASSED = FOLDER | getattr(os, "O_PATH", 0)
 # A FIFO that was planted must not make the opening wait.
 FILE = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 
 
-def enter(folder_fd: int, name: str, *, make: bool) -> int:
+def enter(folder_fd: int, name: str, *, make: bool, flags: int = FOLDER) -> int:
     """Open the folder ``name`` in a folder, making it if it is missing and ``make``; the other stays open."""
     try:
-        return os.open(name, FOLDER, dir_fd=folder_fd)
+        return os.open(name, flags, dir_fd=folder_fd)
     except FileNotFoundError:
         if not make:
             raise
     # Another process may make it first: that is what is wanted.
     with suppress(FileExistsError):
         os.mkdir(name, dir_fd=folder_fd)
-    return os.open(name, FOLDER, dir_fd=folder_fd)
+    return os.open(name, flags, dir_fd=folder_fd)
 
 
 def open_folder(path: Path, *, make: bool = False) -> int:
@@ -46,7 +48,7 @@ def open_folder(path: Path, *, make: bool = False) -> int:
     fd = os.open(whole.anchor, FOLDER)
     for number, name in enumerate(whole.parts[1:], 2):
         try:
-            inner = enter(fd, name, make=make)
+            inner = enter(fd, name, make=make, flags=FOLDER if number == len(whole.parts) else PASSED)
         except FileNotFoundError:
             raise
         except OSError as error:

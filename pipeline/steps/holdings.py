@@ -8,10 +8,9 @@ next: ``steps.receive``
 
 from __future__ import annotations
 
-import errno
 import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pipeline.digest import Blake3
@@ -25,7 +24,6 @@ from pipeline.workers import in_order, threads
 
 # A multiple of every block size, so that a file system that can share blocks goes on sharing them.
 STEP_BYTES = 64 << 20
-_NO_COPY = frozenset({errno.EXDEV, errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP, errno.EBADF, errno.ETXTBSY})
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,17 +82,19 @@ class Holdings:
             self.spots.setdefault(digest, spot)
 
 
-def copy_held(
-    landing: Landing, holders: Sequence[Holder], copies: Iterable[Copy], done: Callable[[int], None]
-) -> tuple[tuple[Piece, ...], int]:
-    """Copy what is held into the landing; ``done`` is told the plain bytes of each piece that came.
+def copy_held(landing: Landing, holders: Sequence[Holder], copies: Iterable[Copy]) -> tuple[tuple[Piece, ...], int]:
+    """Copy what is held into the landing.
 
     Returns:
         (the pieces that were not there after all, plain bytes that were).
+
+    Raises:
+        OSError: the landing's disk failed.
     """
     failed: list[Piece] = []
     copied = 0
-    reported: set[tuple[int, str]] = set()
+    used: set[Spot] = set()
+    rotten: set[Spot] = set()
 
     def work(run: list[Copy]) -> list[tuple[Copy, bool]]:
         return _copy_run(landing, holders[run[0].spot.holder], run)
@@ -103,19 +103,17 @@ def copy_held(
     with threads(cores, "copy") as pool:
         for results in in_order(pool, work, _runs(copies), ahead=2 * cores):
             for copy, right in results:
-                spot, holder = copy.spot, holders[copy.spot.holder]
-                size = copy.piece.chunk.plain * len(copy.piece.targets)
+                holder, file = holders[copy.spot.holder], replace(copy.spot, at=0)
                 if right:
-                    copied += size
-                    done(size)
+                    copied += copy.piece.chunk.plain * len(copy.piece.targets)
                 else:
                     failed.append(copy.piece)
-                if (spot.holder, spot.path) not in reported:
-                    reported.add((spot.holder, spot.path))
-                    (holder.used if right else holder.rotten)(spot.path)
-                elif not right and (spot.holder, "!" + spot.path) not in reported:
-                    reported.add((spot.holder, "!" + spot.path))
-                    holder.rotten(spot.path)
+                if not right and file not in rotten:
+                    rotten.add(file)
+                    holder.rotten(file.path)
+                elif right and file not in used and file not in rotten:
+                    used.add(file)
+                    holder.used(file.path)
     return tuple(failed), copied
 
 
@@ -179,12 +177,18 @@ def _copy_bytes(source_fd: int, source_at: int, fd: int, at: int, size: int) -> 
         step = min(STEP_BYTES, end - source_at)
         try:
             got = os.copy_file_range(source_fd, fd, step, source_at, at)
-        except OSError as error:
-            if error.errno not in _NO_COPY:
-                raise
-            data = os.pread(source_fd, min(step, 1 << 20), source_at)
+        except OSError:
+            # Not every system copies like this, and none tells which of two disks failed.
+            data = _read(source_fd, min(step, 1 << 20), source_at)
             got = os.pwrite(fd, data, at) if data else 0
         if not got:
-            # The file ends early; what was not written does not hash right.
+            # The file ends early, or cannot be read; what was not written does not hash right.
             return
         source_at, at = source_at + got, at + got
+
+
+def _read(source_fd: int, size: int, at: int) -> bytes:
+    try:
+        return os.pread(source_fd, size, at)
+    except OSError:
+        return b""

@@ -194,9 +194,11 @@ class Landing:
             except OSError as error:
                 if error.errno not in {errno.ENOTEMPTY, errno.EEXIST}:
                     raise
-                self._exchange(name)
+                old = self._exchange(name)
                 os.fsync(self._parent_fd)
-                shutil.rmtree(self._name, dir_fd=self._parent_fd)
+                # Another fetch may clear it away just as well.
+                with suppress(FileNotFoundError):
+                    shutil.rmtree(old, dir_fd=self._parent_fd)
             os.fsync(self._parent_fd)
         except OSError as error:
             if error.errno in {errno.ENOTDIR, errno.ELOOP}:
@@ -285,21 +287,23 @@ class Landing:
             if flush:
                 os.fsync(fd)
 
-    def _exchange(self, name: str) -> None:
+    def _exchange(self, name: str) -> str:
+        """Give the folder the name of the one that is there; tells where that one is then."""
         libc = ctypes.CDLL(None, use_errno=True)
         rename = getattr(libc, "renameat2", None)
         fd, old, new = self._parent_fd, os.fsencode(self._name), os.fsencode(name)
         if rename is not None and rename(fd, old, fd, new, ctypes.c_uint(RENAME_EXCHANGE)) == 0:
-            return
+            return self._name
         code = errno.ENOSYS if rename is None else ctypes.get_errno()
         if code not in _NO_EXCHANGE:
             raise OSError(code, os.strerror(code), name)
-        # A file system without the exchange: for a moment there is no folder under the name.
-        aside = f".{name}.old"
+        # A file system without the exchange: for a moment there is no folder under the name. Whoever is killed then
+        # leaves the old one where leftovers are looked for.
+        aside = f".{name}.partial-old"
         shutil.rmtree(aside, dir_fd=fd, ignore_errors=True)
         os.rename(name, aside, src_dir_fd=fd, dst_dir_fd=fd)
         os.rename(self._name, name, src_dir_fd=fd, dst_dir_fd=fd)
-        os.rename(aside, self._name, src_dir_fd=fd, dst_dir_fd=fd)
+        return aside
 
     def _unlink(self, path: str) -> None:
         parent_fd, name = open_parent(self.fd, path, make=False)

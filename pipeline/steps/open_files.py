@@ -44,9 +44,11 @@ class OpenFiles:
         finally:
             with self._lock:
                 entry[1] -= 1
+                if self._shut and not entry[1]:
+                    os.close(self._found.pop(file)[0])
 
     def close(self, *, for_good: bool = False) -> None:
-        """Close what nobody uses; ``for_good``: nothing is opened any more."""
+        """Close what nobody uses; ``for_good``: nothing is opened any more, and what is in use is closed after that."""
         with self._lock:
             self._shut = for_good
             for file in [file for file, (_, users) in self._found.items() if users == 0]:

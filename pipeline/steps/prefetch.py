@@ -215,6 +215,8 @@ def _drive(log: Log, cdns: Sequence[Cdn], fronts: Mapping[str, Front], dispatch:
     done = driven_of(job, drivers)
     listen(StepFinished("cdn", sum(share.done for share in done.shares), seconds=tempo.elapsed_s() - began_s))
     errors: list[ModelportError] = [driver.error for driver in drivers.values() if driver.error is not None]
+    for error in errors[1:]:
+        listen(Warned("cdn-failed", str(error)))
     if errors:
         raise errors[0]
     return done

@@ -70,23 +70,30 @@ def read_proof(
     """
     proof = Proof()
     bits = bits and has_modes(folder_fd)
+    held: set[int] = set()
 
     def hash_batch(batch: _Batch) -> tuple[_Batch, list[bool]]:
         try:
             return batch, [hash_at(batch.fd, target.at, chunk.plain) == chunk.blake3 for target, chunk in batch.places]
         finally:
+            held.remove(batch.fd)
             os.close(batch.fd)
 
     wrong: dict[int, int] = {}
     cores = len(os.sched_getaffinity(0))
-    with threads(cores, "proofread") as pool:
-        for batch, results in in_order(
-            pool, hash_batch, _batches(folder_fd, manifest, files, proof, sparse=sparse, bits=bits), ahead=2 * cores
-        ):
-            proof.right.update(target for (target, _), right in zip(batch.places, results, strict=True) if right)
-            if not all(results):
-                wrong[batch.file] = wrong.get(batch.file, 0) + results.count(False)
-            done(sum(chunk.plain for _, chunk in batch.places))
+    try:
+        with threads(cores, "proofread") as pool:
+            batches = _batches(folder_fd, manifest, files, proof, held, sparse=sparse, bits=bits)
+            for batch, results in in_order(pool, hash_batch, batches, ahead=2 * cores):
+                proof.right.update(target for (target, _), right in zip(batch.places, results, strict=True) if right)
+                if not all(results):
+                    wrong[batch.file] = wrong.get(batch.file, 0) + results.count(False)
+                done(sum(chunk.plain for _, chunk in batch.places))
+    except OSError:
+        # Nobody is at work any more, and these batches never began.
+        for fd in held:
+            os.close(fd)
+        raise
     for index, count in wrong.items():
         proof.altered.setdefault(index, _differs(count, len(manifest.files[index].chunks)))
     return proof
@@ -102,8 +109,13 @@ class _Batch:
 
 
 def _batches(
-    folder_fd: int, manifest: Manifest, files: Sequence[int], proof: Proof, *, sparse: bool, bits: bool
+    folder_fd: int, manifest: Manifest, files: Sequence[int], proof: Proof, held: set[int], *, sparse: bool, bits: bool
 ) -> Iterator[_Batch]:
+    def batch(index: int, fd: int, places: list[tuple[Target, Chunk]]) -> _Batch:
+        own = os.dup(fd)
+        held.add(own)
+        return _Batch(index, own, places)
+
     for index in files:
         fd = _open(folder_fd, manifest, index, proof, bits=bits)
         if fd is None:
@@ -116,10 +128,10 @@ def _batches(
                 places.append((target, chunk))
                 size += chunk.plain
                 if size >= BATCH_BYTES:
-                    yield _Batch(index, os.dup(fd), places)
+                    yield batch(index, fd, places)
                     places, size = [], 0
             if places:
-                yield _Batch(index, os.dup(fd), places)
+                yield batch(index, fd, places)
         finally:
             os.close(fd)
 

@@ -12,8 +12,9 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import islice
 
-from pipeline.errors import ModelportError
+from pipeline.errors import ModelportError, SourceLied
 from pipeline.events import Listener, Progress, Warned, ignore
+from pipeline.manifest import PART_BYTES
 from pipeline.plan.ledger import KeyState, Lane
 from pipeline.plan.records import Again, Read
 from pipeline.retry import Retry
@@ -83,7 +84,18 @@ class WarmingReader:
 
 
 def _read(front: Front, retry: Retry, key: str) -> int | ModelportError:
+    def through() -> int:
+        size = 0
+        for block in front.edge.get(key):
+            size += len(block)
+            if size > PART_BYTES:
+                raise SourceLied(
+                    f"{front.edge.url}/{key}: more than {PART_BYTES} bytes came",
+                    hint="No object of a tree is that large: check the CDN's origin.",
+                )
+        return size
+
     try:
-        return retry.call(lambda: sum(len(block) for block in front.edge.get(key)), what=f"{front.edge.url}: {key}")
+        return retry.call(through, what=f"{front.edge.url}: {key}")
     except ModelportError as error:
         return error

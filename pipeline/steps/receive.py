@@ -64,10 +64,14 @@ class Decoders:
             thread.join()
 
     def _work(self) -> None:
-        # Whoever fetches raw releases waits for no codec to be imported.
-        from pipeline.encoding import decode_into
+        try:
+            # Whoever fetches raw releases waits for no codec to be imported.
+            from pipeline.encoding import decode_into
 
-        plain = memoryview(bytearray(CHUNK_BYTES))
+            plain = memoryview(bytearray(CHUNK_BYTES))
+        except BaseException as error:  # noqa: BLE001 (carried to the thread that waits)
+            self._failed(error)
+            return
         while (job := self._jobs.get()) is not None:
             piece, stored = job
             try:
@@ -121,6 +125,8 @@ class Receiver:
         self._hasher: Any = None
         self._stored: Block | None = None
         self._window: Window | None = None
+        # The window whose memory the bytes of a ``take`` may lie in: no other may have it until all of them were looked at.
+        self._lent: Window | None = None
 
     def take(self, block: memoryview) -> memoryview | None:
         """Take the next block; gives memory where the one after it would need no copy.
@@ -147,6 +153,8 @@ class Receiver:
             else:
                 self._take_stored(piece, here)
             at += len(here)
+        self._let_go()
+        self._lent = self._window
         return self._window.room() if self._window else None
 
     def crawled(self, now: float) -> bool:
@@ -156,6 +164,7 @@ class Receiver:
     def end(self) -> None:
         """Pass on what was gathered, and give back what a half-received chunk holds."""
         self._close_window()
+        self._let_go()
         if self._stored is not None:
             self._blocks.give(self._stored)
             self._stored = None
@@ -191,8 +200,13 @@ class Receiver:
 
     def _close_window(self) -> None:
         window, self._window = self._window, None
-        if window is not None:
+        if window is not None and window is not self._lent:
             window.close()
+
+    def _let_go(self) -> None:
+        lent, self._lent = self._lent, None
+        if lent is not None and lent is not self._window:
+            lent.close()
 
     def _take_stored(self, piece: Piece, here: memoryview) -> None:
         self._close_window()

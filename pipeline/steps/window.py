@@ -42,6 +42,7 @@ class Writers:
         self._lock = threading.Lock()
         self._open = 0
         self._places = threading.Semaphore(THREADS + WAITING)
+        self._draining = threading.Lock()
 
     def begin(self, file: int, at: int) -> Window | None:
         """A window on a file; None where bytes do not go past the cache, or no memory is free."""
@@ -82,6 +83,19 @@ class Writers:
         # Only the disk is waited for.
         self._places.acquire()
         self._jobs.put((file, at, view, block))
+
+    def drain(self) -> None:
+        """Wait until all that came so far is in its file, halves of blocks too: what comes again for its places comes after it.
+
+        Raises:
+            DiskError
+        """
+        # One at a time: two that wait, each with a part of the places, would wait for ever.
+        with self._draining:
+            for _ in range(THREADS + WAITING):
+                self._places.acquire()
+            self._places.release(THREADS + WAITING)
+            self._landing.write_rest()
 
     def end(self) -> None:
         """Let the threads end behind what they were given."""
@@ -124,18 +138,21 @@ class Window:
         return self._at + self._end - self._begin
 
     def room(self) -> memoryview:
-        """Give the memory where the next bytes shall come, so that they need not be copied."""
+        """Give the memory where the next bytes shall come, so that they need not be copied.
+
+        What it gave before is looked at no more: it may be on its way to the disk, and then to others.
+        """
+        self._pass_on_if_full()
         return self._block.view[self._end : self._end + READ_BYTES]
 
     def put(self, came: memoryview) -> None:
-        """Take the next bytes: those at the beginning of ``room``, or any others.
+        """Take the next bytes: those at the beginning of ``room``, behind which more may lie, or any others.
 
         Raises:
             DiskError
         """
         if came.obj is self._block.memory:
             self._end += len(came)
-            self._pass_on_if_full()
             return
         while came:
             size = min(len(came), len(self._block.view) - self._end)

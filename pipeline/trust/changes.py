@@ -16,12 +16,11 @@ from typing import Final, Protocol
 
 import msgspec
 from securesystemslib.signer import Key
-from semantic_version import NpmSpec
 
 from pipeline.digest import Sha256
 from pipeline.errors import ChannelMoved, ConflictError, OtherContent, UnknownName
 from pipeline.meant import suggest
-from pipeline.release import Channel, ModelName, Release
+from pipeline.release import Channel, ModelName, NameRefused, Release, takes
 from pipeline.trust.draft import Draft
 from pipeline.trust.facts import PinFact, ReleaseFacts, Retired, Yanked, instant, instant_text, moved_channel
 from pipeline.trust.roles import role_keys
@@ -280,8 +279,7 @@ def _needs(draft: Draft, release: Release) -> Iterator[str]:
 
 def _only(wanted: str, release: Release, others: Sequence[Release]) -> bool:
     try:
-        matches = NpmSpec(wanted).match
-    except ValueError:
+        return takes(wanted, release) and not any(takes(wanted, other) for other in others)
+    except NameRefused:
         # A range that cannot be read may mean this release.
         return True
-    return bool(matches(release.semver)) and not any(matches(other.semver) for other in others)

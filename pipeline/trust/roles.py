@@ -26,9 +26,10 @@ from tuf.api.metadata import (
     Timestamp,
 )
 
-from pipeline.errors import InvalidDocument
+from pipeline.errors import InvalidDocument, UsageError
 from pipeline.layout import model_paths
 from pipeline.release import ModelName, NameRefused, check_model
+from pipeline.spelling import spell_subject
 from pipeline.trust.facts import SIGNED_AT, instant_text, signed_at
 from pipeline.trust.sealed import Sealed
 
@@ -53,7 +54,11 @@ def first_root(keys: Mapping[str, Sequence[Key]], at: datetime) -> Root:
 def next_root(
     root: Root, at: datetime, keys: Mapping[str, Sequence[Key]] | None = None, thresholds: Mapping[str, int] | None = None
 ) -> Root:
-    """The root after ``root``: the same, but for the roles in ``keys`` and ``thresholds``."""
+    """The root after ``root``: the same, but for the roles in ``keys`` and ``thresholds``.
+
+    Raises:
+        UsageError: a role's keys could never meet its threshold.
+    """
     following = copy.deepcopy(root)
     following.version += 1
     following.expires = _whole(at) + ROOT_LIFE
@@ -64,7 +69,22 @@ def next_root(
             following.add_key(_bare(key), role)
     for role, threshold in (thresholds or {}).items():
         following.roles[role] = Role(following.roles[role].keyids, threshold)
+    for role, found in following.roles.items():
+        check_threshold(role, len(found.keyids), found.threshold)
     return following
+
+
+def check_threshold(role: str, keys: int, threshold: int) -> None:
+    """Refuse a role that nobody could ever sign again.
+
+    Raises:
+        UsageError: it has fewer keys than must sign.
+    """
+    if threshold > keys:
+        raise UsageError(
+            f"{role}: {spell_subject(keys, 'key', 'are')} too few for a threshold of {threshold}",
+            hint=f"Choose 1 to {keys}, or name more keys.",
+        )
 
 
 def empty_targets(at: datetime) -> Targets:
@@ -80,7 +100,12 @@ def edited_targets(targets: Targets, at: datetime) -> Targets:
 
 
 def delegate(targets: Targets, model: ModelName, keys: Sequence[Key], threshold: int = 1) -> None:
-    """Name ``keys`` as those that sign ``model``, instead of any earlier ones, in place."""
+    """Name ``keys`` as those that sign ``model``, instead of any earlier ones, in place.
+
+    Raises:
+        UsageError: they could never meet ``threshold``.
+    """
+    check_threshold(model, len(keys), threshold)
     if targets.delegations is None:
         targets.delegations = Delegations(keys={}, roles={})
     delegations = targets.delegations

@@ -241,6 +241,29 @@ def test_poisoned_object_of_the_copy_is_refused_and_replaced_under_repair(source
     assert b"".join(target.get(key)) == good
 
 
+def test_object_that_is_poisoned_between_the_look_and_the_lease_is_not_replaced_without_repair(source):
+    target = MemoryStore()
+    mirrored(source, target)
+    key = next(info.key for info in target.list(PARTS))
+
+    class Raced(MemoryStore):
+        def put(self, name, data, **more):
+            if name.startswith(LEASES) and not self.poisoned:
+                self.poisoned = b"other bytes"
+                super().put(key, self.poisoned, sha256=sha256_of(self.poisoned))
+            return super().put(name, data, **more)
+
+    raced = Raced("raced")
+    raced.poisoned = b""
+    for info in target.list(""):
+        data = b"".join(target.get(info.key))
+        MemoryStore.put(raced, info.key, data, sha256=sha256_of(data))
+    with pytest.raises(PoisonedObject, match="expected"):
+        mirrored(source, raced)
+    assert b"".join(raced.get(key)) == raced.poisoned
+    assert list(raced.list(LEASES)) == []
+
+
 def spoiled(site, folder, spoil):
     """The same tree with one part altered."""
     shutil.copytree(site.folder / "store", folder / "spoiled")

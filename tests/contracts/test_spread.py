@@ -296,3 +296,17 @@ def test_one_directory_by_two_paths_is_one_store(tmp_path, there):
     with pytest.raises(UsageError, match="is named twice"):
         check_targets(one, [other, same], "2")
     assert check_targets(one, [other], "") == 2
+
+
+def test_a_store_that_falls_behind_while_another_run_tidies_up_is_not_forgotten(site, tmp_path):
+    target, at = Target(DirectoryStore(tmp_path / "copy")), datetime.now(UTC)
+    note_behind(site.store, target, (), 5, UNDER_WAY, by="me@test", at=at)
+    left = [lambda: note_level(site.store, target, 5, by="you@test", at=at)]
+
+    def call(name, key):
+        # The records were listed, and are gone before they are read.
+        if name == "get" and key.startswith(f"{LEDGER}copy.") and left:
+            left.pop()()
+
+    note_behind(Wrapped(site.store, call), target, (), 6, UNDER_WAY, by="me@test", at=at)
+    assert [record.snapshot for record in list_behind(site.store)] == [6]

@@ -224,12 +224,12 @@ def test_part_that_goes_bad_later_is_found_by_verify_and_repaired_by_publishing_
     assert site.leases() == []
 
 
-@pytest.mark.parametrize("kind", ["directory", "seaweedfs", "oss"])
-def test_poisoned_manifest_is_named_and_replaced_only_under_repair(calm, make_site, kind):
+@pytest.mark.parametrize(("kind", "longer"), [("directory", True), ("directory", False), ("seaweedfs", False), ("oss", False)])
+def test_poisoned_manifest_is_named_and_replaced_only_under_repair(calm, make_site, kind, longer):
     site = make_site(kind)
     machine = site.machine()
     key = calm.manifests[0].path
-    bad = b'{"format":"other"}\n'
+    bad = b'{"format":"other"}\n' * (100_000 if longer else 1)
     site.store.put(key, bad, sha256=sha256_of(bad))
     with pytest.raises(PoisonedObject, match=key):
         publish(machine, calm)

@@ -190,6 +190,23 @@ def test_refresh_that_somebody_may_be_at_is_told_and_is_no_peace(tmp_path):
     assert jobs(fronted) == []
 
 
+def test_refresh_ordered_by_a_clock_that_was_far_ahead_is_not_left_for_ever(tmp_path):
+    fronted = front_memory(tmp_path)
+    fronted.publish(0)
+    place = fronted.place()
+
+    def step(name):
+        if name == "cdn.answer":
+            raise Killed
+
+    fronted.days += 3000
+    with pytest.raises(Killed):
+        refresh_keys(fronted.cdns, [TIMESTAMP], replace(place, step=step).dispatch("", lambda event: None))
+    fronted.days -= 3000
+    assert resume(fronted).complete
+    assert jobs(fronted) == []
+
+
 def test_what_waits_for_its_move_alone_is_told(fronted):
     fronted.publish(0)
     place = fronted.place()
@@ -426,5 +443,6 @@ def test_plan_tells_calls_urls_and_the_last_day_without_asking(fronted):
     keys = [f"parts/aa/{number}" for number in range(12)]
     (planned,) = plan_calls(fronted.site.store, [Silent(fronted.cdns[0])], keys, Op.PREFETCH, now=fronted.now).cdns
     assert (planned.urls, planned.today, planned.remaining, planned.by_reads) == (12, PER_DAY, PER_DAY, False)
-    assert planned.calls == 2
+    # Two a day: one call on each of six days.
+    assert planned.calls == 6
     assert planned.last_day > f"{fronted.now():%Y-%m-%d}"

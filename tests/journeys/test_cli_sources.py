@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -113,6 +114,31 @@ def test_bench_without_peers_shows_ours_alone(place, tmp_path):
     assert "every byte" in shown.stdout
 
 
+def test_bench_runs_where_a_folder_has_the_name_of_our_package(place):
+    foreign = place.folder / "pipeline"
+    foreign.mkdir()
+    (foreign / "__init__.py").write_text("raise SystemExit('this is not modelport')\n")
+    try:
+        done = answer(place("bench", "--repeat", "1", "--at", "2", "--report", "json"))
+    finally:
+        shutil.rmtree(foreign)
+    assert done["rows"][0]["bytes"] == 300_000
+
+
+def test_bench_names_a_work_folder_that_is_not_there(place):
+    shown = place("bench", "--repeat", "1", "--at", "2", "--work", "nowhere")
+    assert shown.returncode == 6
+    assert f"cannot write into {place.folder / 'nowhere'}: No such file or directory" in shown.stderr
+    assert "--work" in shown.stderr
+
+
+def test_bench_measures_peers_in_a_work_folder_that_is_named_from_here(place):
+    (place.folder / "here").mkdir()
+    done = answer(place("bench", "--repeat", "1", "--at", "2", "--work", "here", "--report", "json"))
+    assert [row["program"] for row in done["rows"]] == ["modelport", "curl", "aria2c"]
+    assert list((place.folder / "here").iterdir()) == []
+
+
 def test_export_names_the_next_command(place):
     shown = place("export", "--model", "bert", "--format", "aria2", "--to", "out", "--url", "https://cdn.example/tree")
     assert shown.returncode == 0, shown.stderr
@@ -139,6 +165,15 @@ def served(place):
     with loopback_of(place.folder / ".modelport" / "store") as url:
         assert place("trust.pin", "--source", url, "--fingerprint", shown["fingerprint"]).returncode == 0
         yield url
+
+
+def test_slip_in_the_pin_of_a_source_costs_nothing_that_was_trusted(place, served):
+    before = answer(place("trust.show", "--source", served, "--report", "json"))
+    refused = place("trust.pin", "--source", served, "--fingerprint", "0" * 64)
+    assert refused.returncode == 4
+    assert f"no root of {served} has the fingerprint {'0' * 64}; its newest root is 1 with fingerprint" in refused.stderr
+    assert "Nothing was changed" in refused.stderr
+    assert answer(place("trust.show", "--source", served, "--report", "json")) == before
 
 
 @pytest.mark.parametrize("by", ["flag", "file"])

@@ -161,6 +161,40 @@ def test_a_change_travels_to_two_key_holders_and_back(machine, tmp_path):
     assert (shown["version"], shown["threshold"], len(shown["keys"])) == (2, 2, 2)
 
 
+def test_threshold_that_the_keys_can_never_meet_is_refused_before_anything_is_staged(machine, tmp_path):
+    publisher = machine("publisher")
+    publisher.run("trust.init")
+    key = f"file2:{publisher.keys / 'release.pem'}"
+    to = ("trust.stage", "--to", str(tmp_path / "change.json"))
+    for role, words in (
+        ("root", ("--threshold", "root=2")),
+        ("snapshot", ("--threshold", "snapshot=2")),
+        ("bert", ("--key", f"bert={key}", "--threshold", "bert=2")),
+        ("targets", ("--key", f"targets={key}", "--key", f"targets={key}", "--threshold", "targets=2")),
+    ):
+        refused = publisher.run(*to, *words, code=2)
+        assert refused["error"] == f"{role}: 1 key is too few for a threshold of 2"
+    assert not (tmp_path / "change.json").exists()
+
+
+def test_key_that_is_named_twice_counts_once(machine):
+    publisher = machine("publisher")
+    publisher.run("trust.init")
+    twice = ("--role-key", f"file2:{publisher.keys / 'release.pem'}") * 2
+    refused = publisher.run("trust.delegate", "--model", "bert", *twice, "--threshold", "2", code=2)
+    assert refused["error"] == "bert: 1 key is too few for a threshold of 2"
+    assert publisher.run("trust.delegate", "--model", "bert", *twice)["changed"]
+
+
+def test_role_that_cannot_be_a_model_is_refused_before_anything_is_staged(machine, tmp_path):
+    publisher = machine("publisher")
+    publisher.run("trust.init")
+    key = f"Targets=file2:{publisher.keys / 'release.pem'}"
+    refused = publisher.run("trust.stage", "--to", str(tmp_path / "change.json"), "--key", key, code=2)
+    assert "'Targets' is refused" in refused["error"]
+    assert not (tmp_path / "change.json").exists()
+
+
 def test_staged_change_that_is_damaged_is_refused(machine, tmp_path):
     publisher = machine("publisher")
     publisher.run("trust.init")

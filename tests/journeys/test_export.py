@@ -157,7 +157,40 @@ def test_other_profiles_are_refused_with_the_remedy(tree, tmp_path, release, pro
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("url", ["file:///srv/tree", "s3://bucket", "/srv/tree", 'https://x/"y', "https://x/a\nb", "https://"])
+def test_release_of_empty_files_alone_is_made_without_parts(tmp_path):
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "empty.txt").write_bytes(b"")
+    site = Site(tmp_path, directory_shelf(tmp_path / "store"))
+    site.begin().publish("bert-v1.0.0", tmp_path / "model", profile="raw")
+    exported(site, tmp_path / "out", "curl", "https://cdn.example/tree", model="bert-v1.0.0")
+    for _ in range(2):
+        made = run(["sh", "out/assemble.sh"], tmp_path)
+        assert made.returncode == 0, made.stderr
+    assert files_in(tmp_path / "out" / "bert-v1.0.0") == {"empty.txt": b""}
+
+
+def test_script_stays_where_it_is_whatever_cd_looks_through(tree, url, tmp_path):
+    exported(tree, tmp_path / "out", "curl", url)
+    assert run(START["curl"], tmp_path / "out").returncode == 0
+    (tmp_path / "elsewhere" / "out").mkdir(parents=True)
+    made = run(["sh", "out/assemble.sh"], tmp_path, CDPATH=str(tmp_path / "elsewhere"))
+    assert made.returncode == 0, made.stderr
+    assert files_in(tmp_path / "out" / "bert-v1.0.0") == files_in(tree.folder / "model")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "file:///srv/tree",
+        "s3://bucket",
+        "/srv/tree",
+        'https://x/"y',
+        "https://x/a\nb",
+        "https://x/a\rb",
+        "https://",
+        "https://[x",
+    ],
+)
 def test_address_that_other_programs_cannot_use_is_refused(tree, tmp_path, url):
     with pytest.raises(UsageError, match="no http or https address"):
         exported(tree, tmp_path / "out", "aria2", url)

@@ -3,6 +3,7 @@
 from collections import Counter
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 
 import pytest
 
@@ -537,6 +538,29 @@ def test_object_that_cannot_be_read_is_named_and_read_the_next_time():
     edge.lacking.clear()
     assert resume(world).complete
     assert edge.read[keys(40)[0]] == 1
+
+
+def test_edge_that_never_stops_sending_is_not_read_for_ever():
+    sent = []
+
+    def endless(key):
+        while len(sent) < 1000:
+            sent.append(key)
+            yield bytes(1 << 20)
+
+    driven = warm(reading_world(SimpleNamespace(url=BASE, get=endless)), 1)
+    assert list(driven.shares[0].failed) == keys(1)
+    assert "more than 268435456 bytes" in driven.shares[0].failed[keys(1)[0]]
+    assert len(sent) == 257
+
+
+def test_every_cdn_that_fails_is_told():
+    world = World()
+    bases = ("https://one.example.com", "https://two.example.com", "https://three.example.com")
+    world.cdns = [FaultyCdn(world.cdn(base), {("submit", 0): AccessDenied(f"{base}: wrong key")}) for base in bases]
+    with pytest.raises(AccessDenied, match="one"):
+        warm(world, 1)
+    assert world.warnings("cdn-failed") == [f"{base}: wrong key" for base in bases[1:]]
 
 
 def test_job_that_a_live_run_holds_is_left_to_it():

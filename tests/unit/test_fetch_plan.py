@@ -17,8 +17,8 @@ from pipeline.plan.fetching import (
     wanted_files,
 )
 from pipeline.plan.lanes import FIRST, LEAST, MOST, REST_SAMPLES, Lanes
-from pipeline.plan.wants import Want, read_want, takes
-from pipeline.release import Channel, NameRefused, Release
+from pipeline.plan.wants import Want, read_want
+from pipeline.release import Channel, NameRefused, Release, takes
 from tests.makers.fetching import manifest_of
 
 MIB = 1 << 20
@@ -107,7 +107,7 @@ def test_wants_are_read(text, want):
 
 
 @pytest.mark.parametrize(
-    "text", ["", "@stable", "bert@", "Bert@stable", "bert@not a range", "bert@" + "1" * 300, "a/b", "bert@../x"]
+    "text", ["", "@stable", "bert@", "Bert@stable", "bert@not a range", "bert@1.0 - <2", "bert@" + "1" * 300, "a/b", "bert@../x"]
 )
 def test_what_names_nothing_is_refused(text):
     with pytest.raises(NameRefused):

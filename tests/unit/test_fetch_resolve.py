@@ -1,9 +1,14 @@
 """Dependencies: what is fetched along, and how a conflict is explained."""
 
+from dataclasses import replace
+
+import msgspec
 import pytest
 
-from pipeline.errors import UsageError
+from pipeline.errors import InvalidDocument, UsageError
+from pipeline.manifest import Dependency
 from pipeline.release import Release
+from pipeline.resolve import resolve_dependencies
 from pipeline.withdraw import yank_release
 from tests.fetch_world import contents, copy_of, make_tree
 
@@ -85,3 +90,17 @@ def test_no_manifest_is_read_to_resolve(published):
     with pytest.raises(UsageError):
         fetcher.fetch("app-v1.1.0")
     assert [key for key, _, _ in fetcher.readers[0].asked if key.endswith("manifest.json")] == []
+
+
+@pytest.mark.parametrize("versions", ["latest", "1.0 - <2"])
+def test_a_signed_range_that_cannot_be_read_is_named_with_its_release(published, versions, monkeypatch):
+    def look(view):
+        app = view.release(Release.parse("app-v1.0.0"))
+        needs = (Dependency(model="tok", version=versions),)
+        changed = replace(app, facts=msgspec.structs.replace(app.facts, dependencies=needs))
+        of_view = view.releases
+        monkeypatch.setattr(type(view), "releases", lambda _, model: [changed] if model == "app" else of_view(model))
+        return resolve_dependencies(view, changed)
+
+    with pytest.raises(InvalidDocument, match=f"what app-v1.0.0 needs cannot be read: '{versions}'"):
+        published.fetcher().supply().read(look, lambda _: None)

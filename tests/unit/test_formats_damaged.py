@@ -73,6 +73,11 @@ DAMAGED = {
     "st-huge-offsets": ("m.safetensors", with_header(b'{"a":{"dtype":"F32","data_offsets":[0,%d]}}' % 10**30), "damaged"),
     "st-overlap": ("m.safetensors", with_header({"a": entry(0, 8), "b": entry(4, 12)}), "overlap"),
     "st-too-many": ("m.safetensors", with_header(b"{" + b'"a":{},' * 300_000 + b'"b":{}}'), "more than"),
+    "st-too-many-spread-out": (
+        "m.safetensors",
+        with_header(b"{" + b",".join(b'"%d":\t {"data_offsets":[0,0]}' % number for number in range(300_000)) + b"}"),
+        "more than",
+    ),
     "st-truncated": ("m.safetensors", safetensors([("a", "F32", f32("a", 100))])[:-1], "a tensor lies at"),
     "gguf-magic-only": ("m.gguf", b"GGUF", "wants 4 bytes"),
     "gguf-version-1": ("m.gguf", gguf([], version=1), "version is 1"),
@@ -110,6 +115,7 @@ DAMAGED = {
         ),
         "no local file header",
     ),
+    "zip-many-pickles": ("m.pt", zip_of(*(f"{number}/data.pkl" for number in range(100))), "101 pickles"),
     "zip-same-entry-twice": ("m.pth", zip_of("m/data/0", "m/data/0"), None),
 }
 

@@ -57,6 +57,11 @@ def test_record_comes_back_as_it_was_written():
         (b'{"format":"modelport-ledger","version":1,"what":"danced","at":"2026-11-22T10:00:00Z"}', "no ledger record"),
         (b'{"format":"other","version":1,"what":"finished","at":"2026-11-22T10:00:00Z","why":""}', "format 'other'"),
         (b'{"format":"modelport-ledger","version":2,"what":"new"}', "version 2, expected 1"),
+        (b'{"format":"modelport-ledger","version":1,"what":"finished","at":"2026-11-22T10:00:00","why":""}', "timezone"),
+        (
+            b'{"format":"modelport-ledger","version":1,"what":"waits","at":"2026-11-22T10:00:00Z","cdn":"","until":"2026-11-22T10:00:00"}',
+            "timezone",
+        ),
     ],
 )
 def test_damaged_or_newer_record_is_told_in_one_line_with_its_name(data, said):

@@ -53,3 +53,11 @@ def test_index_keeps_what_it_named_but_for_the_same_name():
     assert [row["annotations"]["org.opencontainers.image.ref.name"] for row in both] == ["bert:1.0.0", "bert:1.1.0"]
     again = json.loads(layout_index(both, describe(version="1.1.0"), ["bert:1.1.0"]))["manifests"]
     assert again == both
+
+
+@pytest.mark.parametrize("annotations", [None, "text", ["list"]])
+def test_index_keeps_rows_of_other_programs_whatever_their_annotations_are(annotations):
+    foreign = {"digest": "sha256:0", "annotations": annotations}
+    rows = json.loads(layout_index([foreign], describe(), ["bert:1.0.0"]))["manifests"]
+    assert rows[0] == foreign
+    assert len(rows) == 2

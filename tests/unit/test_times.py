@@ -24,6 +24,12 @@ def test_what_is_no_span_is_refused_naming_the_flag(text):
     assert "--grace 7d" in caught.value.hint
 
 
+@pytest.mark.parametrize("text", ["1001y", "99999w", "99999y"])
+def test_span_that_no_calendar_holds_is_refused(text):
+    with pytest.raises(UsageError, match=f"--until '{text}' is over 1000 years"):
+        end_of(text, "--until")
+
+
 @pytest.mark.parametrize(
     "text, end",
     [
@@ -36,7 +42,18 @@ def test_day_and_instant_are_read(text, end):
     assert end_of(text, "--until") == end
 
 
-@pytest.mark.parametrize("text", ["tomorrow", "2027-11-22T10:00:00", "2027-13-01", "22.11.2027", "20271122"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "tomorrow",
+        "2027-11-22T10:00:00",
+        "2027-13-01",
+        "22.11.2027",
+        "20271122",
+        "9999-12-31T23:00:00-05:00",
+        "0001-01-01T00:00:00+05:00",
+    ],
+)
 def test_what_is_no_end_is_refused(text):
     with pytest.raises(UsageError, match="--until"):
         end_of(text, "--until")
