@@ -1,6 +1,6 @@
 """Bundles beside tar, zstd and coreutils: build, verify, install, and a differential.
 
-    python benchmarks/bundle.py [--rounds 3] [--folder DIR] [--small]
+    python benchmarks/bundle.py [--rounds 3] [--folder DIR] [--small] [--only ROW]
 
 On about 590 MB of real weights with duplicates: the sample's 91 MB of float32, three fine-tunes of it (small changes of
 every weight), one in bf16, one in f16, and copies of two of these, as checkpoints have them. Every round runs every
@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from figures import Job
+from figures import Job, table
 from peers import look_for
 
 # Row → how many times as long the peer should take.
@@ -338,12 +338,39 @@ def sizes(world: World, job: Job) -> None:
     job.amount(f"… beside {patch / 1e6:.1f} MB of zstd --patch-from", delta / patch, "times", most=DELTA_SHARE)
 
 
+def measure(world: World, job: Job, *, rounds: int, packed: bool, only: str | None) -> None:
+    """Run the contenders in turn, or those of one row, and take their rows down."""
+    memory: dict[str, float] = {}
+    ours, theirs = contenders(world, memory), peers(world, packed=packed)
+    if only:
+        ours = {only: ours[only]}
+    ways: dict[str, Callable[[], float]] = {}
+    for row, (run, peer) in ours.items():
+        ways[row] = run
+        ways |= {peer: theirs[peer]} if peer in theirs else {}
+    taken: dict[str, list[float]] = {name: [] for name in ways}
+    for _ in range(rounds):
+        for name, run in ways.items():
+            taken[name].append(run())
+    plain = sum(path.stat().st_size for path in (world.models / "weights-v1.0.0").rglob("*") if path.is_file())
+    job.setting = (
+        f"{plain / 1e6:.0f} MB of real weights: the sample in f32, fine-tunes of it, one in bf16, one in f16, copies of two; "
+        f"{rounds} turns, both sides end with `sync`."
+    )
+    for row, (_, peer) in ours.items():
+        if peer in theirs:
+            job.compare(row, peer, taken[row], taken[peer], least=LEAST.get(row))
+    for what, mib in memory.items():
+        job.amount(f"{what}: peak memory", mib, "MiB", most=MEMORY_MIB)
+
+
 def main() -> int:
     """Measure; print; 1 if a target was missed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--folder", type=Path)
     parser.add_argument("--small", action="store_true")
+    parser.add_argument("--only", metavar="ROW", help="measure one row and print it; nothing is kept, nothing else is measured")
     parser.add_argument("--here", choices=HERE, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.here:
@@ -356,26 +383,10 @@ def main() -> int:
         world = World(folder, small=arguments.small)
         if zstd:
             world.shell("tar -cf - -C models weights-v1.0.0 | zstd -q -T0 -3 -o peer.tar.zst -f")
-        memory: dict[str, float] = {}
-        ours, theirs = contenders(world, memory), peers(world, packed=bool(zstd))
-        ways: dict[str, Callable[[], float]] = {}
-        for row, (run, peer) in ours.items():
-            ways[row] = run
-            ways |= {peer: theirs[peer]} if peer in theirs else {}
-        taken: dict[str, list[float]] = {name: [] for name in ways}
-        for _ in range(arguments.rounds):
-            for name, run in ways.items():
-                taken[name].append(run())
-        plain = sum(path.stat().st_size for path in (world.models / "weights-v1.0.0").rglob("*") if path.is_file())
-        job.setting = (
-            f"{plain / 1e6:.0f} MB of real weights: the sample in f32, fine-tunes of it, one in bf16, one in f16, copies of two; "
-            f"{arguments.rounds} turns, both sides end with `sync`."
-        )
-        for row, (_, peer) in ours.items():
-            if peer in theirs:
-                job.compare(row, peer, taken[row], taken[peer], least=LEAST.get(row))
-        for what, mib in memory.items():
-            job.amount(f"{what}: peak memory", mib, "MiB", most=MEMORY_MIB)
+        measure(world, job, rounds=arguments.rounds, packed=bool(zstd), only=arguments.only)
+        if arguments.only:
+            print("\n".join(table(job)))
+            return 0
         if zstd:
             sizes(world, job)
         return job.finish()

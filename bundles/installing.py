@@ -3,7 +3,7 @@
 Takes an ``Order`` as ``install.pyz`` does, gives what was installed as a document. The steps, rules and files are
 the installer's own (``bundles.installer``); only what hashes, decodes and verifies is faster.
 
-next: ``bundles.site_inventory``
+next: ``bundles.site_folders``
 """
 
 from __future__ import annotations

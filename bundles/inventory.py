@@ -85,10 +85,7 @@ def decode_inventory(data: bytes, *, what: str) -> Envelope:
     Raises:
         InvalidDocument: it breaks docs/format.md §10.
     """
-    try:
-        found = decode_document(data, Envelope, what=what)
-    except InvalidDocument as error:
-        raise InvalidDocument(str(error), hint=_HINT) from error
+    found = decode_document(data, Envelope, what=what, hint=_HINT)
     signed = found.signed
     if signed.format != FORMAT or signed.format_version != FORMAT_VERSION:
         raise InvalidDocument(

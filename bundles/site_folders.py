@@ -2,7 +2,7 @@
 
 Takes a folder, gives the release's own folder that it leads to, and the record and manifest by which it was installed.
 
-next: ``bundles.installing``
+next: ``bundles.site_inventory``
 """
 
 from __future__ import annotations

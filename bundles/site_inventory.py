@@ -2,7 +2,7 @@
 
 Takes a site, gives the bytes of ``inventory.json`` (docs/format.md §10).
 
-next: ``bundles.zipped``
+next: ``bundles.translation``
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The installer's errors told as ours: the same words, and the same exit codes.
 
-next: ``bundles.site_folders``
+next: ``bundles.site``
 """
 
 from __future__ import annotations

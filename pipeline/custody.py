@@ -19,21 +19,22 @@ from pipeline.errors import KeyUnusable, NotPinned, UnknownName, UsageError
 from pipeline.events import Listener
 from pipeline.meant import suggest
 from pipeline.place import Place
+from pipeline.ports import TreeSource
 from pipeline.release import ModelName, check_model
 from pipeline.steps.lease import TRUST, held_lease
 from pipeline.steps.probe import probe_store
 from pipeline.supply import Supply
 from pipeline.trust.ceremony import Signature, Staged, apply_staged, describe_staged, sign_staged, signatures_of, stage_changes
-from pipeline.trust.chain import TreeSource, newest_fingerprint, read_root, shows_root
+from pipeline.trust.chain import newest_fingerprint, shows_root
 from pipeline.trust.changes import Change, Delegate
 from pipeline.trust.commit import Committed, commit_changes
-from pipeline.trust.keyfolder import find_keys, make_keys, name_keys, next_key, open_keys, promote_key
+from pipeline.trust.keyfolder import next_key, open_keys, promote_key
 from pipeline.trust.keys import Keyring, KeySecrets, load_signer
 from pipeline.trust.publisher import Publisher
 from pipeline.trust.renewal import renew_trust
 from pipeline.trust.roles import check_threshold
 from pipeline.trust.rotate import RootRole, TopKey, rotate_key, rotate_model_key
-from pipeline.trust.setup import init_on_first_use, init_trust, make_first_root, model_keys, own_keys, put_first_root
+from pipeline.trust.setup import init_on_first_use, init_trust, model_keys, own_folder, own_keys
 from pipeline.trust.signers import TrustShown, describe_trust
 from pipeline.trust.state import TrustState, check_fingerprint
 from pipeline.trust.survey import survey_store
@@ -66,21 +67,9 @@ def begin_trust(place: Place, listen: Listener, *, allow_unsafe: bool = False) -
     with holding(place, listen, allow_unsafe=allow_unsafe):
         if place.keys.named is not None:
             init_trust(publisher)
-        elif place.keys.first_use:
-            init_on_first_use(publisher, place.keys.home)
         else:
-            _begin_with_new_keys(publisher, place)
+            init_on_first_use(publisher, place.keys.home, embedded=place.keys.first_use)
     return show_trust(place)
-
-
-def _begin_with_new_keys(publisher: Publisher, place: Place) -> None:
-    if read_root(place.store, 1) is None:
-        folder = make_keys(place.keys.home)
-        root = make_first_root(publisher, open_keys(folder))
-        # Named before the root is published: a tree whose keys cannot be found again would be lost.
-        name_keys(folder, root.sha256)
-        put_first_root(publisher, root)
-    init_trust(replace(publisher, keys=own_keys(publisher, place.keys.home)))
 
 
 def show_trust(place: Place) -> TrustShown:
@@ -193,7 +182,7 @@ def rotate_role(
     """
     publisher = signing(place, listen)
     _check_role(publisher, role)
-    folder = None if place.keys.named else _own_folder(place)
+    folder = None if place.keys.named else own_folder(publisher, place.keys.home)
     if key_uris:
         new = load_all(place, key_uris)
     elif folder is not None:
@@ -327,14 +316,6 @@ def read_pair(flag: str, text: str) -> tuple[str, str]:
             f"{flag} {text!r}: expected ROLE=VALUE", hint=f"As in {flag} root=file2:/path/key.pem, or root=2 for a threshold."
         )
     return role, value
-
-
-def _own_folder(place: Place) -> Path:
-    first = read_root(place.store, 1)
-    folder = find_keys(place.keys.home, [first.sha256]) if first else None
-    if folder is None:
-        raise KeyUnusable(f"no keys for {place.store.url} are in {place.keys.home}", hint="Name keys in the settings.")
-    return folder
 
 
 def _all_own_keys(home: Path) -> Keyring:

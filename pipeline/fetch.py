@@ -187,13 +187,7 @@ def choose_release(view: View, want: Want, *, channel: str, allow_yanked: bool) 
         UsageError: it is yanked, and not named exactly with --allow-yanked.
     """
     if want.versions:
-        found = [one for one in view.releases(want.model) if one.facts.yanked is None and takes(want.versions, one.release)]
-        if not found:
-            known = ", ".join(one.release.version for one in view.releases(want.model)[-5:]) or "none"
-            raise UnknownName(
-                f"no release of {want.model} in {view.source.url} is in the range {want.versions}", hint=f"There is: {known}"
-            )
-        return found[-1]
+        return _newest_in_range(view, want)
     if want.release is not None:
         target = view.release(want.release)
     else:
@@ -211,6 +205,24 @@ def choose_release(view: View, want: Want, *, channel: str, allow_yanked: bool) 
             hint=f"Choose another release, or take it all the same: --model {target.release} --allow-yanked",
         )
     return target
+
+
+def _newest_in_range(view: View, want: Want) -> ReleaseTarget:
+    there = view.releases(want.model)
+    matching = [one for one in there if takes(want.versions, one.release)]
+    if not matching:
+        known = ", ".join(one.release.version for one in there[-5:]) or "none"
+        raise UnknownName(
+            f"no release of {want.model} in {view.source.url} is in the range {want.versions}", hint=f"There is: {known}"
+        )
+    found = [one for one in matching if one.facts.yanked is None]
+    if not found:
+        yanked = ", ".join(one.release.version for one in matching[-5:])
+        raise UnknownName(
+            f"every release of {want.model} in {view.source.url} in the range {want.versions} was yanked: {yanked}",
+            hint=f"Choose another range, or take one all the same: --model {matching[-1].release} --allow-yanked",
+        )
+    return found[-1]
 
 
 def _learn(order: FetchOrder, channel: str, view: View) -> _Learned:

@@ -8,6 +8,7 @@ next: ``layout``
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from itertools import pairwise
 from typing import Literal
 
@@ -211,6 +212,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
         if first_use != list(range(len(self.parts))):
             raise _broken("parts are not listed in order of first use, or one is not used")
         _check_overlaps(seen)
+        _check_sizes(seen.values())
         clashing = clash(file.path for file in self.files)
         if clashing is not None:
             raise _broken(f"file paths {clashing[0]!r} and {clashing[1]!r} clash: {clashing[2]}")
@@ -264,6 +266,14 @@ def _check_overlaps(chunks: dict[tuple[int, int], Chunk]) -> None:
         if offset < end:
             raise _broken(f"two chunks overlap in part {index} at {offset}")
         end = offset + chunk.stored
+
+
+def _check_sizes(chunks: Iterable[Chunk]) -> None:
+    # A digest is brought once, for all its places: the wrong size would be written past the end of a file.
+    sizes: dict[Blake3, int] = {}
+    for chunk in chunks:
+        if sizes.setdefault(chunk.blake3, chunk.plain) != chunk.plain:
+            raise _broken(f"digest {chunk.blake3} stands for chunks of {sizes[chunk.blake3]} and of {chunk.plain} bytes")
 
 
 def _broken(rule: str) -> InvalidDocument:

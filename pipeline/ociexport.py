@@ -1,15 +1,18 @@
 """Export as an OCI image layout: a folder that container tools copy from, and into any registry.
 
 Takes a release and a folder, gives ``OciExported``. Files are fetched and proven as by ``fetch``, then stand as
-blobs under their digests; ``index.json`` is written last, and keeps what it named before.
+blobs under their digests; ``index.json`` is written last, and keeps what it named before. One export at a time writes.
 
 next: ``pipeline.doctor``
 """
 
 from __future__ import annotations
 
+import fcntl
+import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -17,27 +20,40 @@ from typing import Any
 
 import msgspec
 
-from pipeline.errors import DiskError, UsageError
-from pipeline.events import Listener
+from pipeline.errors import UsageError
+from pipeline.events import Listener, Warned
 from pipeline.fetch import FetchOrder, Signed, choose_release, fetch_release, read_signed
-from pipeline.plan.ocilayout import INDEX_FILE, LAYOUT_FILE, MANIFEST_BYTES, describe_release, layout_index, layout_mark
+from pipeline.manifest import Manifest
+from pipeline.place import Heard
+from pipeline.plan.ocilayout import (
+    INDEX_FILE,
+    LAYOUT_FILE,
+    MANIFEST_BYTES,
+    Artifact,
+    describe_release,
+    layout_index,
+    layout_mark,
+)
 from pipeline.plan.wants import Want, read_want
+from pipeline.steps.folders import disk_error
 from pipeline.supply import Supply
 from pipeline.trust.view import View
 from pipeline.wire import check_json
 
 INCOMING = ".incoming"
 INDEX_BYTES = 16 << 20
+# What an export that was killed before its index leaves.
+_BEGUN = frozenset(["blobs", LAYOUT_FILE, f".{LAYOUT_FILE}.new", f".{INDEX_FILE}.new"])
+_ELSEWHERE = "Name a new folder with --to."
 
 
 @dataclass(frozen=True, slots=True)
 class OciOrder:
-    """What to export and where to; ``connections`` None finds out what the line takes."""
+    """What to export and where to."""
 
     want: Want
     to: Path
     allow_yanked: bool = False
-    connections: int | None = None
 
 
 class OciExported(msgspec.Struct, kw_only=True):
@@ -63,8 +79,11 @@ def export_layout(order: OciOrder, supply: Supply, listen: Listener, *, dry: boo
         UsageError: ``to`` is a folder that is no layout, or the release has more files than a registry takes.
         UnknownName, TrustError, IntegrityError, UnavailableError, DiskError
     """
-    before = _read_index(order.to)
-    signed, fingerprint = supply.read(partial(_read, order, supply.channel), listen)
+    heard = Heard(listen)
+    _read_index(order.to)
+    signed, fingerprint, warnings = supply.read(partial(_read, order, supply.channel), heard.listen)
+    for message in warnings:
+        heard.listen(Warned("trust", message))
     manifest = signed.manifest
     release = manifest.release
     artifact = describe_release(release.model, release.version, manifest.kind, signed.target.sha256, manifest.files)
@@ -74,25 +93,13 @@ def export_layout(order: OciOrder, supply: Supply, listen: Listener, *, dry: boo
             f"registries take {MANIFEST_BYTES}",
             hint="Fetch it with modelport.",
         )
-    blobs = order.to / "blobs" / "sha256"
-    there = {file.sha256 for file in manifest.files if _stands(blobs / file.sha256, file.size)}
     names = [f"{release.model}:{release.version}"]
     fetched = 0
-    if not dry:
-        # Only what is not there yet: a blob under its digest was proven when it came.
-        coming = {file.sha256: file.path for file in manifest.files if file.sha256 not in there}
-        fetched = _bring(order, str(release), list(coming.values()), supply, listen) if coming else 0
-        try:
-            blobs.mkdir(parents=True, exist_ok=True)
-            for sha256, path in coming.items():
-                (order.to / INCOMING / str(release) / path).replace(blobs / sha256)
-            shutil.rmtree(order.to / INCOMING, ignore_errors=True)
-            _write(blobs / artifact.config_sha256, artifact.config)
-            _write(blobs / artifact.manifest_sha256, artifact.manifest)
-            _write(order.to / LAYOUT_FILE, layout_mark())
-            _write(order.to / INDEX_FILE, layout_index(before, artifact, names))
-        except OSError as error:
-            raise DiskError(f"cannot write into {order.to}: {error.strerror}", hint="Choose another folder with --to.") from error
+    with nullcontext() if dry else _writing(order.to, heard.listen):
+        coming = _absent(order.to, manifest)
+        if not dry:
+            fetched = _bring(order, str(release), list(coming.values()), supply, heard.listen) if coming else 0
+            _lay(order.to, str(release), coming, artifact, names)
     return OciExported(
         release=str(release),
         folder=str(order.to),
@@ -101,11 +108,54 @@ def export_layout(order: OciOrder, supply: Supply, listen: Listener, *, dry: boo
         manifest_sha256=signed.target.sha256,
         root_fingerprint=fingerprint,
         layers=len(manifest.files),
-        reused=len(there),
+        reused=len({file.sha256 for file in manifest.files} - coming.keys()),
         bytes=manifest.plain_bytes,
         bytes_fetched=fetched,
-        warnings=[],
+        warnings=list(dict.fromkeys(heard.warnings)),
     )
+
+
+@contextmanager
+def _writing(folder: Path, listen: Listener) -> Iterator[None]:
+    """Keep every other export out of the layout meanwhile: each would end with the index that it found."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        held = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as error:
+        raise disk_error(error, folder) from error
+    try:
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            listen(Warned("waiting", f"another export is writing into {folder}: waiting for it"))
+            fcntl.flock(held, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(held)
+
+
+def _absent(folder: Path, manifest: Manifest) -> dict[str, str]:
+    """Digest → path of what is not there yet: a blob under its digest was proven when it came."""
+    try:
+        return {file.sha256: file.path for file in manifest.files if not _stands(_blobs(folder) / file.sha256, file.size)}
+    except OSError as error:
+        raise disk_error(error, folder) from error
+
+
+def _lay(folder: Path, release: str, coming: Mapping[str, str], artifact: Artifact, names: Sequence[str]) -> None:
+    before = _read_index(folder)
+    blobs = _blobs(folder)
+    try:
+        blobs.mkdir(parents=True, exist_ok=True)
+        for sha256, path in coming.items():
+            (folder / INCOMING / release / path).replace(blobs / sha256)
+        shutil.rmtree(folder / INCOMING, ignore_errors=True)
+        _write(blobs / artifact.config_sha256, artifact.config)
+        _write(blobs / artifact.manifest_sha256, artifact.manifest)
+        _write(folder / LAYOUT_FILE, layout_mark())
+        _write(folder / INDEX_FILE, layout_index(before, artifact, names))
+    except OSError as error:
+        raise disk_error(error, folder) from error
 
 
 def _bring(order: OciOrder, release: str, paths: Sequence[str], supply: Supply, listen: Listener) -> int:
@@ -115,33 +165,49 @@ def _bring(order: OciOrder, release: str, paths: Sequence[str], supply: Supply, 
         include=tuple(path.replace("[", "[[]") for path in paths),
         dependencies=False,
         allow_yanked=order.allow_yanked,
-        connections=order.connections,
     )
     return fetch_release(fetch, supply, listen).bytes_fetched
 
 
-def _read(order: OciOrder, channel: str, view: View) -> tuple[Signed, str]:
+def _read(order: OciOrder, channel: str, view: View) -> tuple[Signed, str, tuple[str, ...]]:
     target = choose_release(view, order.want, channel=channel, allow_yanked=order.allow_yanked)
-    return read_signed(view, target), view.fingerprint
+    return read_signed(view, target), view.fingerprint, view.warnings
 
 
 def _read_index(folder: Path) -> list[dict[str, Any]]:
-    if folder.exists() and not folder.is_dir():
-        raise UsageError(f"{folder} is a file, expected a folder", hint="Name a new folder with --to.")
-    if not folder.exists() or not any(name.name != INCOMING for name in folder.iterdir()):
-        return []
+    """What the layout names already; nothing where none was begun, or only begun."""
     try:
-        mark, index = (folder / LAYOUT_FILE).read_bytes(), (folder / INDEX_FILE).read_bytes()
-    except FileNotFoundError:
-        if (folder / "blobs").is_dir() and len(list(folder.iterdir())) <= 3:
+        names = {path.name for path in folder.iterdir()} - {INCOMING}
+        if not names or (INDEX_FILE not in names and names <= _BEGUN):
             return []
-        raise UsageError(f"{folder} holds something else than an OCI image layout", hint="Name a new folder with --to.") from None
-    check_json(mark, what=f"{folder / LAYOUT_FILE}", cap=INDEX_BYTES)
-    document = check_json(index, what=f"{folder / INDEX_FILE}", cap=INDEX_BYTES)
+        mark, index = (_read_file(folder / name) for name in (LAYOUT_FILE, INDEX_FILE))
+    except FileNotFoundError as error:
+        if error.filename == str(folder):
+            return []
+        raise UsageError(f"{folder} holds something else than an OCI image layout", hint=_ELSEWHERE) from None
+    except NotADirectoryError:
+        raise UsageError(f"{folder} is a file, expected a folder", hint=_ELSEWHERE) from None
+    except OSError as error:
+        raise disk_error(error, folder) from error
+    check_json(mark, what=str(folder / LAYOUT_FILE), cap=INDEX_BYTES, hint=_ELSEWHERE)
+    document = check_json(index, what=str(folder / INDEX_FILE), cap=INDEX_BYTES, hint=_ELSEWHERE)
     rows = document.get("manifests") if isinstance(document, dict) else None
-    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-        raise UsageError(f"{folder / INDEX_FILE} is no index of an OCI image layout", hint="Name a new folder with --to.")
+    if not isinstance(rows, list) or not all(_is_row(row) for row in rows):
+        raise UsageError(f"{folder / INDEX_FILE} is no index of an OCI image layout", hint=_ELSEWHERE)
     return rows
+
+
+def _read_file(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(INDEX_BYTES + 1)
+
+
+def _is_row(row: object) -> bool:
+    return isinstance(row, dict) and isinstance(row.get("annotations") or {}, dict)
+
+
+def _blobs(folder: Path) -> Path:
+    return folder / "blobs" / "sha256"
 
 
 def _stands(path: Path, size: int) -> bool:

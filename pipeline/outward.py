@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.errors import SettingsError
-from pipeline.settings import Settings
+from pipeline.settings import Settings, is_file
 
 if TYPE_CHECKING:
     from pipeline.sources.proxies import Proxies
@@ -32,7 +32,7 @@ def authorities_of(settings: Settings) -> str | None:
         SettingsError: there is no such file; a vendor's SDK would say so in its own words, or too late.
     """
     path = settings.network.ca_file
-    if path and not Path(path).is_file():
+    if path and not is_file(Path(path)):
         where = settings.origins["ca_bundle"] if settings.ca_bundle else "SSL_CERT_FILE"
         raise SettingsError(f"{where}: there is no file {path}", hint="Name a file of PEM certificates.")
     return path or None

@@ -27,6 +27,11 @@ HUGE_BYTES = 2 << 20
 UNCACHED_BYTES = 1 << 20
 # What most disks ask of the place of a read.
 SECTOR_BYTES = 512
+# At a time: of more at once Linux brings in only as much as the disk takes in one request, and few disks take less.
+BRING_BYTES = 256 << 10
+# One page of so many is never filled with what may be read: who needs memory next must not wait until some is freed.
+SPARE_SHARE = 32
+_BRINGS_IN = hasattr(os, "posix_fadvise") and "SC_AVPHYS_PAGES" in os.sysconf_names
 # open(2), O_DIRECT; not every system has it.
 _DIRECT = getattr(os, "O_DIRECT", 0)
 # cachestat(2), Linux 6.5, which has this number on every processor.
@@ -143,6 +148,26 @@ def read_aligned(direct: int, room: memoryview, at: int) -> int:
         if error.errno != errno.EINVAL:
             raise
         return 0
+
+
+def bring_in(fd: int, size: int) -> None:
+    """Have the system read the first ``size`` bytes of a synced file into memory that lies idle, while others go on.
+
+    No page of anybody is thrown out for it, and nobody waits for it: what does not come is read from the disk, as ever.
+    """
+    if size < UNCACHED_BYTES or not _BRINGS_IN or _idle_bytes() < size:
+        return
+    try:
+        for at in range(0, size, BRING_BYTES):
+            os.posix_fadvise(fd, at, min(BRING_BYTES, size - at), os.POSIX_FADV_WILLNEED)
+    except OSError:
+        # A file system that does not do it: it was only a hint.
+        return
+
+
+def _idle_bytes() -> int:
+    """Memory that neither a process nor a file has, but for the share that stays free for who comes next."""
+    return (os.sysconf("SC_AVPHYS_PAGES") - os.sysconf("SC_PHYS_PAGES") // SPARE_SHARE) * mmap.PAGESIZE
 
 
 def _cached_bytes(fd: int, at: int, size: int) -> int:

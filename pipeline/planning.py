@@ -89,11 +89,7 @@ def decode_plan(data: bytes, what: str) -> ReleasePlan:
     Raises:
         InvalidDocument
     """
-    try:
-        plan = decode_document(data, ReleasePlan, what=what, cap=PLAN_BYTES)
-    except InvalidDocument as error:
-        # It is a file of this machine: no other source has it.
-        raise InvalidDocument(str(error), hint=_AGAIN) from None
+    plan = decode_document(data, ReleasePlan, what=what, cap=PLAN_BYTES, hint=_AGAIN)
     if plan.format != PLAN_FORMAT or plan.format_version != 1:
         raise InvalidDocument(
             f"{what} is not a plan of this modelport: {plan.format!r} version {plan.format_version}",

@@ -143,21 +143,12 @@ class NotModified(NamedTuple):
     etag: str
 
 
-class TreeReader(Protocol):
-    """A read-only place that serves the tree: a web server, a directory, an object store.
-
-    * What it gives is not verified: sizes and digests are the caller's to check.
-    * Methods may be called from several threads at once.
-    """
+class TreeSource(Protocol):
+    """Whatever the tree's objects can be read from: an object store, a reader, a bundle, a site."""
 
     @property
     def url(self) -> str:
         """Where this is, for people: no credentials in it."""
-        ...
-
-    @property
-    def requests(self) -> int:
-        """How many requests were made so far, redirects and repeated ones too."""
         ...
 
     def get(self, key: str, *, start: int = 0, size: int | None = None) -> Iterator[bytes]:
@@ -166,6 +157,19 @@ class TreeReader(Protocol):
         Raises:
             ObjectMissing, SourceLied, AccessDenied, UnavailableError, StoreUnavailable, DiskError
         """
+        ...
+
+
+class TreeReader(TreeSource, Protocol):
+    """A read-only place that serves the tree: a web server, a directory, an object store.
+
+    * What it gives is not verified: sizes and digests are the caller's to check.
+    * Methods may be called from several threads at once.
+    """
+
+    @property
+    def requests(self) -> int:
+        """How many requests were made so far, redirects and repeated ones too."""
         ...
 
     def read_range(self, key: str, start: int, size: int, take: Take, *, total: int | None = None) -> None:
@@ -373,18 +377,20 @@ def begun(blocks: Iterator[bytes]) -> Iterator[bytes]:
     return iter(()) if first is None else chain((first,), blocks)
 
 
-def read_object(store: ObjectStore, key: str, *, cap: int) -> bytes:
-    """Read a whole small object.
+def read_object(source: TreeSource, key: str, *, cap: int) -> bytes:
+    """Read a whole small object, and not one byte more than ``cap`` allows.
 
     Raises:
-        InvalidDocument: it has more than ``cap`` bytes; no more than that is read.
-        ObjectMissing, AccessDenied, WrongStore, StoreUnavailable, DiskError
+        InvalidDocument: it has more than ``cap`` bytes.
+        As ``get`` of the source.
     """
     parts: list[bytes] = []
     total = 0
-    for block in store.get(key):
+    for block in source.get(key):
         total += len(block)
         if total > cap:
-            raise InvalidDocument(f"{key} has more than {cap} bytes", hint="Nothing of this tree is that large.")
+            raise InvalidDocument(
+                f"{source.url}: {key} has more than {cap} bytes", hint="It was altered there: try another source."
+            )
         parts.append(block)
     return b"".join(parts)

@@ -76,12 +76,14 @@ class Release:
             NameRefused: ``text`` is not a release name.
         """
         at = len(text)
-        while (at := text.rfind("-v", 0, at)) > 0:
+        # What is further from the end is too long for a version.
+        first = max(0, at - VERSION_CHARS - 2)
+        while (at := text.rfind("-v", first, at)) > 0:
             version = text[at + 2 :]
             if _version_fault(version) is None:
                 return cls(ModelName(text[:at]), version)
         raise NameRefused(
-            f"{text!r} is not a release name: expected <model>-v<version>, as in bert-v2.1.0",
+            f"{text[:200]!r} is not a release name: expected <model>-v<version>, as in bert-v2.1.0",
             hint=_hint_for(text),
         )
 

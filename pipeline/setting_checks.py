@@ -23,6 +23,7 @@ Value = Any
 Check = Callable[[Value, str, Path], Any]
 
 _SIZE = re.compile(SIZE)
+_USER = re.compile(r"(?:[^/?#]+:)?//[^/?#]*@")
 _UNITS = {
     "": 1,
     "B": 1,
@@ -57,23 +58,33 @@ def wrong(where: str, value: Value, expected: str) -> SettingsError:
 def check_text(value: Value, where: str, folder: Path) -> str:
     """Take text."""
     del folder
-    if not isinstance(value, str):
+    if not isinstance(value, str) or "\0" in value or not _is_spelled(value):
         raise wrong(where, value, "text")
     return value
+
+
+def _is_spelled(text: str) -> bool:
+    # Half a character, which YAML can escape, is none; a byte of a variable that is no UTF-8 may be part of a path.
+    try:
+        text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def check_url(value: Value, where: str, folder: Path) -> str:
     """Take a URL, or a path, that holds no credentials."""
     text = check_text(value, where, folder)
-    try:
-        user = "@" in urlsplit(text).netloc
-    except ValueError:
-        raise wrong(where, text, "a URL") from None
-    if user:
+    # Before it is parsed: what cannot be parsed is shown.
+    if _USER.match(text):
         raise SettingsError(
             f"{where}: a URL must not hold a user name or password",
             hint="Credentials are never settings: give them by the vendor's own variables, such as AWS_ACCESS_KEY_ID.",
         )
+    try:
+        urlsplit(text).port  # noqa: B018 (it is parsed only when it is asked for)
+    except ValueError:
+        raise wrong(where, text, "a URL") from None
     return text
 
 
@@ -86,7 +97,7 @@ def check_place(value: Value, where: str, folder: Path) -> str:
     if not text:
         raise wrong(where, text, "a path or URL")
     text = re.sub(r"^[A-Za-z][A-Za-z0-9+.-]*(?=://)", lambda scheme: scheme[0].lower(), text)
-    return text if re.match(r"[a-z][a-z0-9+.-]*:", text) else str(folder / Path(text).expanduser())
+    return text if re.match(r"[a-z][a-z0-9+.-]*:", text) else str(check_path(text, where, folder))
 
 
 def check_path(value: Value, where: str, folder: Path) -> Path:
@@ -94,7 +105,10 @@ def check_path(value: Value, where: str, folder: Path) -> Path:
     text = check_text(value, where, folder)
     if not text:
         raise wrong(where, text, "a path")
-    return folder / Path(text).expanduser()
+    try:
+        return folder / Path(text).expanduser()
+    except RuntimeError:
+        raise wrong(where, text, "a path here: there is no such home folder") from None
 
 
 def check_file_or_none(value: Value, where: str, folder: Path) -> Path | None:
@@ -156,8 +170,7 @@ def check_switch(value: Value, where: str, folder: Path) -> bool:
 
 def check_words(value: Value, where: str, folder: Path) -> tuple[str, ...]:
     """Take words: a list, or a text with spaces or commas between."""
-    items = value if isinstance(value, list) else str(value).replace(",", " ").split()
-    return tuple(check_text(item, where, folder) for item in items)
+    return tuple(check_text(item, where, folder) for item in _items(value, where))
 
 
 def check_patterns(value: Value, where: str, folder: Path) -> tuple[str, ...]:
@@ -171,15 +184,23 @@ def check_regexps(value: Value, where: str, folder: Path) -> tuple[str, ...]:
     for one in found:
         try:
             re.compile(one)
-        except re.error as error:
+        except (re.error, OverflowError, RecursionError) as error:
             raise wrong(where, one, f"a regular expression ({error})") from None
     return found
 
 
 def check_numbers(value: Value, where: str, folder: Path) -> tuple[int, ...]:
     """Take whole numbers: a list, or a text with spaces or commas between."""
-    items = value if isinstance(value, list) else str(value).replace(",", " ").split()
-    return tuple(count_between(0, 10**9 - 1)(item, where, folder) for item in items)
+    check = count_between(0, 10**9 - 1)
+    return tuple(check(item, where, folder) for item in _items(value, where))
+
+
+def _items(value: Value, where: str) -> list[Any]:
+    if isinstance(value, list):
+        return value
+    if not isinstance(value, str | int) or isinstance(value, bool):
+        raise wrong(where, value, "a list, or text with spaces or commas between")
+    return str(value).replace(",", " ").split()
 
 
 def check_web_url(value: Value, where: str, folder: Path) -> str:

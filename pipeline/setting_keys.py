@@ -172,7 +172,7 @@ def _one_cdn(value: Value, where: str, folder: Path) -> Mapping[str, Any]:
         alone = fields_of({"prefetch_per_day": CDN_KEYS["prefetch_per_day"], "provider": check_text})
         quota: Mapping[str, Any] = alone(value, where, folder)
         return quota
-    if name not in PROVIDERS:
+    if not isinstance(name, str) or name not in PROVIDERS:
         raise SettingsError(
             f"{where}: the provider {name!r} is unknown; {ask(str(name), tuple(PROVIDERS))}",
             hint="Correct it; an in-house CDN is driven by the provider webhook.",

@@ -158,10 +158,11 @@ def refuse_memory(settings: Settings) -> None:
 
 def find_file(folder: Path) -> Path | None:
     """Find the nearest ``modelport.yaml`` from ``folder`` upwards."""
-    return next((place / FILE for place in (folder, *folder.parents) if _is_file(place / FILE)), None)
+    return next((place / FILE for place in (folder, *folder.parents) if is_file(place / FILE)), None)
 
 
-def _is_file(path: Path) -> bool:
+def is_file(path: Path) -> bool:
+    """Tell whether there is a file that may be looked at."""
     try:
         return path.is_file()
     except PermissionError:
@@ -205,11 +206,19 @@ def from_environment(environ: Mapping[str, str], written: Mapping[str, Any]) -> 
 
 
 def read_places(environ: Mapping[str, str]) -> Places:
-    """Resolve the cache, state and data folders. A relative XDG path is ignored, as the specification says."""
+    """Resolve the cache, state and data folders. A relative XDG path is ignored, as the specification says.
+
+    Raises:
+        SettingsError: there is no home folder for them.
+    """
 
     def place(variable: str, below_home: str) -> Path:
         given = Path(environ.get(variable, ""))
-        return (given if given.is_absolute() else Path(environ.get("HOME") or Path.home()) / below_home) / "modelport"
+        try:
+            return (given if given.is_absolute() else Path(environ.get("HOME") or Path.home()) / below_home) / "modelport"
+        except RuntimeError as error:
+            # A container that runs as a user of its own number, which nobody has named.
+            raise SettingsError("this user has no home folder: HOME is not set", hint=f"Set HOME, or {variable}.") from error
 
     return Places(
         cache=place("XDG_CACHE_HOME", ".cache"),
@@ -243,7 +252,12 @@ def read_key_variables(keys: Mapping[str, tuple[str, ...]], environ: Mapping[str
 
 def read_auth_variables(places: Sequence[Mapping[str, Any]], environ: Mapping[str, str]) -> dict[str, str]:
     """Read the variables that ``auth`` of sources and edges names; one that is not set is left out."""
-    named = {value for place in places for value in place.get("auth", {}).values()}
+    given = [place["auth"] for place in places if "auth" in place]
+    if not given:
+        return {}
+    from pipeline.sources.auth import auth_variables
+
+    named = {name for one in given for name in auth_variables(one)}
     return {name: environ[name] for name in sorted(named) if name in environ}
 
 

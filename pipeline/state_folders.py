@@ -33,10 +33,11 @@ def set_aside(state: Path, home: Path) -> tuple[Path, Path]:
 
     A dry run that recorded what it pretended to commit would refuse the store from then on.
     """
+    from pipeline.trust.state import TrustState
+
     folder = Path(tempfile.mkdtemp(prefix="modelport-dry-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    if state.is_dir():
-        shutil.copytree(state, folder / "state")
+    TrustState(state).copy_to(folder / "state")
     (folder / "keys").mkdir()
     for keys in home.glob("*/"):
         (folder / "keys" / keys.name).symlink_to(keys)

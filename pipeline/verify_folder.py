@@ -9,6 +9,7 @@ next: ``pipeline.show``
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
@@ -191,7 +192,7 @@ def _failed(folder: Path, held: _Held, proof: Proof, extra: list[str], listen: L
     more = f" (and {len(findings) - NAMED} more)" if len(findings) > NAMED else ""
     return VerifyFailed(
         f"{folder} is not {held.manifest.release}: {'; '.join(findings[:NAMED])}{more}",
-        hint=f"Put altered and missing files right: invoke verify --folder {folder} --repair"
+        hint=f"Put altered and missing files right: invoke verify --folder {shlex.quote(str(folder))} --repair"
         if not proof.whole
         else "What is extra is never removed for you: look at these files, and remove them.",
     )

@@ -21,6 +21,7 @@ from pipeline.manifest import ENCODINGS, FORMAT, FORMAT_VERSION, INTEGER_LIMIT, 
 T = TypeVar("T")
 
 DOCUMENT_BYTES = 16 << 20
+_HINT = "The source was not written by modelport, or it was altered: try another source."
 
 
 def encode_document(value: Any) -> bytes:
@@ -28,14 +29,15 @@ def encode_document(value: Any) -> bytes:
     return msgspec.json.encode(value, order="sorted") + b"\n"
 
 
-def decode_document(data: bytes, kind: type[T], *, what: str, cap: int = DOCUMENT_BYTES) -> T:
+def decode_document(data: bytes, kind: type[T], *, what: str, cap: int = DOCUMENT_BYTES, hint: str = _HINT) -> T:
     """Decode ``data`` into ``kind``; unknown fields are ignored, everything else is strict.
 
     Raises:
         InvalidDocument: larger than ``cap`` bytes, not UTF-8, not JSON, duplicate keys, a number
-            that is not an integer within ±(2^53−1), or not the shape of ``kind``. ``what`` names the document.
+            that is not an integer within ±(2^53−1), or not the shape of ``kind``. ``what`` names the document,
+            ``hint`` is what to do about one that has no other source.
     """
-    return _shaped(check_json(data, what=what, cap=cap), kind, what)
+    return _shaped(check_json(data, what=what, cap=cap, hint=hint), kind, what, hint)
 
 
 def encode_manifest(manifest: Manifest) -> bytes:
@@ -65,14 +67,14 @@ def decode_manifest(data: bytes, *, what: str = "the manifest") -> Manifest:
     return manifest
 
 
-def check_json(data: bytes, *, what: str, cap: int = DOCUMENT_BYTES) -> Any:
+def check_json(data: bytes, *, what: str, cap: int = DOCUMENT_BYTES, hint: str = _HINT) -> Any:
     """Refuse what decoders quietly accept: duplicate keys, NaN, floats, huge integers, lone surrogates, a BOM, UTF-16.
 
     Returns:
         The plain Python value, for callers that want it.
     """
     if len(data) > cap:
-        raise InvalidDocument(f"{what} has {len(data)} bytes, at most {cap} are allowed", hint=_HINT)
+        raise InvalidDocument(f"{what} has {len(data)} bytes, at most {cap} are allowed", hint=hint)
     try:
         text = data.decode("utf-8", errors="strict")
         value = json.loads(
@@ -86,22 +88,20 @@ def check_json(data: bytes, *, what: str, cap: int = DOCUMENT_BYTES) -> Any:
             json.dumps(value, ensure_ascii=False).encode("utf-8")
         return value
     except RecursionError:
-        raise InvalidDocument(f"{what} is nested too deeply", hint=_HINT) from None
+        raise InvalidDocument(f"{what} is nested too deeply", hint=hint) from None
     except ValueError as error:
-        raise InvalidDocument(f"{what} is not strict JSON: {error}", hint=_HINT) from error
+        raise InvalidDocument(f"{what} is not strict JSON: {error}", hint=hint) from error
 
 
 # Escapes that make half a character; pairs of them are fine, so what they made is looked at.
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 
-_HINT = "The source was not written by modelport, or it was altered: try another source."
 
-
-def _shaped(value: Any, kind: type[T], what: str) -> T:
+def _shaped(value: Any, kind: type[T], what: str, hint: str = _HINT) -> T:
     try:
         return msgspec.convert(value, kind)
     except msgspec.ValidationError as error:
-        raise InvalidDocument(f"{what} is not what it must be: {error}", hint=_HINT) from error
+        raise InvalidDocument(f"{what} is not what it must be: {error}", hint=hint) from error
 
 
 class _AnyChunk(msgspec.Struct, array_like=True):

@@ -10,12 +10,15 @@ next: ``retry``
 
 from __future__ import annotations
 
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import TypeVar
+from functools import partial
+from typing import Any, ParamSpec, TypeVar
 
+P = ParamSpec("P")
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -54,3 +57,53 @@ def threads(count: int, name: str) -> Iterator[ThreadPoolExecutor]:
         raise
     finally:
         pool.shutdown(wait=patient, cancel_futures=True)
+
+
+class Chain(Executor):
+    """Runs what it is given one after another, in order, on threads of ``pool``, which has other work, too."""
+
+    def __init__(self, pool: Executor) -> None:
+        self._pool = pool
+        self._lock = threading.Lock()
+        # The first one is under way.
+        self._links: deque[tuple[Future[Any], Callable[[], Any]]] = deque()
+
+    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        """Have ``fn`` called behind everything that was submitted before."""
+        future: Future[T] = Future()
+        with self._lock:
+            self._links.append((future, partial(fn, *args, **kwargs)))
+            idle = len(self._links) == 1
+        if idle:
+            self._pool.submit(self._run)
+        return future
+
+    def cancel(self) -> None:
+        """Drop what has not begun."""
+        with self._lock:
+            for future, _ in self._links:
+                future.cancel()
+
+    def _run(self) -> None:
+        # On one thread as long as there is more: it has the state of the hash, and what waits here holds memory.
+        more = True
+        while more:
+            future, work = self._links[0]
+            if future.set_running_or_notify_cancel():
+                try:
+                    future.set_result(work())
+                except BaseException as error:  # noqa: BLE001 (carried to the thread that waits)
+                    future.set_exception(error)
+            with self._lock:
+                self._links.popleft()
+                more = bool(self._links)
+
+
+@contextmanager
+def chain(pool: Executor) -> Iterator[Chain]:
+    """Run one thing after another on threads of ``pool`` for the length of the block; what has not begun then never does."""
+    links = Chain(pool)
+    try:
+        yield links
+    finally:
+        links.cancel()

@@ -84,7 +84,7 @@ def _build(loader: yaml.SafeLoader, node: yaml.Node, path: str, lines: dict[str,
     if isinstance(node, yaml.MappingNode):
         found: dict[str, Any] = {}
         for key_node, value_node in node.value:
-            key = loader.construct_object(key_node) if isinstance(key_node, yaml.ScalarNode) else None
+            key = _scalar(loader, key_node) if isinstance(key_node, yaml.ScalarNode) else None
             if not isinstance(key, str):
                 raise _Refused(key_node, "a key that is not text; put it in quotes")
             if key in found:
@@ -95,4 +95,13 @@ def _build(loader: yaml.SafeLoader, node: yaml.Node, path: str, lines: dict[str,
         return found
     if isinstance(node, yaml.SequenceNode):
         return [_build(loader, item, f"{path}.{index}", lines, seen) for index, item in enumerate(node.value)]
-    return loader.construct_object(node)
+    return _scalar(loader, node)
+
+
+def _scalar(loader: yaml.SafeLoader, node: yaml.Node) -> Any:
+    try:
+        return loader.construct_object(node)
+    except (ValueError, LookupError, AttributeError):
+        # What the loader raises for a value that its tag, written out or found by its form, does not fit: "!!bool maybe".
+        kind = node.tag.rpartition(":")[2]
+        raise _Refused(node, f"it is not YAML: {node.value[:80]!r} is no {kind}; put it in quotes, without a tag") from None

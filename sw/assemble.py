@@ -3,7 +3,7 @@
 Takes the modules of ``sw/worker/``, gives the bytes of ``sw.js`` and ``sw-client.js``: the same for one version of modelport on
 every machine.
 
-next: ``sw.build``
+next: ``sw.spare``
 """
 
 from __future__ import annotations

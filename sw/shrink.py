@@ -4,7 +4,7 @@ Takes JavaScript of ES2022 in the manner of ``sw/worker/`` (no ``var``, ``eval``
 each statement), gives a script that does the same. Properties, strings and the names of the platform stay. The bytes follow
 from the script alone. Pure.
 
-next: ``sw.assemble``
+next: ``pipeline.webview``
 """
 
 from __future__ import annotations

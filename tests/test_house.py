@@ -70,6 +70,22 @@ def test_modules_say_what_they_are_and_what_comes_next():
     ] == []
 
 
+def test_what_comes_next_never_leads_in_a_circle():
+    dotted = {".".join(file.relative_to(CHECKOUT).with_suffix("").parts).removesuffix(".__init__"): file for file in PYTHON}
+    following = {}
+    for name, file in dotted.items():
+        said = re.search(r"^next: ``([a-z_0-9.]+?)/?``", ast.get_docstring(tree_of(file)) or "", re.MULTILINE)
+        package = name if file.stem == "__init__" else name.rpartition(".")[0]
+        # What it may mean, the nearest first.
+        meant = [f"{package}.{said[1]}", f"pipeline.{said[1]}", said[1]] if said else []
+        following[name] = next((one for one in meant if one in dotted), None)
+    for start in dotted:
+        walked = [start]
+        while (after := following[walked[-1]]) is not None:
+            assert after not in walked, f"{' → '.join(walked)} → {after}"
+            walked.append(after)
+
+
 def test_exceptions_to_a_rule_have_their_reason_on_the_line():
     found = []
     for file in PYTHON:

@@ -207,6 +207,7 @@ def _chunk(entry: Any, what: str) -> Chunk:
 def _check_whole(manifest: Manifest, what: str) -> None:
     """The rules between files, chunks and parts."""
     seen: dict[tuple[int, int], Chunk] = {}
+    sizes: dict[str, int] = {}
     first_use: list[int] = []
     used: set[int] = set()
     for _, _, chunk in manifest.places():
@@ -214,6 +215,8 @@ def _check_whole(manifest: Manifest, what: str) -> None:
             raise IntegrityError(f"{what}: a chunk reaches past part {chunk.part}", HINT)
         if seen.setdefault((chunk.part, chunk.offset), chunk) != chunk:
             raise IntegrityError(f"{what}: part {chunk.part} at {chunk.offset} is described in two ways", HINT)
+        if sizes.setdefault(chunk.blake3, chunk.plain) != chunk.plain:
+            raise IntegrityError(f"{what}: one digest stands for chunks of {chunk.plain} and {sizes[chunk.blake3]} bytes", HINT)
         if chunk.part not in used:
             used.add(chunk.part)
             first_use.append(chunk.part)

@@ -3,7 +3,7 @@
 Takes the folder of a site, gives documents. Switching writes a generation and goes over by one rename, as an
 installation does; a dependency is never left open; removing needs a release that nothing names.
 
-next: ``holdings``
+next: ``growing``
 """
 
 from __future__ import annotations

@@ -22,11 +22,11 @@ from pipeline.digest import Sha256
 from pipeline.errors import ModelportError, ObjectMissing, UnavailableError
 from pipeline.events import Listener, Warned
 from pipeline.layout import TIMESTAMP, object_kind, role_key, role_version, target_key
-from pipeline.ports import Fresh, NotModified, Take, TreeReader
+from pipeline.ports import Fresh, NotModified, Take, TreeReader, read_object
 from pipeline.release import NameRefused, check_model
 from pipeline.sources.cachefolder import CacheFolder
 from pipeline.steps.known_tree import KnownTree
-from pipeline.trust.chain import read_capped, read_root
+from pipeline.trust.chain import read_root
 from pipeline.trust.facts import instant_text
 from pipeline.trust.reading import read_view
 from pipeline.trust.sealed import TIMESTAMP_BYTES, Sealed, check_older_root
@@ -157,7 +157,7 @@ class Upstream:
 
     def _look(self) -> None:
         tree = KnownTree(_Remembering(self.reader), self._state, self._documents)
-        data = read_capped(tree, TIMESTAMP, TIMESTAMP_BYTES)
+        data = read_object(tree, TIMESTAMP, cap=TIMESTAMP_BYTES)
         known = self.known
         if known is not None and known.timestamp is not None and known.timestamp.signed.is_expired(self._now()):
             # What was fresh when it came need not be any more: an upstream that stands still has to be told from one that is well.

@@ -7,8 +7,19 @@ next: ``report``
 
 from __future__ import annotations
 
+import re
+
 from pipeline.events import CdnAsked, Event, PartDone, Retrying, Serving, StepFinished, StepStarted, Warned
 from pipeline.spelling import spell_count, spell_size
+
+# What a terminal obeys, and what begins a line of its own or turns one round: the name of a file may hold any of it,
+# and so may what a server answers.
+_OBEYED = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+
+
+def in_line(text: str) -> str:
+    """Spell out whatever in a line is no character to be shown: the end of a line as a backslash and an n."""
+    return _OBEYED.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
 def plain_line(event: Event) -> str:

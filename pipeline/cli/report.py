@@ -17,7 +17,7 @@ from dataclasses import asdict, is_dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
 from pipeline.cli.answer import Answer
-from pipeline.cli.lines import plain_line
+from pipeline.cli.lines import in_line, plain_line
 from pipeline.cli.pace import Pace
 from pipeline.cli.streams import write_line
 from pipeline.errors import ModelportError, UsageError
@@ -101,7 +101,7 @@ class PlainReport:
             self._done[event.step], self._total[event.step] = 0, event.bytes
         line = self._progress_line(event) if isinstance(event, Progress) else plain_line(event)
         if line:
-            write_line(sys.stderr, self._mask.text(line))
+            self._line(line)
 
     def _progress_line(self, event: Progress) -> str:
         told = self._pace.add(event)
@@ -118,10 +118,15 @@ class PlainReport:
     def failed(self, code: int, message: str, hint: str) -> None:
         """Write what failed and what to do next."""
         del code  # It is the process's exit code; a person reads the words.
-        write_line(sys.stderr, self._mask.text(f"error: {message}" + (f"\n  {hint}" if hint else "")))
+        self._line(f"error: {message}")
+        if hint:
+            self._line(f"  {hint}")
 
     def close(self) -> None:
         """Nothing was opened."""
+
+    def _line(self, line: str) -> None:
+        write_line(sys.stderr, in_line(self._mask.text(line)))
 
 
 class JsonReport:

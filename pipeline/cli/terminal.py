@@ -16,7 +16,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColum
 from rich.text import Text
 
 from pipeline.cli.answer import Answer
-from pipeline.cli.lines import plain_line
+from pipeline.cli.lines import in_line, plain_line
 from pipeline.cli.streams import write_line
 from pipeline.events import CdnAsked, Event, PartDone, Retrying, Serving, StepFinished, StepStarted, Warned
 from pipeline.events import Progress as Progressed
@@ -80,4 +80,4 @@ class RichReport:
 
     def _line(self, line: str, style: str) -> None:
         # Text, not markup: a file name may hold square brackets. Soft wrap: a hint may be a command to copy.
-        self._console.print(Text(self._mask.text(line), style=style), soft_wrap=True)
+        self._console.print(Text(in_line(self._mask.text(line)), style=style), soft_wrap=True)

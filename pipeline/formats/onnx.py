@@ -30,7 +30,6 @@ _PATHS: dict[str, dict[int, str]] = {
     "attribute": {5: "tensor", 6: "graph", 10: "tensor", 11: "graph", 22: "sparse", 23: "sparse"},
     "sparse": {1: "tensor", 2: "tensor"},
 }
-_GRAPH_FIELD = 7
 _DATA_TYPE, _FLOAT_DATA, _RAW_DATA, _DOUBLE_DATA = 2, 4, 9, 10
 _TYPED_DATA = {_FLOAT_DATA: Element(4, floating=True), _DOUBLE_DATA: Element(8, floating=True)}
 # TensorProto.DataType; complex numbers are pairs of floats.

@@ -4,7 +4,7 @@ Takes a stretch of bytes as it is read, gives the lengths of its chunks. A cut d
 few dozen bytes before it, so bytes put in or taken out in one place leave the cuts elsewhere, and
 so most chunks of the next release, as they were (FastCDC, ieeexplore.ieee.org/document/9055082).
 
-next: ``plan.cut``
+next: ``encoding``
 """
 
 from __future__ import annotations

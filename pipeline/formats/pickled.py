@@ -46,7 +46,6 @@ class _Name:
     name: str
 
 
-_Value = str | _Name | tuple[object, ...] | None
 _MARK = object()
 
 

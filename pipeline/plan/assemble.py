@@ -4,7 +4,7 @@ Takes files whose chunks point into new parts (0, 1, …) and base parts (−1, 
 order of first use and chunks renumbered to match. Parts of one name become one; where two of them
 were cut in unlike ways, only one can be referred to, and ``unlike_twins`` says which have to go.
 
-next: ``pipeline.workers``
+next: ``plan.cost``
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 Takes keys of the tree and a CDN's limits, gives URLs in their order, in chunks that one call may hold. The name of
 a chunk is the same on every machine, so that a CDN which knows such names does a request once.
 
-next: ``plan.ledger``
+next: ``plan.records``
 """
 
 from __future__ import annotations

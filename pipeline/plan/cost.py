@@ -3,7 +3,7 @@
 Takes what indexing found and what the store already has, gives a ``ReleasePlan``. Prices are inputs
 of the estimate and stand in it, so that anybody can put in their own.
 
-next: ``plan.cut``
+next: ``plan.follow``
 """
 
 from __future__ import annotations

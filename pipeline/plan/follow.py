@@ -3,7 +3,7 @@
 Takes a saved plan and facts, raises ``PlanDiffers`` at the first difference, so that a publish by a
 plan does exactly that or stops before any metadata.
 
-next: ``pipeline.workers``
+next: ``plan.calls``
 """
 
 from __future__ import annotations

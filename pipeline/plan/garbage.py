@@ -3,7 +3,7 @@
 Takes the keys in a store, those that are live, and what earlier runs recorded; gives what may be deleted now, in an
 order that never leaves a reference to a deleted object, and what has to wait (docs/format.md §11).
 
-next: ``workers``
+next: ``plan.rollback``
 """
 
 from __future__ import annotations

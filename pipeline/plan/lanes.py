@@ -3,7 +3,7 @@
 Takes the throughput that each number of connections reached, one sample at a time; gives the next number.
 Reads no clock.
 
-next: ``plan.wants``
+next: ``plan.partlists``
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 Takes records in the order of their numbers, gives a ``Job``: for each CDN which keys are planned, on their way, accepted, done
 or failed. The machine that writes a record and the one that reads it next day fold it with the same code (docs/format.md §5).
 
-next: ``plan.follow``
+next: ``plan.garbage``
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ releases have equal digests. A layer is a file as it is, so its digest is the fi
 keeps it from version to version. Media types are those of the CNCF ModelPack specification
 (https://github.com/modelpack/model-spec, docs/spec.md), the documents those of the OCI image specification 1.1.
 
-next: ``plan.follow``
+next: ``plan.tuning``
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ when the next chunk would pass ``part_size``. In the profiles raw and web a part
 file only, and also closes where a part of a base begins, so that unchanged stretches fall into
 the base's own parts again.
 
-next: ``plan.cost``
+next: ``plan.reuse``
 """
 
 from __future__ import annotations

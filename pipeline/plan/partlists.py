@@ -3,7 +3,7 @@
 Takes a manifest and base URLs, gives texts: Metalink 4 (RFC 5854), aria2's input file, curl's configuration, sums for
 ``sha256sum``, a POSIX shell script. Pure. Part lists serve any release; joining parts makes files only in profile ``raw``.
 
-next: ``plan.tuning``
+next: ``plan.ocilayout``
 """
 
 from __future__ import annotations

@@ -196,10 +196,7 @@ def decode_record(data: bytes, what: str) -> Record:
     Raises:
         InvalidDocument: damaged, or written by a newer modelport.
     """
-    try:
-        value = check_json(data, what=what, cap=RECORD_BYTES)
-    except InvalidDocument as error:
-        raise InvalidDocument(str(error), hint=DAMAGED) from error
+    value = check_json(data, what=what, cap=RECORD_BYTES, hint=DAMAGED)
     if isinstance(value, dict) and value.get("format") == FORMAT and value.get("version") != VERSION:
         raise InvalidDocument(
             f"{what} has version {value.get('version')}, expected {VERSION}", hint="It needs a newer modelport: update it."

@@ -2,7 +2,7 @@
 
 Takes the moves of a channel's history, gives the release before. Pure.
 
-next: ``plan.garbage``
+next: ``plan.wants``
 """
 
 from __future__ import annotations

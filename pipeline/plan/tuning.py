@@ -4,7 +4,7 @@ Takes the values of ``/proc/sys/net`` by name, gives advice. The figures: one co
 trip, so 16 MiB serve 1 Gbit/s over 130 ms (RFC 7323 §1.1); bbr does not take every loss for a
 full line, unlike cubic and reno.
 
-next: ``workers``
+next: ``pipeline.workers``
 """
 
 from __future__ import annotations

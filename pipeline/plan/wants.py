@@ -2,7 +2,7 @@
 
 Takes text, gives a ``Want``.
 
-next: ``workers``
+next: ``plan.fetching``
 """
 
 from __future__ import annotations

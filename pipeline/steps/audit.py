@@ -21,6 +21,8 @@ from pipeline.ports import ObjectInfo, ObjectStore, read_object
 from pipeline.wire import decode_document, encode_document
 
 RECORD_BYTES = 64 << 20
+# What a record holds besides its three lists.
+FIELDS_BYTES = 1 << 10
 
 
 class AuditRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,6 +59,18 @@ def read_marks(store: ObjectStore, found: Iterable[ObjectInfo]) -> list[Mark]:
         unreachable = frozenset(known[key] for key in record.unreachable if key in known)
         marks.append(Mark(info.modified_at, unreachable, info.key, deletes=bool(record.deleted)))
     return in_time(marks)
+
+
+def fitting(keys: Iterable[str]) -> tuple[str, ...]:
+    """The first of ``keys``, as many as a record has room for in each of its lists; the others' time begins with a later one."""
+    room = (RECORD_BYTES - FIELDS_BYTES) // 3
+    found = []
+    for key in keys:
+        room -= len(msgspec.json.encode(key)) + 1
+        if room < 0:
+            break
+        found.append(key)
+    return tuple(found)
 
 
 def write_record(store: ObjectStore, record: AuditRecord) -> str:

@@ -214,7 +214,7 @@ class Arrival:
                 for target, chunk in places_of(self.manifest, self.found.files).items()
                 if target in self.found.right and chunk.blake3 in wanted
             }
-            holdings.holders.append(Holder(self.destination, lambda _: None))
+            holdings.holders.append(Holder(self.destination))
             holdings.spots.update(spots)
         holdings.add_cache(
             cache, lambda path: self.listen(Warned("cache-rotten", f"{path} was damaged: it was dropped, its bytes come anew"))
@@ -224,8 +224,7 @@ class Arrival:
             if not holdings.complete:
                 manifest = installs.manifest(record)
                 if manifest is not None:
-                    # An installed folder that somebody altered is theirs; verify --folder names it.
-                    holdings.add_folder(Path(record.folder), manifest, lambda _: None)
+                    holdings.add_folder(Path(record.folder), manifest)
         self._ask_neighbours(holdings, places, passed={self.destination, *(Path(record.folder) for record in records)})
         return holdings
 
@@ -239,8 +238,7 @@ class Arrival:
             own = target.sha256 == self.sha256
             manifest = self.manifest if own else self.neighbours.manifest(target, to_come=to_come)
             if manifest is not None:
-                # It was never ours: whatever it holds is its owner's business.
-                holdings.add_folder(folder, manifest, lambda _: None)
+                holdings.add_folder(folder, manifest)
             if holdings.complete:
                 return
 

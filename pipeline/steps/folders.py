@@ -7,6 +7,7 @@ next: ``steps.landing``
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import os
 import stat
@@ -21,6 +22,9 @@ FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 PASSED = FOLDER | getattr(os, "O_PATH", 0)
 # A FIFO that was planted must not make the opening wait.
 FILE = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+
+# syncfs(2); only Linux has it.
+_SYNCFS = getattr(ctypes.CDLL(None, use_errno=True), "syncfs", None)
 
 
 def enter(folder_fd: int, name: str, *, make: bool, flags: int = FOLDER) -> int:
@@ -114,6 +118,33 @@ def walk_files(folder_fd: int, prefix: str = "") -> Iterator[tuple[str, bool]]:
                 os.close(fd)
         else:
             yield prefix + name, is_file
+
+
+def sync_folders(folder_fd: int) -> None:
+    """Make the names in all folders below this one durable; its own are the caller's."""
+    with os.scandir(folder_fd) as entries:
+        names = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
+    for name in names:
+        fd = os.open(name, FOLDER, dir_fd=folder_fd)
+        try:
+            sync_folders(fd)
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+
+
+def sync_file_system(fd: int) -> None:
+    """Make all durable that was written to the file system under ``fd``.
+
+    Raises:
+        OSError: it could not write something.
+    """
+    if _SYNCFS is None:
+        # All file systems, and none tells of its errors.
+        os.sync()
+    elif _SYNCFS(fd) != 0:
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code))
 
 
 def disk_error(error: OSError, where: Path | str, *, needed: int = 0) -> ModelportError:

@@ -31,7 +31,7 @@ class Holder:
     """A folder that may hold chunks; ``rotten`` is told the path of a file whose bytes are not what they were."""
 
     folder: Path
-    rotten: Callable[[str], None]
+    rotten: Callable[[str], None] = lambda _: None
     used: Callable[[str], None] = lambda _: None
 
 
@@ -60,8 +60,8 @@ class Holdings:
         self.holders.append(Holder(cache.place, drop, cache.used))
         self._take(found)
 
-    def add_folder(self, folder: Path, manifest: Manifest, rotten: Callable[[str], None]) -> None:
-        """Look into a folder that should hold the release of ``manifest``."""
+    def add_folder(self, folder: Path, manifest: Manifest) -> None:
+        """Look into a folder that should hold the release of ``manifest``; where it does not, that is its owner's business."""
         wanted = self._open()
         number = len(self.holders)
         found: dict[Blake3, Spot] = {}
@@ -71,7 +71,7 @@ class Holdings:
                 if chunk.blake3 in wanted:
                     found.setdefault(chunk.blake3, Spot(number, file.path, at))
                 at += chunk.plain
-        self.holders.append(Holder(folder, lambda path: rotten(f"{folder / path}")))
+        self.holders.append(Holder(folder))
         self._take(found)
 
     def _open(self) -> set[Blake3]:

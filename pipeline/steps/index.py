@@ -24,12 +24,13 @@ from pipeline.plan.cut import Element
 from pipeline.plan.pack import ONE_PART_BYTES, Packer
 from pipeline.plan.reuse import Reuse, poor_parts, reuse_bases
 from pipeline.steps.cut import CutPlan
-from pipeline.steps.pieces import HASHES_LAGGING, Buffers, FileDigests, Piece, check_same, nothing, read_again
+from pipeline.steps.pieces import HASHES_LAGGING, Buffers, FileDigests, Piece, Sources, check_same, nothing, read_again
 from pipeline.steps.shipping import HASHES_AHEAD, PART_BUFFERS, PartFiller, Ship
 from pipeline.wire import encode_manifest
-from pipeline.workers import in_order, threads
+from pipeline.workers import chain, in_order, threads
 
-# Each may hold a chunk plain and encoded, so that many cores must not cost more memory than a publish may take.
+# Chunks and both kinds of hashes share these threads: more than there are cores would only push each other's bytes out
+# of the cache. Each may hold a chunk plain and encoded, so that many cores must not cost more memory than a publish may take.
 WORKERS = min(os.cpu_count() or 2, 8)
 # One more than can be worked on. What waits longer falls out of the processor's cache: at twice as
 # many the same hashes take a fifth longer (benchmarks/index.py).
@@ -99,13 +100,15 @@ def index_release(cut: CutPlan, ship: Ship | None, listen: Listener, *, step: st
     bases = [base.manifest for base in cut.bases]
     reuse = reuse_bases(bases, profile=cut.inputs.profile, encoding=cut.inputs.encoding)
     with (
+        Sources() as sources,
         threads(WORKERS, "chunk") as workers,
-        threads(1, "file-sha256") as file_hasher,
-        threads(1, "part-digests") as part_hasher,
+        chain(workers) as file_hasher,
+        chain(workers) as part_hasher,
         threads(PART_BUFFERS - 1, "part") as shippers,
     ):
+        # More than can be in use at once: whoever waited for one would keep a thread from whoever gives it back.
         buffers = PIECES_AHEAD + max(HASHES_AHEAD, HASHES_LAGGING) + 2
-        digests = FileDigests(file_hasher, buffers=buffers)
+        digests = FileDigests(file_hasher, sources, buffers=buffers)
         # A little more than parts have, for the gap that a twin begins with: a buffer in use cannot grow.
         capacity = min(cut.inputs.part_size, cut.folder.size) + GAP_ROOM
         filler = PartFiller(part_hasher, shippers, ship, capacity)
@@ -196,7 +199,7 @@ class _Packing:
         return self._filler.parts()
 
     def _work(self, piece: Piece) -> _Made:
-        name = blake3_of(piece.plain)
+        name = piece.name()
         known = not self._one_file and name in self._placed
         return _Made(piece, name, None if known else self._encode(piece))
 

@@ -24,7 +24,16 @@ from typing_extensions import Buffer
 from pipeline.errors import UsageError
 from pipeline.manifest import Manifest
 from pipeline.steps.direct_files import O_DIRECT, DirectFiles
-from pipeline.steps.folders import disk_error, open_file, open_folder, open_parent, opened_folder, walk_files
+from pipeline.steps.folders import (
+    disk_error,
+    open_file,
+    open_folder,
+    open_parent,
+    opened_folder,
+    sync_file_system,
+    sync_folders,
+    walk_files,
+)
 from pipeline.steps.modes import set_mode
 from pipeline.steps.open_files import OpenFiles
 
@@ -131,8 +140,8 @@ class Landing:
     def begin_writeback(self, file: int, at: int, size: int) -> None:
         """Let the disk begin with these bytes, so that ``settle`` has little left to wait for."""
         if _SYNC_RANGE is not None:
-            with self._files.using(file) as fd:
-                # Only a hint: what fails here fails in fsync, where it is told.
+            # Only a hint: what fails here fails in fsync, where it is told.
+            with suppress(OSError), self._files.using(file) as fd:
                 _SYNC_RANGE(fd, ctypes.c_int64(at), ctypes.c_int64(size), ctypes.c_uint(SYNC_FILE_RANGE_WRITE))
 
     @contextmanager
@@ -168,13 +177,13 @@ class Landing:
                 for index in files:
                     self._finish(index, flush=False)
                 self._files.close()
-                os.sync()
+                sync_file_system(self.fd)
             else:
                 for index in files:
                     self._finish(index, flush=True)
             self._files.close()
             self._direct.close()
-            _sync_folders(self.fd)
+            sync_folders(self.fd)
             set_mode(self.fd, 0o777 & ~self._umask)
             os.fsync(self.fd)
         except OSError as error:
@@ -279,13 +288,17 @@ class Landing:
     def _finish(self, index: int, *, flush: bool) -> None:
         file = self._manifest.files[index]
         mode = (0o777 if file.executable else 0o666) & ~self._umask
-        with self._files.using(index) as fd:
+        # To read is enough, and more is not allowed of an adopted file that its owner protects.
+        fd = open_file(self.fd, file.path)
+        try:
             found = os.fstat(fd)
             # An adopted file has its mode and its owner's wishes already.
             if found.st_nlink == 1 and stat.S_IMODE(found.st_mode) != mode and not set_mode(fd, mode):
                 self.keeps_bits = False
             if flush:
                 os.fsync(fd)
+        finally:
+            os.close(fd)
 
     def _exchange(self, name: str) -> str:
         """Give the folder the name of the one that is there; tells where that one is then."""
@@ -377,15 +390,3 @@ def _locked_folder(parent_fd: int, name: str, destination: Path, waiting: Callab
                 os.close(fd)
         if held:
             return fd
-
-
-def _sync_folders(folder_fd: int) -> None:
-    with os.scandir(folder_fd) as entries:
-        names = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
-    for name in names:
-        fd = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder_fd)
-        try:
-            _sync_folders(fd)
-            os.fsync(fd)
-        finally:
-            os.close(fd)

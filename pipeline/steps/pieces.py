@@ -1,7 +1,7 @@
 """The bytes of the release in pieces, each read once, each the plain bytes of one chunk; and every file's sha256.
 
-Takes a cut plan, gives ``Piece``s in file order; takes them again with their names, and computes the sha256 of each file on
-a thread of its own. Where a file begins as one before it did, with the same chunks, that beginning is not hashed again.
+Takes a cut plan, gives ``Piece``s in file order; takes them again with their names, and computes the sha256 of each file,
+piece after piece. Where a file begins as one before it did, with the same chunks, that beginning is not hashed again.
 
 next: ``steps.index``
 """
@@ -16,12 +16,15 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 from functools import partial
+from types import TracebackType
+from typing import Self
 
-from pipeline.digest import Blake3, Sha256
+from pipeline.digest import Blake3, Sha256, blake3_of
 from pipeline.formats.opaque import ContentCutter
 from pipeline.manifest import CHUNK_BYTES, Chunk
 from pipeline.past_cache import aligned_memory
 from pipeline.plan.cut import BYTES, Element, Span
+from pipeline.sources.folder import SourceFile
 from pipeline.sources.reading import SourceReader, changed, open_source
 from pipeline.steps.cut import CutFile, CutPlan
 
@@ -33,7 +36,7 @@ HASHES_LAGGING = 3
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """The plain bytes of one chunk: ``at`` in file number ``file``.
+    """The plain bytes of one chunk: ``at`` in file number ``file``; with a ``reader``, there only once ``name`` was called.
 
     ``release`` gives the memory back once it was called by both who look at ``plain``: whoever packs it, and the hash.
     """
@@ -43,6 +46,17 @@ class Piece:
     element: Element
     plain: memoryview
     release: Callable[[], None]
+    reader: SourceReader | None = None
+
+    def name(self) -> Blake3:
+        """Read the bytes and give their digest.
+
+        Raises:
+            SourceError, SourceChanged
+        """
+        if self.reader is not None:
+            self.reader.read_into(self.at, self.plain)
+        return blake3_of(self.plain)
 
 
 class Buffers:
@@ -61,32 +75,73 @@ class Buffers:
         return memoryview(buffer), partial(self._free.put, buffer)
 
 
+class Sources:
+    """The files that are being read, in order."""
+
+    def __init__(self) -> None:
+        self._open: deque[SourceReader] = deque()
+
+    def open(self, source: SourceFile) -> SourceReader:
+        """Open the next file.
+
+        Raises:
+            SourceError, SourceChanged
+        """
+        reader = open_source(source.path, source.place, source.stat)
+        self._open.append(reader)
+        return reader
+
+    def close_first(self) -> None:
+        """See that the first file that is open has not changed, and close it: all of it was read.
+
+        Raises:
+            SourceChanged
+        """
+        with self._open.popleft() as reader:
+            reader.check_unchanged()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        for reader in self._open:
+            with reader:
+                pass
+
+
 class FileDigests:
     """Reads the pieces of all files, and computes the sha256 of every file from pieces that were named.
 
     ``buffers`` chunks of memory go round: more than may be under way at once, or reading would wait for itself.
     """
 
-    def __init__(self, hasher: Executor, *, buffers: int) -> None:
+    def __init__(self, hasher: Executor, sources: Sources, *, buffers: int) -> None:
         self._hasher = hasher
+        self._sources = sources
         self._buffers = Buffers(buffers, CHUNK_BYTES)
         # States of the hash behind every beginning that a file had, counted; the first one is the empty beginning.
         self._states = [hashlib.sha256()]
         self._beginnings: dict[tuple[int, Blake3], int] = {}
         self._ends: list[int] = []
+        self._sizes: list[int] = []
         self._lagging: deque[Future[None]] = deque()
 
     def read(self, cut: CutPlan) -> Iterator[Piece]:
-        """Yield the pieces of all files; after the last piece of a file it is seen to be unchanged."""
+        """Yield the pieces of all files; once its last piece was taken in, a file is seen to be unchanged."""
         self._ends = [0] * len(cut.files)
+        self._sizes = [file.source.size for file in cut.files]
         for number, file in enumerate(cut.files):
-            with open_source(file.source.path, file.source.place, file.source.stat) as reader:
-                for at, element, plain, release in self._cut(reader, file):
-                    yield Piece(number, at, element, plain, _second_of_two(release))
-                reader.check_unchanged()
+            if file.spans:
+                yield from self._cut(self._sources.open(file.source), number, file)
+            else:
+                # It has no piece, and of such files there may be many.
+                with open_source(file.source.path, file.source.place, file.source.stat) as reader:
+                    reader.check_unchanged()
 
     def take_in(self, piece: Piece, name: Blake3) -> None:
         """Take a piece with its name into its file's sha256; all pieces in the order in which they were read."""
+        if piece.at + len(piece.plain) == self._sizes[piece.file]:
+            self._sources.close_first()
         before = self._ends[piece.file]
         known = self._beginnings.get((before, name))
         if known is not None:
@@ -106,16 +161,15 @@ class FileDigests:
         self._states[after] = state
         piece.release()
 
-    def _cut(self, reader: SourceReader, file: CutFile) -> Iterator[tuple[int, Element, memoryview, Callable[[], None]]]:
+    def _cut(self, reader: SourceReader, number: int, file: CutFile) -> Iterator[Piece]:
         for span in file.spans:
             if span.opaque:
                 for at, plain in _cut_by_content(reader, span):
-                    yield at, BYTES, plain, nothing
+                    yield Piece(number, at, BYTES, plain, nothing)
             else:
                 memory, release = self._buffers.take()
                 plain = memory[: span.end - span.start]
-                reader.read_into(span.start, plain)
-                yield span.start, span.element, plain, release
+                yield Piece(number, span.start, span.element, plain, _second_of_two(release), reader)
 
     def results(self) -> Sequence[Sha256]:
         """The digests in file order; all pieces must have been taken in."""

@@ -8,9 +8,9 @@ next: ``steps.edge_proof``
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass, replace
 
+from pipeline.clocks import elapsed_s
 from pipeline.digest import Sha256
 from pipeline.errors import InvalidDocument, ObjectExists
 from pipeline.events import Listener
@@ -30,7 +30,7 @@ PROOF_S = 600.0
 class Placed:
     """A release whose parts and manifest stand in ``store``.
 
-    Its parts were seen there at ``at_s`` on the monotonic clock; ``size`` and ``sha256`` are those of its manifest.
+    Its parts were seen there at ``at_s`` by ``clocks.elapsed_s``; ``size`` and ``sha256`` are those of its manifest.
     ``before`` are the keys that were there before this publish: what its bases brought, or all; ``replaced`` the keys under which other bytes stood.
     """
 
@@ -80,7 +80,7 @@ def placed_before(
     Raises:
         VerifyFailed, PoisonedObject: as ``prove.prove_parts``.
     """
-    at_s = time.monotonic()
+    at_s = elapsed_s()
     prove_parts(store, manifest.parts, listen)
     before = frozenset((target.key, *(part_key(part.blake3) for part in manifest.parts)))
     return Placed(store, target.release, manifest, target.sha256, target.size, at_s, before, replaced)
@@ -88,7 +88,7 @@ def placed_before(
 
 def proof_is_old(placed: Placed) -> bool:
     """Whether so much time passed since the proof that it must be made again."""
-    return time.monotonic() - placed.at_s > PROOF_S
+    return elapsed_s() - placed.at_s > PROOF_S
 
 
 def prove_again(placed: Placed, listen: Listener) -> Placed:
@@ -97,7 +97,7 @@ def prove_again(placed: Placed, listen: Listener) -> Placed:
     Raises:
         VerifyFailed, PoisonedObject: as ``prove.prove_parts``.
     """
-    at_s = time.monotonic()
+    at_s = elapsed_s()
     prove_parts(placed.store, placed.manifest.parts, listen)
     return replace(placed, at_s=at_s)
 

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
+from pipeline.clocks import elapsed_s
 from pipeline.errors import ObjectMissing, VerifyFailed
 from pipeline.events import Listener, StepFinished, StepStarted
 from pipeline.layout import part_key
@@ -29,7 +30,7 @@ LATE_WAITS_S = (0.2, 0.5, 1.0, 2.0, 4.0)
 
 @dataclass(frozen=True, slots=True)
 class Proved:
-    """An uploaded release whose every part was seen at the origin at ``at_s`` on the monotonic clock."""
+    """An uploaded release whose every part was seen at the origin at ``at_s`` by ``clocks.elapsed_s``."""
 
     uploaded: Uploaded
     at_s: float
@@ -41,7 +42,7 @@ def prove_origin(uploaded: Uploaded, listen: Listener, *, sleep: Callable[[float
     Raises:
         VerifyFailed, PoisonedObject: as ``prove_parts``.
     """
-    started = time.monotonic()
+    started = elapsed_s()
     prove_parts(uploaded.store, uploaded.indexed.manifest.parts, listen, sleep=sleep)
     return Proved(uploaded, started)
 

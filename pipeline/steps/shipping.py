@@ -1,7 +1,7 @@
 """The part being filled, and those on their way.
 
 Takes chunks at their places, in order; gives every part's name once it is full. The digests go along
-while the bytes are still in the processor's cache, on a thread of their own; the bytes themselves are
+while the bytes are still in the processor's cache, one chunk after another; the bytes themselves are
 kept only where somebody ships them, in ``PART_BUFFERS`` buffers that go round.
 
 next: ``steps.index``
@@ -25,7 +25,7 @@ from pipeline.past_cache import aligned_memory
 
 # One being filled and two on their way: with 64 MiB parts 192 MiB, half of the memory a publish may take.
 PART_BUFFERS = 3
-# So many chunks may wait for the hash where no buffer holds them.
+# So many chunks may wait to be hashed and copied.
 HASHES_AHEAD = 3
 
 Ship = Callable[[Part, memoryview], object]
@@ -100,21 +100,19 @@ class PartFiller:
 
     def _take(self, digests: _Digests, data: memoryview, done: Callable[[], None]) -> None:
         at, digests.size = digests.size, digests.size + data.nbytes
-        if self._buffer is not None:
-            # By numpy, which lets other threads run meanwhile.
-            np.copyto(np.frombuffer(self._buffer, np.uint8)[at : digests.size], np.frombuffer(data, np.uint8))
-            done()
-            self._hasher.submit(digests.update, memoryview(self._buffer)[at : digests.size])
-            return
+        room = None if self._buffer is None else memoryview(self._buffer)[at : digests.size]
         self._waiting.acquire()
-        self._hasher.submit(self._hash_and_forget, digests, data, done)
+        self._hasher.submit(self._take_in, digests, data, room, done)
 
-    def _hash_and_forget(self, digests: _Digests, data: memoryview, done: Callable[[], None]) -> None:
+    def _take_in(self, digests: _Digests, data: memoryview, room: memoryview | None, done: Callable[[], None]) -> None:
         try:
             digests.update(data)
+            if room is not None:
+                # By numpy, which lets other threads run meanwhile.
+                np.copyto(np.frombuffer(room, np.uint8), np.frombuffer(data, np.uint8))
         finally:
-            self._waiting.release()
             done()
+            self._waiting.release()
 
     def _send(self, name: Future[Part], buffer: mmap.mmap) -> Part:
         part = name.result()
@@ -137,9 +135,8 @@ class _Digests:
 
     def update(self, data: memoryview) -> None:
         """Take the next bytes in."""
-        with data:
-            self._sha256.update(data)
-            self._blake3.update(data)
+        self._sha256.update(data)
+        self._blake3.update(data)
 
     def part(self) -> Part:
         """The part's name; every byte must have been taken in."""

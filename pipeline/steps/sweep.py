@@ -17,7 +17,7 @@ from pipeline.events import Listener, Warned
 from pipeline.layout import PARTS, TARGETS
 from pipeline.plan.garbage import DEFAULT, Garbage, Rules, batches, find_garbage, hold_named, recorded, superseded, witnesses
 from pipeline.ports import ObjectInfo, ObjectStore
-from pipeline.steps.audit import AuditRecord, read_marks, write_record
+from pipeline.steps.audit import AuditRecord, fitting, read_marks, write_record
 from pipeline.steps.lease import COLLECTOR, Lease, list_leases, new_record, remove_stale
 from pipeline.steps.references import MANIFEST, parts_of, targets_of
 from pipeline.trust.publisher import no_step
@@ -215,7 +215,7 @@ class _Sweeping:
         gone = {one.key for one in self._deleted}
         record = AuditRecord(
             by=self._sweep.by,
-            unreachable=tuple(key for key in keys if key not in gone),
+            unreachable=fitting(key for key in keys if key not in gone),
             due=tuple(one.key for one in due),
             deleted=tuple(one.key for one in self._deleted),
             stopped_by=self._stopped_by,

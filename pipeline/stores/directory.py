@@ -15,6 +15,7 @@ import os
 import secrets
 import stat
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
@@ -36,6 +37,7 @@ from pipeline.errors import (
 from pipeline.past_cache import write_past_cache
 from pipeline.ports import BLOCK, ObjectInfo, StoreProperties, begun
 from pipeline.release import NameRefused
+from pipeline.stores.ahead import ReadAhead
 from pipeline.stores.keys import check_key
 from pipeline.stores.placing import locked, place_new, remove_abandoned
 
@@ -56,6 +58,7 @@ class DirectoryStore:
         self._root = Path(path).absolute()
         self._swept = False
         self._sweeping = threading.Lock()
+        self._ahead = ReadAhead()
 
     @property
     def path(self) -> Path:
@@ -82,10 +85,12 @@ class DirectoryStore:
         view = memoryview(body).cast("B")
         with self._told(key, size=view.nbytes), self._temp_folder() as temp_fd:
             parent_fd, name = self._open_parent(key, make=True)
+            begun_s = time.monotonic()
             try:
                 if if_absent and _exists(name, parent_fd):
                     raise ObjectExists(f"{self.url}: {key} exists already")
-                with _written(view, temp_fd) as (temp, fd):
+                with _temporary(temp_fd) as (temp, fd):
+                    _write(fd, view)
                     if if_absent:
                         place_new(temp, temp_fd, name, parent_fd)
                     else:
@@ -93,6 +98,7 @@ class DirectoryStore:
                             self._check_etag(key, name, parent_fd, if_etag)
                             os.replace(temp, name, src_dir_fd=temp_fd, dst_dir_fd=parent_fd)
                     os.fsync(parent_fd)
+                    self._ahead.written(fd, view.nbytes, begun_s)
                     return _info(key, fd)
             finally:
                 os.close(parent_fd)
@@ -149,7 +155,9 @@ class DirectoryStore:
 
     def now(self) -> datetime:
         """The file system's clock: the time of a file just written."""
-        with self._told("the clock"), self._temp_folder() as temp_fd, _written(memoryview(b"now"), temp_fd) as (_, fd):
+        with self._told("the clock"), self._temp_folder() as temp_fd, _temporary(temp_fd) as (_, fd):
+            # Not synced: nobody reads it, and a network share asks its server for the time of what was written.
+            os.pwrite(fd, b"now", 0)
             return _modified_at(os.fstat(fd))
 
     def _check_etag(self, key: str, name: str, parent_fd: int, expected: str | None) -> None:
@@ -284,8 +292,8 @@ def _exists(name: str, folder_fd: int) -> bool:
 
 
 @contextmanager
-def _written(view: memoryview, temp_fd: int) -> Iterator[tuple[str, int]]:
-    """Write a durable temporary file, give its name and descriptor, and remove what is left of it afterwards."""
+def _temporary(temp_fd: int) -> Iterator[tuple[str, int]]:
+    """Make a temporary file, give its name and descriptor, and remove what is left of it afterwards."""
     while True:
         temp = secrets.token_hex(12)
         fd = os.open(temp, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666, dir_fd=temp_fd)
@@ -294,10 +302,6 @@ def _written(view: memoryview, temp_fd: int) -> Iterator[tuple[str, int]]:
             # Another process may have swept it away between its making and its lock.
             if os.fstat(fd).st_nlink == 0:
                 continue
-            if view.nbytes >= ALLOCATE_BYTES:
-                os.posix_fallocate(fd, 0, view.nbytes)
-            write_past_cache(fd, view, 0)
-            os.fsync(fd)
             yield temp, fd
             return
         finally:
@@ -305,6 +309,14 @@ def _written(view: memoryview, temp_fd: int) -> Iterator[tuple[str, int]]:
             # Unless it has its final name by now.
             with suppress(FileNotFoundError):
                 os.unlink(temp, dir_fd=temp_fd)
+
+
+def _write(fd: int, view: memoryview) -> None:
+    """Make ``view`` the whole and durable content of a new file."""
+    if view.nbytes >= ALLOCATE_BYTES:
+        os.posix_fallocate(fd, 0, view.nbytes)
+    write_past_cache(fd, view, 0)
+    os.fsync(fd)
 
 
 def _hold(fd: int) -> None:

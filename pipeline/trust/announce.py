@@ -26,7 +26,8 @@ from pipeline.errors import (
     RollbackRefused,
 )
 from pipeline.layout import TIMESTAMP, role_key
-from pipeline.trust.chain import read_capped, read_root
+from pipeline.ports import read_object
+from pipeline.trust.chain import read_root
 from pipeline.trust.publisher import Publisher
 from pipeline.trust.reading import open_timestamp
 from pipeline.trust.roles import role_keys, timestamp_of
@@ -143,7 +144,7 @@ def _read_timestamp(publisher: Publisher) -> tuple[str | None, Sealed[Timestamp]
     # The ETag is asked for first: if the object changes before it is read, the write fails and we look again.
     try:
         etag = publisher.store.head(TIMESTAMP).etag
-        data = read_capped(publisher.store, TIMESTAMP, TIMESTAMP_BYTES)
+        data = read_object(publisher.store, TIMESTAMP, cap=TIMESTAMP_BYTES)
     except ObjectMissing:
         return None, None
     except IntegrityError:

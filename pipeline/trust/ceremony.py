@@ -94,7 +94,7 @@ def stage_changes(
     """Propose changes of the targets role (and of model roles), and other keys or thresholds of the root.
 
     Raises:
-        UsageError: nothing would change.
+        UsageError: nothing would change, or a role would need more keys than it has.
     """
     found = survey_store(publisher)
     root = found.root.signed
@@ -193,11 +193,8 @@ def read_staged(data: bytes, *, what: str = "the staged change") -> Staged:
     Raises:
         InvalidDocument
     """
-    try:
-        staged = decode_document(data, Staged, what=what, cap=4 * TARGETS_BYTES)
-    except InvalidDocument as error:
-        # It is a file of this machine: no other source has it.
-        raise InvalidDocument(str(error), hint="Name the file that trust.stage wrote, as it was carried here.") from None
+    hint = "Name the file that trust.stage wrote, as it was carried here."
+    staged = decode_document(data, Staged, what=what, cap=4 * TARGETS_BYTES, hint=hint)
     if staged.format != FORMAT or staged.format_version != 1:
         raise InvalidDocument(
             f"{what} has format {staged.format!r} {staged.format_version}, expected {FORMAT!r} 1",
@@ -229,7 +226,8 @@ def describe_staged(staged: Staged) -> tuple[str, ...]:
         lines.append(f"{role}: version {sealed.version}, {len(sealed.signed.targets)} targets")
         if role == "targets":
             lines += [
-                f"model {model}: signed by {', '.join(key.keyid for key in role_keys(sealed.signed, model))}"
+                f"model {model}: signed by {sealed.signed.get_delegated_role(model).threshold} of "
+                f"{', '.join(key.keyid for key in role_keys(sealed.signed, model))}"
                 for model in delegated_models(sealed.signed)
             ]
     return tuple(lines)

@@ -10,48 +10,18 @@ next: ``judge``
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator
-from typing import Protocol
 
 from tuf.api.metadata import Root
 
 from pipeline.errors import InvalidDocument, NotPinned, ObjectMissing, RollbackRefused, TrustError
 from pipeline.layout import role_key
+from pipeline.ports import TreeSource, read_object
 from pipeline.store_kinds import WEB, scheme_of
 from pipeline.trust.sealed import ROOT_BYTES, Sealed, check_signed, open_sealed
 from pipeline.trust.state import TrustState
 
 # As many as the reference client follows in one go (tuf.ngclient.UpdaterConfig).
 NEW_ROOTS = 256
-
-
-class TreeSource(Protocol):
-    """Where the tree's objects can be read: an object store, an edge, a bundle, a site."""
-
-    @property
-    def url(self) -> str:
-        """Where this is, for people."""
-        ...
-
-    def get(self, key: str, *, start: int = 0, size: int | None = None) -> Iterator[bytes]:
-        """Yield the bytes of an object; see ``ports.ObjectStore.get``."""
-        ...
-
-
-def read_capped(source: TreeSource, key: str, cap: int) -> bytes:
-    """Read a whole object, and not one byte more than ``cap`` allows.
-
-    Raises:
-        ObjectMissing, InvalidDocument: there is none, or it is larger than ``cap`` bytes.
-    """
-    blocks: list[bytes] = []
-    total = 0
-    for block in source.get(key):
-        total += len(block)
-        if total > cap:
-            raise InvalidDocument(f"{source.url}: {key} has more than {cap} bytes", hint="Try another source.")
-        blocks.append(block)
-    return b"".join(blocks)
 
 
 def read_root(source: TreeSource, version: int) -> Sealed[Root] | None:
@@ -62,7 +32,7 @@ def read_root(source: TreeSource, version: int) -> Sealed[Root] | None:
     """
     key = role_key("root", version)
     try:
-        data = read_capped(source, key, ROOT_BYTES)
+        data = read_object(source, key, cap=ROOT_BYTES)
     except ObjectMissing:
         return None
     root = open_sealed(data, Root, what=key, cap=ROOT_BYTES)

@@ -50,17 +50,23 @@ class Change(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Delegate:
-    """Give a model's role these keys (and put an empty role for a new model into the same snapshot)."""
+    """Give a model's role these keys (and put an empty role for a new model into the same snapshot).
+
+    ``threshold`` None leaves how many must sign as it is; of a new role it is 1.
+    """
 
     model: ModelName
     keys: tuple[Key, ...]
-    threshold: int = 1
+    threshold: int | None = None
 
     def apply(self, draft: Draft) -> None:
         """Edit ``draft``."""
-        known = role_keys(draft.top(), self.model)
-        if {key.keyid for key in known} != {key.keyid for key in self.keys}:
-            draft.delegate(self.model, self.keys, self.threshold)
+        top = draft.top()
+        known = {key.keyid for key in role_keys(top, self.model)}
+        before = top.get_delegated_role(self.model).threshold if known else 1
+        threshold = self.threshold or before
+        if (known, before) != ({key.keyid for key in self.keys}, threshold):
+            draft.delegate(self.model, self.keys, threshold)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,8 +8,13 @@ next: ``setup``
 
 from __future__ import annotations
 
+import secrets
+import time
+from collections.abc import Callable
+
 from pipeline.digest import sha256_of
 from pipeline.errors import (
+    AnotherPublisher,
     ConditionFailed,
     IntegrityError,
     ObjectExists,
@@ -20,7 +25,7 @@ from pipeline.errors import (
 )
 from pipeline.layout import TIMESTAMP, role_key
 from pipeline.ports import ObjectStore, read_object
-from pipeline.trust.chain import read_capped
+from pipeline.trust.announce import ATTEMPTS, PAUSE_S
 from pipeline.trust.reading import open_timestamp
 from pipeline.trust.sealed import ROOT_BYTES, TARGETS_BYTES, TIMESTAMP_BYTES, is_signed
 from pipeline.trust.whole import SignedTree
@@ -108,13 +113,18 @@ def check_announced(store: ObjectStore, tree: SignedTree) -> None:
         raise PoisonedObject(f"{TIMESTAMP} in {store.url} does not come back as it was written", hint=_DOUBT)
 
 
-def announce_copy(store: ObjectStore, tree: SignedTree) -> tuple[int, bool]:
+def announce_copy(store: ObjectStore, tree: SignedTree, *, pause: Callable[[float], None] = time.sleep) -> tuple[int, bool]:
     """Let the timestamp of ``store`` be the tree's, unless an equal or newer one stands there.
 
     Returns:
         The version that is announced now, and whether it was written here.
+
+    Raises:
+        AnotherPublisher: the store refused every conditional write.
     """
-    while True:
+    for attempt in range(ATTEMPTS):
+        if attempt:
+            pause(PAUSE_S * secrets.randbelow(1000) / 1000)
         # The ETag is asked for first: if the object changes before it is read, the write fails and we look again.
         try:
             etag: str | None = store.head(TIMESTAMP).etag
@@ -130,12 +140,16 @@ def announce_copy(store: ObjectStore, tree: SignedTree) -> tuple[int, bool]:
         except (ConditionFailed, ObjectExists):
             continue
         return tree.timestamp.version, True
+    raise AnotherPublisher(
+        f"{TIMESTAMP} changed before each of {ATTEMPTS} writes at {store.url}",
+        hint="Nothing is lost: run it again. If nobody else writes there, the store does not honour If-Match.",
+    )
 
 
 def _announced(store: ObjectStore, tree: SignedTree) -> int:
     """What the store's timestamp announces, 0 where there is none that the newest root's keys signed."""
     try:
-        current = open_timestamp(read_capped(store, TIMESTAMP, TIMESTAMP_BYTES))
+        current = open_timestamp(read_object(store, TIMESTAMP, cap=TIMESTAMP_BYTES))
     except IntegrityError:
         return 0
     if not is_signed(tree.root.signed, "timestamp", current):

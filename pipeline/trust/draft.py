@@ -99,7 +99,7 @@ class Draft:
             self.models[model] = roles.edited_targets(self.role(model), self.at)
         return self.models[model]
 
-    def delegate(self, model: ModelName, keys: Sequence[Key], threshold: int = 1) -> None:
+    def delegate(self, model: ModelName, keys: Sequence[Key], threshold: int) -> None:
         """Give a model's role these keys; a new model starts with an empty role."""
         known = model in self.model_names()
         roles.delegate(self.edit_top(), model, keys, threshold)

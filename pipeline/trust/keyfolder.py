@@ -21,7 +21,7 @@ from pathlib import Path
 from securesystemslib.signer import CryptoSigner, Signer
 
 from pipeline.errors import DiskError
-from pipeline.trust.keys import Keyring, KeySecrets, load_signer
+from pipeline.trust.keys import Keyring, load_signer
 
 SLOTS = ("root", "targets", "release")
 
@@ -56,14 +56,14 @@ def find_keys(home: Path, fingerprints: Iterable[str]) -> Path | None:
     return next((home / name for name in fingerprints if (home / name).is_dir()), None)
 
 
-def open_keys(folder: Path, secrets: KeySecrets | None = None) -> Keyring:
+def open_keys(folder: Path) -> Keyring:
     """The keyring of a folder: every slot that has a file, and what a rotation left unfinished."""
     uris: dict[str, tuple[str, ...]] = {}
     for path in sorted(folder.glob("*.pem")):
         slot, _, mark = path.name.removesuffix(".pem").partition(".")
         if mark in {"", "next"}:
             uris[slot] = (*uris.get(slot, ()), f"file2:{path}")
-    return Keyring(uris, secrets or KeySecrets())
+    return Keyring(uris)
 
 
 def next_key(folder: Path, slot: str) -> Signer:

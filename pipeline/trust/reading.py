@@ -16,7 +16,8 @@ from tuf.api.metadata import Root, Snapshot, Targets, Timestamp
 
 from pipeline.errors import BadSignature, InvalidDocument, RollbackRefused
 from pipeline.layout import TIMESTAMP, role_key
-from pipeline.trust.chain import TreeSource, follow_roots, read_capped
+from pipeline.ports import TreeSource, read_object
+from pipeline.trust.chain import follow_roots
 from pipeline.trust.facts import instant, signed_at
 from pipeline.trust.judge import Judge, Place, judge_for
 from pipeline.trust.roles import meta_versions
@@ -126,7 +127,7 @@ def load_snapshot(source: TreeSource, timestamp: Timestamp) -> Sealed[Snapshot]:
     cap = SNAPSHOT_BYTES if meta.length is None else meta.length
     if cap > SNAPSHOT_BYTES:
         raise InvalidDocument(f"{key}: {cap} bytes are announced, at most {SNAPSHOT_BYTES} are allowed", hint=_HINT)
-    data = read_capped(source, key, cap)
+    data = read_object(source, key, cap=cap)
     check_meta(data, meta, what=key)
     snapshot = open_sealed(data, Snapshot, what=key, cap=cap)
     if snapshot.version != meta.version:
@@ -138,7 +139,7 @@ def _root_and_timestamp(source: TreeSource, state: TrustState) -> tuple[Sealed[R
     root = follow_roots(source, state)
     while True:
         baseline = state.read()
-        timestamp = open_timestamp(read_capped(source, TIMESTAMP, TIMESTAMP_BYTES))
+        timestamp = open_timestamp(read_object(source, TIMESTAMP, cap=TIMESTAMP_BYTES))
         if is_signed(root.signed, "timestamp", timestamp):
             return root, timestamp, baseline
         # A rotation may have passed between asking for roots and reading the timestamp.

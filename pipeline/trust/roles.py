@@ -99,7 +99,7 @@ def edited_targets(targets: Targets, at: datetime) -> Targets:
     return edited
 
 
-def delegate(targets: Targets, model: ModelName, keys: Sequence[Key], threshold: int = 1) -> None:
+def delegate(targets: Targets, model: ModelName, keys: Sequence[Key], threshold: int) -> None:
     """Name ``keys`` as those that sign ``model``, instead of any earlier ones, in place.
 
     Raises:

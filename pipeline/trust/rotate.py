@@ -116,10 +116,13 @@ def rotate_key(
 
 
 def rotate_model_key(publisher: Publisher, model: ModelName, new: Sequence[Signer]) -> Committed:
-    """Replace the key of a model's role; the role is signed anew in the same snapshot as the targets.
+    """Replace the keys of a model's role; the role is signed anew in the same snapshot as the targets.
+
+    How many of them must sign stays as it is.
 
     Raises:
         KeyUnusable: the targets key is not at hand.
+        UsageError: ``new`` are fewer keys than must sign.
     """
     publisher = replace(publisher, keys=publisher.keys.with_signers(*new))
     return commit_changes(publisher, [Delegate(model, tuple(signer.public_key for signer in new))])
@@ -211,7 +214,7 @@ def _finish(publisher: Publisher, changes: Sequence[Change]) -> Committed:
 
 
 def _redelegations(found: Survey, roles: Sequence[RootRole], wanted: Sequence[Key]) -> list[Change]:
-    """For each model whose role the old release key signs: the new key."""
+    """For each model whose role the old release key signs: the new key in its place, beside those of other holders."""
     if found.view is None:
         return []
     targets = found.view.targets.signed
@@ -224,8 +227,9 @@ def _redelegations(found: Survey, roles: Sequence[RootRole], wanted: Sequence[Ke
         for keyid in past.signed.roles[name].keyids
         if keyid not in new
     }
-    stale = [model for model in delegated_models(targets) if old & {key.keyid for key in role_keys(targets, model)}]
-    return [Delegate(model, tuple(wanted)) for model in stale]
+    keys = {model: role_keys(targets, model) for model in delegated_models(targets)}
+    stale = [model for model, named in keys.items() if old & {key.keyid for key in named}]
+    return [Delegate(model, (*(key for key in keys[model] if key.keyid not in old | new), *wanted)) for model in stale]
 
 
 def _verifies(found: Survey, root: Root) -> bool:

@@ -10,6 +10,7 @@ next: ``rotate``
 from __future__ import annotations
 
 import contextlib
+import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -26,7 +27,7 @@ from pipeline.trust.chain import newest_fingerprint, read_root
 from pipeline.trust.changes import Delegate
 from pipeline.trust.commit import Committed, commit_changes
 from pipeline.trust.keyfolder import find_keys, make_keys, name_keys, open_keys
-from pipeline.trust.keys import Keyring, KeySecrets
+from pipeline.trust.keys import Keyring
 from pipeline.trust.publisher import Publisher
 from pipeline.trust.roles import EMBEDDED_SNAPSHOT_LIFE, SNAPSHOT_LIFE, first_root, role_keys
 from pipeline.trust.sealed import Sealed, seal
@@ -55,26 +56,41 @@ def init_trust(publisher: Publisher, *, embedded: bool = False) -> Committed:
     return commit_changes(publisher, [], life=EMBEDDED_SNAPSHOT_LIFE if embedded else SNAPSHOT_LIFE)
 
 
-def init_on_first_use(publisher: Publisher, home: Path, secrets: KeySecrets | None = None) -> tuple[Publisher, Committed]:
-    """Make keys for a directory store under ``home`` and begin its tree; both are found again by a later run.
+def init_on_first_use(publisher: Publisher, home: Path, *, embedded: bool = True) -> tuple[Publisher, Committed]:
+    """Make keys for a store under ``home`` and begin its tree; both are found again by a later run.
+
+    ``embedded`` as in ``init_trust``.
 
     Returns:
         The publisher with the tree's own keys, and the state of the tree.
+
+    Raises:
+        ClockSkew, DiskError, …: as ``init_trust``; keys that signed nothing are gone again.
     """
     if read_root(publisher.store, 1) is None:
-        folder = make_keys(home)
-        keys = open_keys(folder, secrets)
-        root = make_first_root(publisher, keys)
-        # Named before the root is published: a tree whose keys cannot be found again would be lost.
-        name_keys(folder, root.sha256)
+        with contextlib.ExitStack() as unnamed:
+            folder = make_keys(home)
+            unnamed.callback(shutil.rmtree, folder, ignore_errors=True)
+            root = make_first_root(publisher, open_keys(folder))
+            # Named before the root is published: a tree whose keys cannot be found again would be lost.
+            name_keys(folder, root.sha256)
         publisher.step("init.root")
         put_first_root(publisher, root)
-    own = replace(publisher, keys=own_keys(publisher, home, secrets))
-    return own, init_trust(own, embedded=True)
+    own = replace(publisher, keys=own_keys(publisher, home))
+    return own, init_trust(own, embedded=embedded)
 
 
-def own_keys(publisher: Publisher, home: Path, secrets: KeySecrets | None = None) -> Keyring:
-    """The keys that were made on first use of this store.
+def own_keys(publisher: Publisher, home: Path) -> Keyring:
+    """The keys that were made here when the tree of this store was begun.
+
+    Raises:
+        KeyUnusable: there are none on this machine.
+    """
+    return open_keys(own_folder(publisher, home))
+
+
+def own_folder(publisher: Publisher, home: Path) -> Path:
+    """The folder of these keys.
 
     Raises:
         KeyUnusable: there are none on this machine.
@@ -87,7 +103,7 @@ def own_keys(publisher: Publisher, home: Path, secrets: KeySecrets | None = None
             f"no keys for {publisher.store.url} (first root {shown}) are in {home}",
             hint="Publish from the machine that made them, or name keys in the settings (keys.release).",
         )
-    return open_keys(folder, secrets)
+    return folder
 
 
 def make_first_root(publisher: Publisher, keys: Keyring) -> Sealed[Root]:

@@ -17,9 +17,9 @@ from tuf.api.metadata import Root, Targets
 from pipeline.digest import sha256_of
 from pipeline.errors import ConflictError, InvalidDocument, ObjectExists, PoisonedObject
 from pipeline.layout import role_key
+from pipeline.ports import read_object
 from pipeline.release import ModelName
 from pipeline.trust.announce import check_enough, signers_for
-from pipeline.trust.chain import read_capped
 from pipeline.trust.draft import Draft
 from pipeline.trust.publisher import Publisher
 from pipeline.trust.roles import next_snapshot, timestamp_of
@@ -134,7 +134,7 @@ class Signing:
             self.publisher.store.put(key, data, sha256=sha256_of(data), if_absent=True)
         except ObjectExists:
             try:
-                return read_capped(self.publisher.store, key, TARGETS_BYTES) == data
+                return read_object(self.publisher.store, key, cap=TARGETS_BYTES) == data
             except InvalidDocument:
                 # Larger than anything we write.
                 return False

@@ -15,9 +15,9 @@ from __future__ import annotations
 
 import fcntl
 import os
-import secrets
+import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -82,7 +82,12 @@ class TrustState:
             return StateDocument()
         except OSError as error:
             raise DiskError(f"cannot read {self.folder}/state.json: {error.strerror}", hint="Check its owner.") from error
-        document = decode_document(data, StateDocument, what=f"{self.folder}/state.json")
+        document = decode_document(
+            data,
+            StateDocument,
+            what=f"{self.folder}/state.json",
+            hint=f"What was trusted here is not guessed: move {self.folder} away, and pin the root again with invoke trust.pin.",
+        )
         if document.format != FORMAT or document.format_version != 1:
             raise InvalidDocument(f"{self.folder}/state.json has another format", hint="It needs a newer modelport.")
         return document
@@ -114,6 +119,7 @@ class TrustState:
                 pins = tuple(sorted({*document.pins, fingerprint})) if document.root else (fingerprint,)
                 self._write(msgspec.structs.replace(document, pins=pins))
             else:
+                self._forget_roots()
                 self._write(StateDocument(pins=(fingerprint,), notes=document.notes))
 
     def root(self) -> Sealed[Root] | None:
@@ -226,6 +232,22 @@ class TrustState:
             if updated != document:
                 self._write(updated)
 
+    def copy_to(self, folder: Path) -> TrustState:
+        """Copy what stands here, as it was at one moment, to where it may be changed.
+
+        Raises:
+            DiskError
+        """
+        try:
+            folder.mkdir(mode=0o700, parents=True)
+            with suppress(FileNotFoundError):
+                # First: what it names stands by then, and is never taken away.
+                shutil.copyfile(self.folder / "state.json", folder / "state.json")
+                shutil.copytree(self.folder, folder, ignore=shutil.ignore_patterns(".*", "state.json"), dirs_exist_ok=True)
+        except OSError as error:
+            raise _unwritable(folder, error) from error
+        return TrustState(folder)
+
     def note(self, what: str, at: datetime | None = None) -> None:
         """Record a sentence; the last hundred are kept."""
         with self._changed() as document:
@@ -239,6 +261,15 @@ class TrustState:
             if not (self.folder / "roots" / f"{version}.root.json").exists():
                 return
             yield self._root(version)
+
+    def _forget_roots(self) -> None:
+        # Those of the old tree would stand below the pinned root of the new one, as if they had led to it.
+        try:
+            shutil.rmtree(self.folder / "roots")
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise _unwritable(self.folder / "roots", error) from error
 
     def _root(self, version: int) -> Sealed[Root]:
         path = self.folder / "roots" / f"{version}.root.json"
@@ -268,10 +299,11 @@ class TrustState:
         if len(data) > TARGETS_BYTES:
             raise InvalidDocument(f"{name} has {len(data)} bytes, at most {TARGETS_BYTES} are kept")
         path = self.folder / name
-        temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+        # Whoever writes holds the lock, so that what a killed run left is written over.
+        temporary = path.with_name(f".{path.name}.new")
         try:
             path.parent.mkdir(mode=0o700, exist_ok=True)
-            with temporary.open("xb") as file:
+            with temporary.open("wb") as file:
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())

@@ -16,7 +16,8 @@ from tuf.api.metadata import MetaFile, Root, Snapshot, Targets, Timestamp
 
 from pipeline.errors import BadSignature, IntegrityError, InvalidDocument, ObjectMissing, TrustError
 from pipeline.layout import METADATA, TIMESTAMP, role_key, role_version, target_key
-from pipeline.trust.chain import check_same_tree, follow_roots, read_capped
+from pipeline.ports import read_object
+from pipeline.trust.chain import check_same_tree, follow_roots
 from pipeline.trust.facts import signed_at
 from pipeline.trust.publisher import Publisher
 from pipeline.trust.reading import load_snapshot, open_timestamp
@@ -161,7 +162,7 @@ def _gaps(listed: set[int]) -> set[int]:
 
 def _timestamp(publisher: Publisher, root: Sealed[Root]) -> tuple[Sealed[Timestamp] | None, bool]:
     try:
-        timestamp = open_timestamp(read_capped(publisher.store, TIMESTAMP, TIMESTAMP_BYTES))
+        timestamp = open_timestamp(read_object(publisher.store, TIMESTAMP, cap=TIMESTAMP_BYTES))
     except ObjectMissing:
         return None, False
     except IntegrityError:
@@ -184,7 +185,7 @@ def _valid_view(publisher: Publisher, basis: _Basis, version: int, *, looks: int
 def _open_view(publisher: Publisher, basis: _Basis, version: int) -> View:
     store, state = publisher.store, publisher.state
     key = role_key("snapshot", version)
-    snapshot = open_sealed(read_capped(store, key, SNAPSHOT_BYTES), Snapshot, what=key, cap=SNAPSHOT_BYTES)
+    snapshot = open_sealed(read_object(store, key, cap=SNAPSHOT_BYTES), Snapshot, what=key, cap=SNAPSHOT_BYTES)
     check_signed(basis.snapshot_root.signed, "snapshot", snapshot, what=key)
     if snapshot.version != version:
         raise BadSignature(f"{key} says it is version {snapshot.version}")
@@ -225,7 +226,7 @@ def _announced_meta(view: View) -> dict[str, MetaFile]:
 def _targets_before(view: View, model: str, meta: MetaFile) -> dict[str, dict[str, str]]:
     key = role_key(model, meta.version)
     try:
-        data = read_capped(view.source, key, TARGETS_BYTES)
+        data = read_object(view.source, key, cap=TARGETS_BYTES)
         check_meta(data, meta, what=key)
         role = open_sealed(data, Targets, what=key, cap=TARGETS_BYTES)
     except IntegrityError:

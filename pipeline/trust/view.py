@@ -18,8 +18,8 @@ from pipeline.errors import InvalidDocument, ModelportError, RollbackRefused, Un
 from pipeline.layout import channel_target, manifest_target, role_key, target_key
 from pipeline.manifest import MANIFEST_BYTES, Manifest
 from pipeline.meant import suggest
+from pipeline.ports import TreeSource, read_object
 from pipeline.release import Channel, ModelName, NameRefused, Release, check_channel
-from pipeline.trust.chain import TreeSource, read_capped
 from pipeline.trust.facts import (
     PINS,
     ChannelDocument,
@@ -223,7 +223,7 @@ def load_targets(
     kept = state.copy(role)
     # What was verified here before need not travel again; it is verified again all the same.
     reuse = kept is not None and meta.hashes == {"sha256": sha256_of(kept)}
-    data = kept if reuse and kept is not None else read_capped(source, key, cap)
+    data = kept if reuse and kept is not None else read_object(source, key, cap=cap)
     check_meta(data, meta, what=key)
     found = open_sealed(data, Targets, what=key, cap=cap)
     check_signed(delegator, role, found, what=key)
@@ -242,7 +242,7 @@ def read_target(source: TreeSource, path: str, target: TargetFile) -> bytes:
     if target.length > MANIFEST_BYTES:
         raise InvalidDocument(f"{path}: {target.length} bytes are announced, at most {MANIFEST_BYTES} are allowed", hint=_HINT)
     key = target_key(path, sha256)
-    data = read_capped(source, key, target.length)
+    data = read_object(source, key, cap=target.length)
     check_target(data, target, key)
     return data
 

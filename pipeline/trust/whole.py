@@ -18,7 +18,7 @@ from pipeline.errors import InvalidDocument
 from pipeline.layout import channel_target, part_key, role_key, target_key
 from pipeline.release import ModelName, Release
 from pipeline.trust.chain import read_root
-from pipeline.trust.sealed import Sealed, check_signed
+from pipeline.trust.sealed import Sealed, check_older_root
 from pipeline.trust.view import ReleaseTarget, View, target_sha256
 
 Name = ModelName | Release
@@ -146,7 +146,6 @@ def root_chain(view: View) -> tuple[tuple[Sealed[Root], ...], tuple[int, ...]]:
             lost = list(range(1, version + 1))
             continue
         # A pin starts the chain here, but who pinned an earlier root must be able to follow it in the copy.
-        check_signed(earlier.signed, "root", earlier, what=role_key("root", version))
-        check_signed(earlier.signed, "root", chain[-1], what=role_key("root", version + 1))
+        check_older_root(earlier, chain[-1], what=role_key("root", version))
         chain.append(earlier)
     return tuple(reversed(chain)), tuple(lost)

@@ -132,3 +132,16 @@ def test_counts_are_spelled_as_people_do():
 def test_verbs_follow_their_number():
     assert [spell_subject(number, "URL", "are") for number in (0, 1, 2)] == ["0 URLs are", "1 URL is", "2 URLs are"]
     assert spell_subject(1, "task", "have") == "1 task has"
+
+
+@pytest.mark.parametrize("name", ["a\nerror: fooled", "a\x1b[2J", "a\rerror: fooled", "a\u202egpj.exe", "a\x9b2J", "a\u2028b"])
+@pytest.mark.parametrize("is_terminal", [False, True])
+def test_name_from_outside_neither_begins_a_line_nor_moves_a_terminal(is_terminal, name, capsys):
+    text = io.StringIO()
+    report = RichReport(Mask(), Console(file=text, width=200, highlight=False)) if is_terminal else PlainReport(Mask())
+    report.listen(Warned("verify-finding", f"{name}: no file of the release"))
+    report.failed(3, f"{name}: no file", f"Look at {name}.")
+    report.close()
+    lines = [line for line in (text.getvalue() or capsys.readouterr().err).split("\n") if line]
+    assert [line[:9] for line in lines] == ["warning (", "error: a\\", "  Look at"]
+    assert all(line.isprintable() for line in lines)

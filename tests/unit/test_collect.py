@@ -14,7 +14,7 @@ import pytest
 from pipeline.collect import CollectOrder
 from pipeline.digest import sha256_of
 from pipeline.errors import AccessDenied, NotPinned, ObjectMissing, StoreUnavailable, UsageError
-from pipeline.events import Warned
+from pipeline.events import Warned, ignore
 from pipeline.keeping import keep_releases, release_pins
 from pipeline.layout import LEASES, PARTS, TARGETS, TIMESTAMP, role_version
 from pipeline.manifest import Base
@@ -23,8 +23,10 @@ from pipeline.release import Release
 from pipeline.steps import lease as lease_module
 from pipeline.steps import sweep as sweep_module
 from pipeline.steps.lease import COLLECTOR, Lease, new_record
+from pipeline.steps.sweep import sweep_store
 from pipeline.stores.dryrun import DryRunStore
 from pipeline.stores.faulty import Fault, FaultyStore
+from pipeline.stores.memory import MemoryStore
 from pipeline.trust.changes import Retire
 from pipeline.trust.commit import commit_changes
 from pipeline.trust.facts import PinFact
@@ -55,6 +57,23 @@ def ripe(garden) -> Garden:
     garden.collect()
     garden.pass_days(8)
     return garden
+
+
+def test_more_garbage_than_a_record_holds_goes_in_turn(monkeypatch):
+    # Some 30 of these keys in each of its three lists.
+    monkeypatch.setattr("pipeline.steps.audit.RECORD_BYTES", 8000)
+    at = [datetime(2026, 11, 22, tzinfo=UTC)]
+    store = MemoryStore(now=lambda: at[0])
+    for number in range(64):
+        plant(store, f"{PARTS}{number:02x}/{number:02x}{number:062x}", b"x")
+    left = []
+    for _ in range(6):
+        sweep_store(store, (), ignore, by="me@test")
+        left.append(len(list(store.list(PARTS))))
+        at[0] += timedelta(days=8)
+    # Of two records of one second only what both name counts, so that each second run finds nothing due.
+    assert left[0] == 64
+    assert 64 > left[1] > left[3] > left[5] == 0
 
 
 def of_model(keys, model):

@@ -9,12 +9,13 @@ from types import SimpleNamespace
 
 import pytest
 
+from pipeline.errors import DiskError
 from pipeline.plan.fetching import Copy, Piece, Spot, Target
 from pipeline.steps import holdings, proofread
 from pipeline.steps.destination import look_at
 from pipeline.steps.folders import open_folder, opened_folder
 from pipeline.steps.holdings import Holder, copy_held
-from pipeline.steps.landing import landing_at
+from pipeline.steps.landing import MANY_FILES, landing_at
 from pipeline.steps.leftovers import remove_leftovers
 from pipeline.steps.open_files import OpenFiles
 from tests.fetch_world import Reader, contents, make_tree
@@ -272,3 +273,46 @@ def test_folders_on_the_way_need_only_be_passed_through(tmp_path, monkeypatch, m
         os.fsync(fd)
     finally:
         os.close(fd)
+
+
+def test_many_files_that_the_disk_could_not_write_are_told(tmp_path, monkeypatch):
+    manifest = manifest_of([[("one", 3)]] * (MANY_FILES + 1))
+    monkeypatch.setattr("pipeline.steps.folders._SYNCFS", lambda _: -1, raising=False)
+    monkeypatch.setattr(ctypes, "get_errno", lambda: errno.EIO)
+    with landing_at(tmp_path / "bert", manifest, "k" * 16, waiting=lambda: None) as landing:
+        landing.allocate(range(MANY_FILES + 1))
+        with pytest.raises(DiskError, match="Input/output error"):
+            landing.settle(range(MANY_FILES + 1))
+
+
+def test_files_that_their_owner_protects_are_taken_over(tmp_path, monkeypatch):
+    (tmp_path / "old").mkdir()
+    (tmp_path / "old" / "f0000").write_bytes(b"one")
+    real = os.open
+
+    def guarded(name, flags, *mode, **where):
+        if name == "f0000" and flags & os.O_ACCMODE != os.O_RDONLY:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        return real(name, flags, *mode, **where)
+
+    monkeypatch.setattr(os, "open", guarded)
+    with (
+        opened_folder(tmp_path / "old") as old_fd,
+        landing_at(tmp_path / "bert", manifest_of([[("one", 3)]]), "k" * 16, waiting=lambda: None) as landing,
+    ):
+        assert landing.adopt(0, old_fd)
+        landing.settle([0])
+        landing.take_place()
+    assert (tmp_path / "bert" / "f0000").read_bytes() == b"one"
+
+
+def test_a_hint_that_cannot_be_given_ends_nothing(tmp_path, monkeypatch):
+    def no_more(*_):
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    with landing_at(tmp_path / "bert", manifest_of([[("one", 3)]]), "k" * 16, waiting=lambda: None) as landing:
+        landing.allocate([0])
+        monkeypatch.setattr("pipeline.steps.landing.open_file", no_more)
+        landing.begin_writeback(0, 0, 3)
+        with pytest.raises(DiskError, match="Too many open files"):
+            landing.write(0, 0, b"one")

@@ -362,7 +362,9 @@ def test_a_source_that_always_lies_ends_the_fetch_and_nothing_is_installed(publi
 
 def test_a_lying_mirror_is_named_and_its_work_taken_over(published):
     liar = Reader(published.store, lambda key, at, block: memoryview(bytes(len(block))), name="#liar")
-    fetcher = published.fetcher(liar, Reader(published.store))
+    # Lies are quick: were the other one as quick, it might have brought all before the second lie.
+    slow = threading.Event()
+    fetcher = published.fetcher(liar, Reader(published.store, lambda key, at, block: slow.wait(0.02) or block))
     done = fetcher.fetch("raw-v1.0.0")
     check_arrived(published, fetcher, "raw-v1.0.0")
     assert "wrong bytes" in next(one.dropped for one in done.sources if one.url.endswith("#liar"))
@@ -462,6 +464,9 @@ def test_a_yanked_release_is_taken_only_by_name_and_word(tree):
     with pytest.raises(UsageError):
         fetcher.fetch("bert@stable", allow_yanked=True)
     assert fetcher.fetch("bert@^1").release == "bert-v1.0.0"
+    with pytest.raises(UnknownName, match=r"every release of bert in .* in the range ~1\.1 was yanked: 1\.1\.0") as caught:
+        fetcher.fetch("bert@~1.1")
+    assert "--model bert-v1.1.0 --allow-yanked" in caught.value.hint
     assert fetcher.fetch("bert-v1.1.0", allow_yanked=True).release == "bert-v1.1.0"
 
 
@@ -513,6 +518,17 @@ def test_altered_missing_and_extra_files_are_named(published):
     ):
         assert piece in said
     assert ".git" not in said
+
+
+def test_repair_is_told_as_it_is_typed(published, tmp_path):
+    fetcher = published.fetcher()
+    fetcher.fetch("bert-v1.0.0")
+    (tmp_path / "my models").mkdir()
+    folder = shutil.copytree(fetcher.models / "bert-v1.0.0", tmp_path / "my models" / "bert-v1.0.0")
+    damage(folder)
+    with pytest.raises(VerifyFailed) as caught:
+        fetcher.verify(folder)
+    assert f"--folder '{folder}' --repair" in caught.value.hint
 
 
 def test_repair_fetches_only_the_bad_chunks(published):

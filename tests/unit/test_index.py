@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -285,6 +286,20 @@ def test_part_that_cannot_be_shipped_ends_it_and_no_thread_is_left(nine_parts, n
     assert set(threading.enumerate()) == before
     # What was on its way may still fail; nothing new is begun.
     assert len(calls) <= number + 4
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_no_source_stays_open(nine_parts, fails):
+    lay_files(nine_parts, {"n.safetensors": weights(4, CHUNK), "empty": b"", "o.bin": noise(9000, 4)})
+
+    def ship(part, body):
+        if fails:
+            raise StoreUnavailable("no more")
+
+    before = set(Path("/proc/self/fd").iterdir())
+    with pytest.raises(StoreUnavailable) if fails else nullcontext():
+        index_folder(nine_parts, shelf=ship, part_size=4 * CHUNK + 200)
+    assert set(Path("/proc/self/fd").iterdir()) == before
 
 
 @pytest.mark.parametrize("part", [0, 2, "last"])

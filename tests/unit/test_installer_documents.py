@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -20,7 +21,8 @@ from bundles.installer.ranges import is_range, order_of, serves
 from bundles.installer.strictjson import read_json, write_json
 from pipeline import release, wire
 from pipeline.errors import InvalidDocument, ModelportError
-from tests.makers.manifests import manifest, raw_manifest
+from pipeline.manifest import Chunk, Dependency
+from tests.makers.manifests import A1, manifest, raw_manifest
 
 PLAIN = st.recursive(
     st.none()
@@ -172,6 +174,18 @@ def test_manifests_are_read_alike():
         assert [tuple(part) for part in ours.parts] == [(part.blake3, part.sha256, part.size) for part in theirs.parts]
         assert ours.release == str(theirs.release)
         assert ours.size == theirs.plain_bytes
+
+
+def test_one_digest_of_two_sizes_is_refused_by_both():
+    twice = Chunk(0, 160, 20, 20, A1.blake3, "raw", "")
+    files = (*manifest().files[:3], msgspec.structs.replace(manifest().files[3], size=20, chunks=(twice,)))
+    assert judged(wire.encode_manifest(manifest(files=files))) == (False, False)
+
+
+@pytest.mark.parametrize("versions", ["1.0 - <2", "latest", "^1.0.0+x y"])
+def test_range_that_is_none_is_refused_by_both(versions):
+    needs = (Dependency(model="tokenizer", version=versions),)
+    assert judged(wire.encode_manifest(manifest(dependencies=needs))) == (False, False)
 
 
 ODD = [

@@ -110,6 +110,7 @@ BROKEN = {
     "two lengths from one offset": (with_file(2, chunks=(A1, change(A2, stored=61))), "otherwise than another file"),
     "chunks that overlap": (with_chunk(A2, offset=99), "overlap in part 0"),
     "a chunk within another": (with_file(2, size=520, chunks=(A1, A2, Chunk(0, 210, 20, 20, digest("n"), "raw", ""))), "overlap in part 0"),
+    "one digest of two sizes": (with_file(3, size=20, chunks=(Chunk(0, 160, 20, 20, A1.blake3, "raw", ""),)), "stands for chunks of 100 and of 20 bytes"),
 }  # fmt: skip
 
 

@@ -12,7 +12,17 @@ from contextlib import contextmanager
 import pytest
 
 from bundles.tape import BLOCK_BYTES, WAITING, written_in_order
-from pipeline.past_cache import ALIGN_BYTES, aligned_memory, opened_direct, read_past_cache, write_past_cache
+from pipeline import past_cache
+from pipeline.past_cache import (
+    ALIGN_BYTES,
+    BRING_BYTES,
+    UNCACHED_BYTES,
+    aligned_memory,
+    bring_in,
+    opened_direct,
+    read_past_cache,
+    write_past_cache,
+)
 from pipeline.sources.objects import FolderReader
 from tests.bundle_world import begin_tree, builder_of
 
@@ -164,6 +174,60 @@ def test_a_system_that_does_not_say_or_refuses_is_read_by_the_cache(opened, tmp_
             patch.setattr(os, "preadv", refuse_read)
         assert read_from_folder(tmp_path, len(data)) == data
     assert is_cached(opened, 2 << 20)
+
+
+@pytest.fixture
+def written(opened):
+    """A file of several requests that is on the disk and not in the cache."""
+    size = 5 * BRING_BYTES + 100
+    os.pwrite(opened, os.urandom(size), 0)
+    os.fsync(opened)
+    os.posix_fadvise(opened, 0, 0, os.POSIX_FADV_DONTNEED)
+    assert past_cache._cached_bytes(opened, 0, size) == 0
+    return opened, size
+
+
+def give_memory(monkeypatch, idle_bytes):
+    monkeypatch.setattr(past_cache, "_idle_bytes", lambda: idle_bytes)
+
+
+def test_a_file_is_brought_into_idle_memory_to_its_end(written, monkeypatch):
+    fd, size = written
+    give_memory(monkeypatch, size)
+    bring_in(fd, size)
+    # Their places in the cache are taken when the call returns, even where bytes are still on their way.
+    assert past_cache._cached_bytes(fd, 0, size) >= size
+
+
+def test_nothing_is_brought_in_where_memory_is_short(written, monkeypatch):
+    fd, size = written
+    give_memory(monkeypatch, size - 1)
+    bring_in(fd, size)
+    assert past_cache._cached_bytes(fd, 0, size) == 0
+
+
+def test_a_part_of_all_memory_stays_idle(monkeypatch):
+    pages = {"SC_PHYS_PAGES": 3200, "SC_AVPHYS_PAGES": 120}
+    monkeypatch.setattr(os, "sysconf", pages.__getitem__)
+    assert past_cache._idle_bytes() == 20 * past_cache.mmap.PAGESIZE
+
+
+@pytest.mark.parametrize("how", ["few", "none", "refused"])
+def test_bringing_in_is_only_a_hint(written, monkeypatch, how):
+    fd, size = written
+    asked = []
+
+    def refuse(*_):
+        asked.append(1)
+        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+
+    give_memory(monkeypatch, size)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "posix_fadvise", refuse)
+        if how == "none":
+            patch.setattr(past_cache, "_BRINGS_IN", False)
+        bring_in(fd, UNCACHED_BYTES - 1 if how == "few" else size)
+    assert len(asked) == (how == "refused")
 
 
 @pytest.mark.parametrize("begin", [0, 512, ALIGN_BYTES])

@@ -1,10 +1,14 @@
 """Every referenced part is seen at the origin before anything is signed."""
 
+import dataclasses
+import time
+
 import pytest
 
 from pipeline.errors import AccessDenied, PoisonedObject, VerifyFailed
 from pipeline.events import StepFinished, ignore
 from pipeline.layout import part_key
+from pipeline.steps.placed import PROOF_S, place_manifest, proof_is_old, prove_again
 from pipeline.steps.prove import LATE_WAITS_S, prove_origin, prove_parts
 from pipeline.steps.readback import fault_of
 from pipeline.steps.upload import upload_release
@@ -45,6 +49,19 @@ def test_release_is_proved_as_it_was_uploaded(tmp_path):
     store.delete(part_key(uploaded.indexed.manifest.parts[0].blake3))
     with pytest.raises(VerifyFailed):
         prove_origin(uploaded, ignore, sleep=lambda _: None)
+
+
+def test_proof_is_old_when_this_machine_slept_since(tmp_path, monkeypatch):
+    lay_files(tmp_path, {"a": b"1"})
+    slept_s, real = [0.0], time.clock_gettime
+    monkeypatch.setattr(time, "clock_gettime", lambda clock: real(clock) + (slept_s[0] if clock == time.CLOCK_BOOTTIME else 0))
+    uploaded = upload_release(cut_folder(tmp_path), MemoryStore(), repair=False, listen=ignore)
+    placed = place_manifest(prove_origin(uploaded, ignore), repair=False)
+    assert not proof_is_old(placed)
+    slept_s[0] = PROOF_S + 1
+    assert proof_is_old(placed)
+    assert not proof_is_old(prove_again(placed, ignore))
+    assert not proof_is_old(dataclasses.replace(placed, at_s=placed.at_s + PROOF_S))
 
 
 @pytest.mark.parametrize("gone", [1, 3, 40])

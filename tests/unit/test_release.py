@@ -1,5 +1,7 @@
 """Names: what is refused on every system, and how a release name is divided."""
 
+import time
+
 import pytest
 
 from pipeline.release import (
@@ -273,3 +275,12 @@ def test_paths_that_only_look_alike_do_not_clash():
 def test_folding_is_settled_for_every_character():
     characters = [chr(code) for code in range(0x110000) if not 0xD800 <= code <= 0xDFFF]
     assert [character for character in characters if fold(fold(character)) != fold(character)] == []
+
+
+def test_text_without_end_is_refused_at_once_and_not_repeated():
+    """Each "-v" might begin a version; only those near the end are looked at."""
+    started = time.monotonic()
+    with pytest.raises(NameRefused) as caught:
+        Release.parse("a" + "-v" * 2_000_000)
+    assert time.monotonic() - started < 5
+    assert len(str(caught.value)) < 400

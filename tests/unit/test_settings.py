@@ -8,6 +8,7 @@ import yaml
 
 from pipeline.cli.reference import settings_schema
 from pipeline.errors import SettingsError
+from pipeline.outward import authorities_of
 from pipeline.setting_checks import parse_size
 from pipeline.setting_keys import KEYS
 from pipeline.settings import load_settings
@@ -87,6 +88,22 @@ def test_several_keys_of_one_role_are_a_list(written):
         ("source: [{channel: stable}]\n", "that have a url"),
         ("cdn: {prefetch_per_day: lots}\n", "not a whole number"),
         ("keys: root\n", "not a mapping"),
+        ("web: {isolate: !!bool maybe}\n", "line 1: it is not YAML: 'maybe' is no bool; put it in quotes"),
+        ("connections: !!int ''\n", "line 1: it is not YAML: '' is no int"),
+        ("region: a\nconnections: !!timestamp soon\n", "line 2: it is not YAML: 'soon' is no timestamp"),
+        ("!!bool maybe: 1\n", "line 1: it is not YAML: 'maybe' is no bool"),
+        ('store: "a\\0b"\n', "is not text"),
+        ('models_dir: "\\ud800"\n', "is not text"),
+        ("models_dir: ~nobody-of-that-name/x\n", ":1: '~nobody-of-that-name/x' is not a path here"),
+        ("store: ~nobody-of-that-name/x\n", ":1: '~nobody-of-that-name/x' is not a path here"),
+        ("endpoint: http://localhost:port\n", ":1: 'http://localhost:port' is not a URL"),
+        ("source: https://h:99999\n", ":1: url: 'https://h:99999' is not a URL"),
+        ("endpoint: https://key:secretsecret]@h\n", "must not hold a user name or password"),
+        ("endpoint: https://key:secretsecret@h:port\n", "must not hold a user name or password"),
+        ("web: {navigate: {ignore: }}\n", "ignore: None is not a list"),
+        ("web: {navigate: {ignore: {a: b}}}\n", "is not a list, or text with spaces or commas between"),
+        ("web: {navigate: {allow: 'a{99999999999999}'}}\n", "is not a regular expression"),
+        ("cdn: {provider: [aliyun]}\n", "the provider ['aliyun'] is unknown"),
     ],
 )
 def test_wrong_file_is_named_with_place_and_remedy(written, text, said):
@@ -226,3 +243,37 @@ def test_a_folder_above_that_may_not_be_looked_into_holds_no_settings(tmp_path, 
 
     monkeypatch.setattr(Path, "is_file", refuse)
     assert load_settings({}, {"HOME": str(tmp_path)}, inner).origins["store"] == "default"
+
+
+def test_a_user_without_a_home_is_told_what_to_set(tmp_path, monkeypatch):
+    def refuse():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", refuse)
+    with pytest.raises(SettingsError, match="HOME is not set") as caught:
+        load_settings({}, {}, tmp_path)
+    assert "XDG_CACHE_HOME" in caught.value.hint
+    own = {name: str(tmp_path / name) for name in ("XDG_CACHE_HOME", "XDG_STATE_HOME", "XDG_DATA_HOME")}
+    assert load_settings({}, own, tmp_path).places.state == tmp_path / "XDG_STATE_HOME/modelport"
+
+
+def test_only_variables_that_credentials_name_are_read(written):
+    auth = "{kind: alibaba-a, key: CDN_KEY, uid: '7'}"
+    folder = written(f"source: [{{url: https://a, auth: {auth}}}, {{url: https://b, auth: {{kind: bearer, token: TOKEN}}}}]\n")
+    environ = {"CDN_KEY": "secret-key", "TOKEN": "secret-token", "bearer": "none of ours", "7": "none of ours"}
+    settings = load(folder, environ=environ)
+    assert settings.auth_variables == {"CDN_KEY": "secret-key", "TOKEN": "secret-token"}
+
+
+def test_authorities_that_may_not_be_looked_at_are_told(written, tmp_path, monkeypatch):
+    folder = written("ca_bundle: theirs/own.pem\n")
+    real = Path.is_file
+
+    def refuse(path):
+        if path.name == "own.pem":
+            raise PermissionError(13, "Permission denied")
+        return real(path)
+
+    monkeypatch.setattr(Path, "is_file", refuse)
+    with pytest.raises(SettingsError, match=r"modelport\.yaml:1: there is no file"):
+        authorities_of(load(folder))

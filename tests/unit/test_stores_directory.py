@@ -52,6 +52,16 @@ def test_a_store_is_made_by_its_first_write_and_not_by_reading(store):
     assert (store.path / "parts/x").read_bytes() == b"x"
 
 
+def test_asking_for_the_time_makes_no_disk_write(store, monkeypatch):
+    put(store, "parts/x")
+    synced = []
+    monkeypatch.setattr(os, "fsync", synced.append)
+    before = store.now()
+    assert store.now() >= before
+    assert synced == []
+    assert left(store) == ["lock"]
+
+
 def test_no_temporary_file_stays_or_shows(store):
     put(store, "parts/x", if_absent=True)
     put(store, "parts/x")

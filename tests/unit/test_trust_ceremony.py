@@ -128,6 +128,28 @@ def test_root_threshold_counts_old_and_new_holders(world, online):
     world.client().check(ONE)
 
 
+@pytest.mark.parametrize("keys, thresholds, said", [(1, {"root": 2}, "root"), (0, {"snapshot": 2}, "snapshot")])
+def test_change_that_nobody_could_ever_sign_is_not_staged(world, online, keys, thresholds, said):
+    named = {"root": [world.root.public_key]} if keys else {}
+    with pytest.raises(UsageError, match=f"{said}: 1 key is too few for a threshold of 2"):
+        stage_changes(online, keys=named, thresholds=thresholds)
+
+
+def test_fewer_keys_than_must_sign_are_not_staged(world, online):
+    second = CryptoSigner.generate_ed25519()
+    staged = stage_changes(online, keys={"root": [world.root.public_key, second.public_key]}, thresholds={"root": 2})
+    whole, _ = sign_staged(sign_staged(staged, Keyring.made(root=world.root))[0], Keyring.made(root=second))
+    apply_staged(online, whole, settle=lambda: None)
+    with pytest.raises(UsageError, match="root: 1 key is too few"):
+        stage_changes(online, keys={"root": [second.public_key]})
+
+
+def test_description_says_how_many_holders_of_a_model_must_sign(world, online):
+    second = CryptoSigner.generate_ed25519().public_key
+    lines = describe_staged(stage_changes(online, [Delegate(GPT, (world.release.public_key, second), 2)]))
+    assert f"model gpt: signed by 2 of {world.release.public_key.keyid}, {second.keyid}" in lines
+
+
 def test_nothing_to_change_is_told(world, online):
     with pytest.raises(UsageError):
         stage_changes(online, [Delegate(ONE.model, (world.release.public_key,))])

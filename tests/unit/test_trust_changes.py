@@ -21,6 +21,7 @@ from pipeline.errors import (
     OtherContent,
     RollbackRefused,
     UnknownName,
+    UsageError,
 )
 from pipeline.events import Warned
 from pipeline.manifest import Dependency
@@ -32,7 +33,7 @@ from pipeline.trust.facts import instant_text, signed_at
 from pipeline.trust.keys import Keyring
 from pipeline.trust.reading import open_timestamp, read_view
 from pipeline.trust.renewal import renew_trust
-from pipeline.trust.rotate import rotate_key
+from pipeline.trust.rotate import rotate_key, rotate_model_key
 from pipeline.trust.setup import delegation_for, init_on_first_use, init_trust, own_keys
 from pipeline.trust.state import TrustState
 from pipeline.trust.survey import survey_store
@@ -188,6 +189,50 @@ def test_delegation_puts_an_empty_signed_role_into_the_same_snapshot(world, publ
     assert seen(world).releases(ModelName("gpt")) == ()
 
 
+def two_of_two(world, publisher):
+    """A publisher that has both keys of bert, whose role needs both of them."""
+    second = CryptoSigner.generate_ed25519()
+    both = replace(publisher, keys=publisher.keys.with_signers(second))
+    commit_changes(both, [Delegate(ONE.model, (world.release.public_key, second.public_key), 2)])
+    return both, second
+
+
+def signers_of_bert(world):
+    role = seen(world).targets.signed.get_delegated_role(ONE.model)
+    return set(role.keyids), role.threshold
+
+
+def test_same_keys_with_another_threshold_are_another_delegation(world, publisher):
+    both, second = two_of_two(world, publisher)
+    keys = (world.release.public_key, second.public_key)
+    assert commit_changes(both, [Delegate(ONE.model, keys, 1)]).changed
+    assert signers_of_bert(world)[1] == 1
+    assert commit_changes(both, [Delegate(ONE.model, keys, 2)]).changed
+    assert signers_of_bert(world)[1] == 2
+    assert not commit_changes(both, [Delegate(ONE.model, keys)]).changed
+
+
+def test_rotation_of_the_release_key_keeps_the_other_holders_of_a_model(world, publisher):
+    both, second = two_of_two(world, publisher)
+    new = CryptoSigner.generate_ed25519()
+    with pytest.raises(KeyUnusable, match="bert needs 2"):
+        rotate_key(publisher, "release", [new], settle=lambda: None)
+    assert signers_of_bert(world) == ({world.release.public_key.keyid, second.public_key.keyid}, 2)
+    rotate_key(both, "release", [new], settle=lambda: None)
+    assert signers_of_bert(world) == ({new.public_key.keyid, second.public_key.keyid}, 2)
+    world.client().check(ONE, TWO)
+
+
+def test_rotation_of_a_models_key_keeps_how_many_must_sign(world, publisher):
+    both, _ = two_of_two(world, publisher)
+    new = [CryptoSigner.generate_ed25519(), CryptoSigner.generate_ed25519()]
+    with pytest.raises(UsageError, match="bert: 1 key is too few"):
+        rotate_model_key(both, ONE.model, new[:1])
+    rotate_model_key(both, ONE.model, new)
+    assert signers_of_bert(world) == ({signer.public_key.keyid for signer in new}, 2)
+    world.client().check(ONE, TWO)
+
+
 @pytest.mark.parametrize("minutes", [16, -16])
 def test_clock_apart_from_the_store_refuses_to_sign_and_names_both(world, publisher, minutes):
     wrong = replace(publisher, now=lambda: world.at + timedelta(minutes=minutes))
@@ -260,6 +305,14 @@ def test_first_use_is_found_again_and_another_machine_is_told(world, tmp_path):
     assert len(list(home.iterdir())) == 1
     with pytest.raises(KeyUnusable, match=world.fingerprint):
         own_keys(again, tmp_path / "elsewhere")
+
+
+def test_first_use_that_cannot_sign_leaves_no_keys_behind(world, tmp_path):
+    late = replace(world.publisher(keys=Keyring({})), now=lambda: world.at + timedelta(hours=1))
+    for _ in range(2):
+        with pytest.raises(ClockSkew):
+            init_on_first_use(late, tmp_path / "keys")
+    assert list((tmp_path / "keys").iterdir()) == []
 
 
 def test_two_first_uses_of_one_store_end_with_one_tree_and_its_keys(world, tmp_path):

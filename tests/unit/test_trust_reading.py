@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import json
+import os
+import shutil
 from datetime import UTC, datetime, timedelta
 
 import msgspec
@@ -34,11 +36,12 @@ from pipeline.trust.commit import commit_changes
 from pipeline.trust.facts import facts_of
 from pipeline.trust.reading import read_view
 from pipeline.trust.roles import delegate, next_root, next_snapshot, timestamp_of
+from pipeline.trust.rotate import rotate_key
 from pipeline.trust.sealed import seal
 from pipeline.trust.state import TrustState
 from pipeline.wire import encode_manifest
 from tests.makers.manifests import manifest
-from tests.trust_world import World, edited, files, put, read, stored, world_with_release
+from tests.trust_world import Killed, World, edited, files, put, read, stored, world_with_release
 
 ONE = Release.parse("bert-v1.0.0")
 BERT = ModelName("bert")
@@ -334,12 +337,54 @@ def test_state_survives_a_kill_between_its_files(world):
     assert read(world, state).release(ONE)
 
 
+def test_kill_while_the_state_is_written_leaves_nothing_that_stays(world, monkeypatch):
+    state = world.state()
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", killed)
+        for _ in range(3):
+            with pytest.raises(Killed):
+                read(world, state)
+    read(world, state)
+    assert list(state.folder.rglob(".*")) == []
+
+
+def killed(*_):
+    raise Killed
+
+
+def test_copy_of_the_state_is_of_one_moment(world, tmp_path, monkeypatch):
+    state = world.state()
+    read(world, state)
+    (state.folder / "metadata" / ".bert.json.new").write_bytes(b"under way")
+    real = shutil.copytree
+
+    def meanwhile(*args, **kwargs):
+        copied = real(*args, **kwargs)
+        if state.root().version == 1:
+            rotate_key(world.publisher(), "root", [CryptoSigner.generate_ed25519()], settle=lambda: None)
+            read(world, state)
+        return copied
+
+    monkeypatch.setattr(shutil, "copytree", meanwhile)
+    copy = state.copy_to(tmp_path / "aside")
+    assert state.root().version == 2
+    assert copy.root().version == 1
+    assert read(world, copy).release(ONE)
+    assert not list((tmp_path / "aside").rglob(".*"))
+
+
+def test_copy_of_no_state_is_none(tmp_path):
+    assert TrustState(tmp_path / "none").copy_to(tmp_path / "aside").pins == ()
+
+
 def test_damaged_state_is_told_and_never_guessed(world):
     state = world.state()
     read(world, state)
     (state.folder / "state.json").write_bytes(b'{"pins":')
-    with pytest.raises(ModelportError, match=r"state\.json"):
+    with pytest.raises(ModelportError, match=r"state\.json") as caught:
         read(world, state)
+    assert f"move {state.folder} away" in caught.value.hint
+    assert "source" not in caught.value.hint
 
 
 def test_a_kept_copy_that_cannot_be_read_is_told(world):
@@ -363,6 +408,31 @@ def test_pin_to_another_tree_forgets_the_old_one(world, tmp_path):
         read(world, state)
 
 
+def test_roots_of_a_tree_that_is_trusted_no_more_are_none_of_the_next_ones(world, tmp_path):
+    state = world.state()
+    roots(world, 1)
+    read(world, state)
+    other = world_with_release(tmp_path / "other", ONE)
+    roots(other, 2)
+    state.pin(sha256_of(stored(other, "metadata/3.root.json")))
+    read(other, state)
+    assert [root.version for root in state.roots()] == [3]
+
+
+def test_pin_that_was_killed_while_it_forgot_is_made_again(world, tmp_path, monkeypatch):
+    state = world.state()
+    read(world, state)
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", killed)
+        with pytest.raises(Killed):
+            state.pin("ab" * 32)
+    with pytest.raises(DiskError) as caught:
+        read(world, state)
+    assert "Pin the root again" in caught.value.hint
+    state.pin(world.fingerprint)
+    assert read(world, state).release(ONE)
+
+
 def test_state_folder_is_private(world):
     state = world.state()
     read(world, state)
@@ -372,7 +442,7 @@ def test_state_folder_is_private(world):
 @pytest.mark.parametrize("name", ["../evil", "a/b", ".", "models", "Bert", "con", "x" * 80])
 def test_delegated_role_with_a_fishy_name_never_becomes_a_path(world, name):
     targets = copy.deepcopy(Metadata.from_bytes(stored(world, "metadata/2.targets.json")).signed)
-    delegate(targets, name, [world.release.public_key])
+    delegate(targets, name, [world.release.public_key], 1)
     targets.version = 3
     top = seal(targets, [world.targets])
     put(world, "metadata/3.targets.json", top.data)

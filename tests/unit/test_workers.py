@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from pipeline.workers import in_order, threads
+from pipeline.workers import chain, in_order, threads
 
 pytestmark = pytest.mark.timeout(20)
 
@@ -116,3 +116,67 @@ def test_no_thread_outlives_its_block(fails):
     else:
         run()
     assert set(threading.enumerate()) == before
+
+
+def test_a_chain_runs_one_thing_after_another_in_order():
+    order, under_way, most = [], 0, 0
+    lock = threading.Lock()
+
+    def link(number):
+        nonlocal under_way, most
+        with lock:
+            under_way += 1
+            most = max(most, under_way)
+        order.append(number)
+        with lock:
+            under_way -= 1
+        return number
+
+    with threads(4, "test") as pool, chain(pool) as links:
+        futures = [links.submit(link, number) for number in range(500)]
+        assert [future.result() for future in futures] == list(range(500))
+    assert order == list(range(500))
+    assert most == 1
+
+
+def test_a_chain_leaves_threads_to_others():
+    held, release = threading.Event(), threading.Event()
+
+    def hold():
+        held.set()
+        release.wait()
+
+    with threads(2, "test") as pool, chain(pool) as links:
+        links.submit(hold)
+        last = links.submit(str, 1)
+        held.wait()
+        assert pool.submit(str, 2).result() == "2"
+        assert not last.done()
+        release.set()
+        assert last.result() == "1"
+
+
+def test_a_link_that_fails_tells_whoever_waits_and_the_next_one_follows():
+    with threads(1, "test") as pool, chain(pool) as links:
+        failing, next_one = links.submit(int, "x"), links.submit(int, "1")
+        with pytest.raises(ValueError, match="invalid literal"):
+            failing.result()
+        assert next_one.result() == 1
+
+
+def test_what_a_chain_has_not_begun_never_begins_behind_its_block():
+    held, release, ran = threading.Event(), threading.Event(), []
+
+    def hold():
+        held.set()
+        release.wait()
+
+    with threads(1, "test") as pool:
+        with chain(pool) as links:
+            first, second = links.submit(hold), links.submit(ran.append, 1)
+            held.wait()
+        # Whoever waits for it, on another thread, is told.
+        assert second.cancelled()
+        release.set()
+        first.result()
+    assert not ran

@@ -1,0 +1,31 @@
+"""What was just written comes into memory, if disk and memory lie idle (docs/adr/0225).
+
+Takes an object that is safe on disk, gives nothing: whoever proves, serves or carries it next may find it in the page cache.
+
+next: ``stores.directory``
+"""
+
+from __future__ import annotations
+
+import time
+
+from pipeline.past_cache import UNCACHED_BYTES, bring_in
+
+
+class ReadAhead:
+    """The large objects of one store, and how long its disk waits for them."""
+
+    def __init__(self) -> None:
+        self._over_s = time.monotonic()
+
+    def written(self, fd: int, size: int, begun_s: float) -> None:
+        """Take an object that was written since ``begun_s`` (monotonic).
+
+        It is read only if the disk stood idle before it for as long as it took to write it, so that there is time for that.
+        A disk that a publish waits for is never asked.
+        """
+        if size < UNCACHED_BYTES:
+            return
+        idle_s, self._over_s = begun_s - self._over_s, time.monotonic()
+        if idle_s >= self._over_s - begun_s:
+            bring_in(fd, size)
