@@ -18,7 +18,6 @@ _HINTS = {
     errno.EPERM: _NOT_OURS,
     errno.EROFS: "It is mounted read-only: mount it for writing, or choose another --site.",
 }
-SHOWN = 20
 _OTHERWISE = "Check free space, the owner and the disk; then run it again."
 
 
@@ -60,7 +59,7 @@ def raise_first(faults: Mapping[str, ModelportError]) -> None:
     """Raise the first of some faults, by their places, if there are any; the other places are named, to be put right with it."""
     for first in list(faults.values())[:1]:
         others = list(faults)[1:]
-        first.args = (f"{first} (and {len(others)} more: {', '.join(others[:SHOWN])})" if others else str(first),)
+        first.args = (f"{first} (and {len(others)} more: {', '.join(others[:20])})" if others else str(first),)
         raise first
 
 

@@ -54,11 +54,10 @@ class Volume:
         Raises:
             IntegrityError, DiskError
         """
-        offset = self.offsets[member.key]
         self.check_around(member)
         digest = hashlib.sha256()
         for at in range(0, member.size, READ):
-            block = self._read(offset + at, min(READ, member.size - at))
+            block = self._read(self.offsets[member.key] + at, min(READ, member.size - at))
             digest.update(block)
             yield block
         if digest.hexdigest() != member.sha256:
@@ -264,5 +263,6 @@ def _read_at(fd: int, offset: int, size: int, path: str) -> bytes:
 
 
 def _unreadable(error: OSError, what: str) -> MediumFault:
-    hint = "Check who may read it." if isinstance(error, PermissionError) else _PULLED
-    return MediumFault(f"{what}: {error.strerror or error}", hint)
+    return MediumFault(
+        f"{what}: {error.strerror or error}", "Check who may read it." if isinstance(error, PermissionError) else _PULLED
+    )
