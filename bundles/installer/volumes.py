@@ -23,8 +23,6 @@ from bundles.installer.strictjson import HINT
 
 INDEX = "index.json"
 BLOCK = 512
-# Files that an installation has open beside the volumes, and some more.
-OTHER_FILES = 256
 END = 1024
 READ = 1 << 20
 _PULLED = "Put the medium in again, or take another copy of the volume; then run it again."
@@ -146,7 +144,8 @@ def find_volumes(folders: Sequence[str]) -> Medium:
     """
     medium = Medium()
     paths = list(_candidates(folders))
-    allow_open_files(len(paths) + OTHER_FILES)
+    # Files that an installation has open beside the volumes, and some more.
+    allow_open_files(len(paths) + 256)
     for path in paths:
         try:
             volume = open_volume(path)
@@ -263,6 +262,5 @@ def _read_at(fd: int, offset: int, size: int, path: str) -> bytes:
 
 
 def _unreadable(error: OSError, what: str) -> MediumFault:
-    return MediumFault(
-        f"{what}: {error.strerror or error}", "Check who may read it." if isinstance(error, PermissionError) else _PULLED
-    )
+    hint = "Check who may read it." if isinstance(error, PermissionError) else _PULLED
+    return MediumFault(f"{what}: {error.strerror or error}", hint)
