@@ -4,7 +4,7 @@ Takes an order, a supply and a folder, gives ``Built``. Each volume appears unde
 written are they read back, for a medium that lies about its size spoils what was written first. Run again after any
 interruption: what is right is kept.
 
-next: ``bundles.companions``
+next: ``bundles.listing``
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from bundles.beside import Beside, beside_bytes, lay_beside, make_folder, write_
 from bundles.filling import Filled, fill_volume, locked_folder, volume_error
 from bundles.index import Bundle, Member
 from bundles.medium import PARTIAL, Volume, open_volume
-from bundles.parity import find_program, make_parity
+from bundles.parity import find_program, make_parity, parity_files
 from bundles.planning import BundleOrder, Planned, numbers_of, plan_bundle
 from bundles.pouring import Origin, Step
 from bundles.readback import read_back
@@ -138,7 +138,7 @@ def build_bundle(
         heard.listen(StepFinished(STEP, len(numbers), total, time.monotonic() - begun))
         # Nothing of size is written once the volumes were read back: on a medium that lies it would spoil them.
         step("beside")
-        installer = lay_beside(to, bundle, extra, needs_codec=planned.selected.needs_codec, parity=bool(order.parity))
+        installer = lay_beside(to, bundle, extra, needs_codec=planned.selected.needs_codec, parity=_has_parity(to, bundle, order))
         parity = {number: _parity(to / bundle.file_name(number), order.parity, step) for number in numbers}
         step(READ_BACK)
         sums = _read_all_back(to, bundle, {number: filled.get(number) for number in numbers}, fill, heard.listen)
@@ -274,6 +274,11 @@ def _read_all_back(
         sums[number] = sha256
     listen(StepFinished(READ_BACK, len(written), total, time.monotonic() - begun))
     return sums
+
+
+def _has_parity(to: Path, bundle: Bundle, order: BundleOrder) -> bool:
+    """Whether parity is made, or stands there from an earlier build: it is of the same bytes, and listed with them."""
+    return bool(order.parity) or any(parity_files(to / bundle.file_name(number)) for number in bundle.numbers())
 
 
 def _parity(volume: Path, percent: int, step: Step) -> list[Path]:

@@ -165,10 +165,31 @@ def _index_bytes(fd: int, path: Path) -> bytes | None:
     return data if len(data) == size else b""
 
 
+def is_volume_name(name: str) -> bool:
+    """Tell whether a file of this name may be a volume: tools of other systems write names in capitals."""
+    return name.lower().endswith(ENDING)
+
+
+def standing(folder: Path, name: str) -> Path:
+    """Where a file stands that is to be ``name`` in ``folder``: under that name, or the only one that differs in its capitals.
+
+    ``name`` may lead into folders below. Where nothing stands, or two do, it is the name itself.
+    """
+    path = folder
+    for part in name.split("/"):
+        exact = path / part
+        try:
+            near = [] if os.path.lexists(exact) else [one.name for one in path.iterdir() if one.name.lower() == part.lower()]
+        except (OSError, ValueError):
+            near = []
+        path = path / near[0] if len(near) == 1 else exact
+    return path
+
+
 def _candidates(folder: Path) -> Iterator[Path]:
     try:
         names = sorted(
-            entry.name for entry in os.scandir(folder) if entry.name.endswith(ENDING) and not entry.name.startswith(".")
+            entry.name for entry in os.scandir(folder) if is_volume_name(entry.name) and not entry.name.startswith(".")
         )
     except OSError as error:
         raise medium_error(error, folder) from error

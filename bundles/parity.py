@@ -59,10 +59,11 @@ def parity_files(volume: Path) -> list[Path]:
 
 
 def _parity_names(volume: Path) -> list[Path]:
-    others = [
-        path for path in volume.parent.iterdir() if path.name.startswith(f"{volume.name}.vol") and path.name.endswith(ENDING)
-    ]
-    return [volume.with_name(volume.name + ENDING), *sorted(others)]
+    """Where parity of a volume stands, in whatever capitals, and where its index belongs; that first."""
+    index, begins = (volume.name + ENDING).lower(), f"{volume.name}.vol".lower()
+    found = [path for path in volume.parent.iterdir() if path.name.lower().endswith(ENDING)]
+    indexes = {volume.with_name(volume.name + ENDING), *(path for path in found if path.name.lower() == index)}
+    return [*sorted(indexes), *sorted(path for path in found if path.name.lower().startswith(begins))]
 
 
 def make_parity(volume: Path, percent: int = 0, *, blocks: int = 0) -> list[Path]:
@@ -128,10 +129,12 @@ def repair_volume(volume: Path, others: Sequence[Path], fault_of: Callable[[Path
         raise UsageError(
             f"there is no parity beside {volume}", hint="Take another copy of it, or name one: invoke bundle.repair --from FOLDER"
         )
-    with _workshop(volume) as work:
-        index = work / (volume.name + ENDING)
+    # What put the names of all files into capitals left those within them as they were.
+    name = volume.name if found[0].name == volume.name + ENDING else volume.name.lower()
+    with _workshop(volume, name) as work:
+        index = work / (name + ENDING)
         _join(found, index)
-        extras = [name for number, other in enumerate(others) if (name := _lend(other, work / f"copy{number}"))]
+        extras = [lent for number, other in enumerate(others) if (lent := _lend(other, work / f"copy{number}"))]
         ran = _run([program, "repair", "-q", "-q", f"-m{_MEMORY_MIB}", "--", index.name, *extras], work)
         if ran.returncode != _REPAIRED:
             beyond = "more of it is damaged than its parity makes good" if ran.returncode == _IMPOSSIBLE else _last_words(ran)
@@ -139,7 +142,7 @@ def repair_volume(volume: Path, others: Sequence[Path], fault_of: Callable[[Path
                 f"{volume} could not be repaired: {beyond} (exit {ran.returncode})",
                 hint="Take another copy of this volume, have it made anew (invoke bundle.build --only), or name a second copy with --from.",
             )
-        made = work / volume.name
+        made = work / name
         # Its link to the volume still stands there where the program found nothing to do with that.
         kept = made.is_symlink() and volume.is_file()
         fault = fault_of(volume if kept else made) if kept or made.is_file() else "it makes another file"
@@ -153,21 +156,21 @@ def repair_volume(volume: Path, others: Sequence[Path], fault_of: Callable[[Path
 
 
 @contextmanager
-def _workshop(volume: Path) -> Iterator[Path]:
-    """An empty folder with a link to the volume, if that is there: beside it, or on a medium without links where temporary files are."""
+def _workshop(volume: Path, name: str) -> Iterator[Path]:
+    """An empty folder with a link to the volume as ``name``, if that is there: beside it, or on a medium without links where temporary files are."""
     beside = volume.with_name(f".{volume.name}.repair")
     _clear(beside)
     try:
         beside.mkdir(mode=0o700)
-        (beside / volume.name).symlink_to(volume.absolute())
+        (beside / name).symlink_to(volume.absolute())
         work = beside
     except OSError:
         _clear(beside)
         work = Path(tempfile.mkdtemp(prefix="modelport-repair-"))
-        (work / volume.name).symlink_to(volume.absolute())
+        (work / name).symlink_to(volume.absolute())
     try:
         if not volume.is_file():
-            (work / volume.name).unlink()
+            (work / name).unlink()
         yield work
     finally:
         _clear(work)

@@ -17,7 +17,7 @@ import msgspec
 
 from bundles.carving import Contents, carve_volumes
 from bundles.index import Bundle, Member, bundle_of
-from bundles.medium import ENDING, PARTIAL, Volume, open_volume, read_bundle
+from bundles.medium import ENDING, PARTIAL, Volume, is_volume_name, open_volume, read_bundle
 from bundles.recipes import Recipe, RecipeShelf, recipe_of
 from bundles.selecting import Selected, Selection, select_contents
 from pipeline.errors import OtherContent, UnknownName, UsageError
@@ -174,7 +174,7 @@ def _in_folder(to: Path) -> tuple[Bundle, Volume | None] | None:
     for path in sorted(to.iterdir()) if to.is_dir() else ():
         if not path.is_file() or path.is_symlink():
             continue
-        if path.name.endswith(ENDING):
+        if is_volume_name(path.name):
             volume = open_volume(path)
             if isinstance(volume, Volume):
                 return volume.bundle, volume

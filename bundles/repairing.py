@@ -21,7 +21,8 @@ import msgspec
 from bundles.companions import restore_beside
 from bundles.filling import sync_folder, volume_error
 from bundles.index import Bundle
-from bundles.medium import PARTIAL, Medium, Volume, medium_error, open_medium, open_volume, opened
+from bundles.medium import ENDING, PARTIAL, Medium, Volume, medium_error, open_medium, open_volume, opened, standing
+from bundles.parity import ENDING as PARITY
 from bundles.parity import parity_files, repair_volume
 from bundles.reader import BundleReader
 from bundles.salvage import Stretch, mend_volume, stretches
@@ -75,9 +76,9 @@ def repair_bundle(folder: Path, others: Sequence[Path], listen: Listener) -> Rep
     for number in bundle.numbers():
         name = bundle.file_name(number)
         here = [volume.path for volume in medium.volumes.get(number, ()) if volume.path.parent == folder]
-        target = here[0] if here else folder / name
+        target = here[0] if here else standing(folder, name)
         spares = [volume.path for volume in medium.volumes.get(number, ()) if volume.path.parent != folder]
-        spares += [path for other in others if _is_file(path := other / name) and path not in spares]
+        spares += [path for other in others if _is_file(path := standing(other, name)) and path not in spares]
         if not _is_file(target) and not spares and not parity_files(target):
             missing.append(number)
             continue
@@ -91,9 +92,11 @@ def repair_bundle(folder: Path, others: Sequence[Path], listen: Listener) -> Rep
         except VerifyFailed as error:
             failed.append(str(error))
             heard.listen(Warned("not-repaired", str(error)))
-    beside, left = restore_beside(folder, others, whole)
+    beside, left, unnamed = restore_beside(folder, others, whole, bundle)
     for told in left:
         heard.listen(Warned("not-repaired", told))
+    for told in unnamed:
+        heard.listen(Warned("not-listed", f"{told}, and nothing here proves it"))
     heard.listen(StepFinished(STEP, len(repaired) + len(beside), 0, time.monotonic() - started))
     if failed:
         raise VerifyFailed(
@@ -123,7 +126,7 @@ def _open(folder: Path, others: Sequence[Path]) -> Medium:
     try:
         return open_medium(folders)
     except (InvalidDocument, UsageError):
-        indexes = sorted(folder.glob("*.tar.par2"))
+        indexes = sorted(path for path in folder.iterdir() if path.name.lower().endswith(ENDING + PARITY))
         if not indexes:
             raise
         for index in indexes:

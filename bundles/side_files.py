@@ -30,6 +30,11 @@ _CODEC = """\
    The models are compressed with zstandard: {carried}.
    The program `zstd`, or Python 3.14 or newer, serves as well.
 """
+# Where what is no model is found, by kind.
+_OTHERS = {
+    "web": "   Web applications are in SITE/web/NAME, for any web server.\n",
+    "wheels": "   Python packages: pip install --no-index --find-links SITE/wheels/RELEASE PACKAGE\n",
+}
 _LINE = re.compile(r"([0-9a-f]{64})  ([^\n]+)")
 
 
@@ -56,6 +61,7 @@ def readme_text(bundle: Bundle, *, installer_sha256: Sha256, needs_codec: bool, 
     )
     partly = "\n   (with --ignore-missing as long as not all volumes lie here)" if volumes > 1 else ""
     carried = "what is carried in wheels/ does that" if wheels else "this bundle carries nothing that does that"
+    others = "".join(text for kind, text in _OTHERS.items() if any(one.kind == kind for one in plan.releases))
     codec = _CODEC.format(carried=carried) if needs_codec else ""
     return f"""\
 This is {plan.name}, a bundle of AI models for a place without a network.
@@ -91,7 +97,7 @@ in {names}.
 {codec}
 4. The models are then in SITE/current. A receipt of what was done lies in SITE/state; carry it back if the
    sender asks for it.
-"""
+{others}"""
 
 
 def sums_text(sums: Mapping[str, Sha256]) -> str:

@@ -19,9 +19,10 @@ from tempfile import TemporaryDirectory
 
 import msgspec
 
-from bundles.companions import look_beside
+from bundles.companions import look_beside, unnamed_beside
 from bundles.hashing import frame_fault, member_fault, member_faults
 from bundles.index import Layout, Placed, Plan
+from bundles.listing import volume_faults
 from bundles.medium import Medium, Volume, medium_error, open_medium, opened
 from bundles.reader import BundleReader
 from pipeline.errors import NotPinned, SourceLied, VerifyFailed
@@ -53,7 +54,10 @@ class Damage:
 
 
 class BundleVerified(msgspec.Struct, kw_only=True):
-    """What was proven. ``trusted``: the root with the given fingerprint signed it; else it is only whole in itself."""
+    """What was proven. ``trusted``: the root with the given fingerprint signed it; else it is only whole in itself.
+
+    ``sums``: what SHA256SUMS says of whole volumes is right, too.
+    """
 
     name: str
     bundle: str
@@ -67,15 +71,18 @@ class BundleVerified(msgspec.Struct, kw_only=True):
     members: int
     bytes: int
     files_beside: int
+    sums: bool
     warnings: list[str]
     seconds: float
 
 
-def verify_bundle(folders: Sequence[Path], listen: Listener, *, fingerprint: str = "", all_there: bool = True) -> BundleVerified:
+def verify_bundle(
+    folders: Sequence[Path], listen: Listener, *, fingerprint: str = "", all_there: bool = True, sums: bool = False
+) -> BundleVerified:
     """Hash every member of every volume in ``folders``, and hold the bundle against its signed metadata.
 
     ``fingerprint`` is that of a root which the person trusts. Without ``all_there`` volumes may be missing, as when media
-    come one by one.
+    come one by one. With ``sums`` volumes are hashed whole, too, and held against SHA256SUMS.
 
     Raises:
         VerifyFailed: naming each damaged member and missing volume.
@@ -85,16 +92,26 @@ def verify_bundle(folders: Sequence[Path], listen: Listener, *, fingerprint: str
     heard = Heard(listen)
     started = time.monotonic()
     medium = open_medium(folders)
-    copies = [volume for found in medium.volumes.values() for volume in found]
+    copies = [volume for same in medium.volumes.values() for volume in same]
     total = sum(volume.layout.size for volume in copies)
-    heard.listen(StepStarted(STEP, len(copies), total))
+    heard.listen(StepStarted(STEP, len(copies), total * (2 if sums else 1)))
+
+    def done(size: int) -> None:
+        heard.listen(Progress(STEP, size))
+
     faults = [f"{one.path.name}: {one.reason}" for one in medium.unusable]
-    faults += [str(one) for one in damages(copies, lambda size: heard.listen(Progress(STEP, size)))]
-    beside, lost = look_beside(folders)
+    found = list(damages(copies, done))
+    faults += map(str, found)
+    beside, lost = look_beside(folders, medium.bundle)
     faults += map(str, lost)
+    if sums:
+        damaged = {one.volume.path for one in found}
+        faults += volume_faults([volume for volume in copies if volume.path not in damaged], done)
+    for unnamed in unnamed_beside(folders, medium.bundle):
+        heard.listen(Warned("not-listed", unnamed))
     if all_there:
         faults += [f"volume {number} ({medium.bundle.file_name(number)}) is missing" for number in medium.missing]
-    heard.listen(StepFinished(STEP, len(copies), total, time.monotonic() - started))
+    heard.listen(StepFinished(STEP, len(copies), total * (2 if sums else 1), time.monotonic() - started))
     if faults:
         for fault in faults:
             heard.listen(Warned("verify-finding", fault))
@@ -118,6 +135,7 @@ def verify_bundle(folders: Sequence[Path], listen: Listener, *, fingerprint: str
         members=sum(len(volume.layout.members) for volume in copies),
         bytes=total,
         files_beside=beside,
+        sums=sums,
         warnings=heard.warnings,
         seconds=round(time.monotonic() - started, 3),
     )

@@ -27,7 +27,11 @@ if sys.version_info < (3, 9):
     sys.exit(2)
 sys.dont_write_bytecode = True
 
-from bundles.installer.program import main
+try:
+    from bundles.installer.program import main
+except KeyboardInterrupt:
+    sys.stderr.write("error: interrupted\\nhint: Run it again: it goes on with what is missing.\\n")
+    sys.exit(130)
 
 sys.exit(main(sys.argv[1:], own_path=sys.path[0]))
 '''

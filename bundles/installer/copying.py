@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 
-from bundles.installer.faults import IntegrityError
+from bundles.installer.faults import IntegrityError, raise_first
 from bundles.installer.folders import Folder, told
 from bundles.installer.landing import sha256_of_file
 from bundles.installer.layout import release_folder
@@ -31,32 +31,35 @@ def copy_from_bases(
     """Copy every planned chunk.
 
     Raises:
-        IntegrityError: a base was altered since it was installed, or a file of it is gone. DiskError.
+        IntegrityError: a base was altered since it was installed, or files of it are gone; all are named. DiskError.
     """
     by_file: dict[tuple[int, int], list[Origin]] = {}
     for origin in copies:
         by_file.setdefault((origin.base, origin.file), []).append(origin)
+    bad: dict[str, IntegrityError] = {}
     for (number, index), origins in sorted(by_file.items()):
         base, file = bases[number], bases[number].files[index]
         path = f"{release_folder(base.release, base.kind)}/{file.path}"
         try:
             fd = site.open(path, os.O_RDONLY)
             try:
-                if tools.blake3 is None and sha256_of_file(fd) != file.sha256:
-                    raise _altered(site.shown(path))
+                right = tools.blake3 is not None or sha256_of_file(fd) == file.sha256
                 for origin in sorted(origins):
                     for chunk, target in copies[origin]:
                         plain = os.pread(fd, chunk.plain, origin.at)
-                        right = len(plain) == chunk.plain
-                        if not right or (tools.blake3 is not None and tools.blake3(memoryview(plain)) != chunk.blake3):
-                            raise _altered(site.shown(path))
-                        write(target, plain)
+                        right = right and len(plain) == chunk.plain
+                        right = right and (tools.blake3 is None or tools.blake3(memoryview(plain)) == chunk.blake3)
+                        if right:
+                            write(target, plain)
+                if not right:
+                    bad[site.shown(path)] = _altered(site.shown(path))
             finally:
                 os.close(fd)
-        except FileNotFoundError as error:
-            raise _altered(site.shown(path), "is gone") from error
+        except FileNotFoundError:
+            bad[site.shown(path)] = _altered(site.shown(path), "is gone")
         except OSError as error:
             raise told(error, site.shown(path)) from error
+    raise_first(bad)
 
 
 def _altered(path: str, how: str = "was altered since it was installed") -> IntegrityError:

@@ -10,6 +10,7 @@ next: ``strictjson``
 from __future__ import annotations
 
 import errno
+from collections.abc import Mapping
 
 _NOT_OURS = "Run it as the user whom the site belongs to, or choose another --site."
 _HINTS = {
@@ -52,6 +53,14 @@ class DiskError(ModelportError):
     """No space, a read-only or failing disk, or a medium that was pulled out."""
 
     exit_code = 6
+
+
+def raise_first(faults: Mapping[str, ModelportError]) -> None:
+    """Raise the first of some faults, by their places, if there are any; the other places are named, to be put right with it."""
+    for first in list(faults.values())[:1]:
+        others = list(faults)[1:]
+        first.args = (f"{first} (and {len(others)} more: {', '.join(others[:20])})" if others else str(first),)
+        raise first
 
 
 def disk_fault(error: OSError, what: str, hint: str = "") -> DiskError:

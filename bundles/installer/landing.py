@@ -268,12 +268,10 @@ def _set_mode(fd: int, mode: int) -> bool:
 
 
 def _reserve(fd: int, size: int) -> None:
-    if hasattr(os, "posix_fallocate"):
-        try:
-            os.posix_fallocate(fd, 0, size)
-            return
-        except OSError as error:
-            # Where the file system cannot, glibc writes zeros and other C libraries say so.
-            if error.errno not in _NO_ROOM_AHEAD:
-                raise
-    os.ftruncate(fd, size)
+    try:
+        os.posix_fallocate(fd, 0, size)
+    except (AttributeError, OSError) as error:
+        # Where the file system cannot, glibc writes zeros and other C libraries say so.
+        if getattr(error, "errno", errno.ENOSYS) not in _NO_ROOM_AHEAD:
+            raise
+        os.ftruncate(fd, size)

@@ -200,7 +200,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _own_bytes(path: str) -> bytes | None:
     """This program's own bytes, which a person compared before they started it."""
-    if not path.endswith(".pyz"):
+    if not path.lower().endswith(".pyz"):
         return None
     try:
         with open(path, "rb") as file:

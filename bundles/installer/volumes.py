@@ -23,8 +23,6 @@ from bundles.installer.strictjson import HINT
 
 INDEX = "index.json"
 BLOCK = 512
-# Files that an installation has open beside the volumes, and some more.
-OTHER_FILES = 256
 END = 1024
 READ = 1 << 20
 _PULLED = "Put the medium in again, or take another copy of the volume; then run it again."
@@ -54,11 +52,10 @@ class Volume:
         Raises:
             IntegrityError, DiskError
         """
-        offset = self.offsets[member.key]
         self.check_around(member)
         digest = hashlib.sha256()
         for at in range(0, member.size, READ):
-            block = self._read(offset + at, min(READ, member.size - at))
+            block = self._read(self.offsets[member.key] + at, min(READ, member.size - at))
             digest.update(block)
             yield block
         if digest.hexdigest() != member.sha256:
@@ -88,11 +85,11 @@ class Volume:
 
     def damaged(self, why: str) -> DamagedVolume:
         """The error that names this volume, and what can be done at a site that has Python alone."""
-        mend = f", repair it as README.txt says (par2 repair {os.path.basename(self.path)}.par2)"
+        parity = next((path for path in (self.path + ".par2", self.path + ".PAR2") if os.path.isfile(path)), "")
+        mend = f", repair it as README.txt says (par2 repair {os.path.basename(parity)})" if parity else ""
         return DamagedVolume(
             f"volume {self.number} of {self.plan.name} ({self.path}) is damaged: {why}",
-            f"Take another copy of it{mend if os.path.isfile(self.path + '.par2') else ''}, "
-            f"or ask the sender for this volume alone: bundle.build --only {self.number}",
+            f"Take another copy of it{mend}, or ask the sender for this volume alone: bundle.build --only {self.number}",
         )
 
     def close(self) -> None:
@@ -147,7 +144,8 @@ def find_volumes(folders: Sequence[str]) -> Medium:
     """
     medium = Medium()
     paths = list(_candidates(folders))
-    allow_open_files(len(paths) + OTHER_FILES)
+    # Files that an installation has open beside the volumes, and some more.
+    allow_open_files(len(paths) + 256)
     for path in paths:
         try:
             volume = open_volume(path)
@@ -220,9 +218,9 @@ def _candidates(folders: Sequence[str]) -> Iterator[str]:
                 yield folder
                 continue
             with os.scandir(folder) as listing:
-                found = sorted(
-                    entry.path for entry in listing if entry.name.endswith(".tar") and entry.is_file(follow_symlinks=False)
-                )
+                # Tools of other systems write names in capitals.
+                volumes = [entry for entry in listing if entry.name.lower().endswith(".tar")]
+                found = sorted(entry.path for entry in volumes if entry.is_file(follow_symlinks=False))
         except (FileNotFoundError, NotADirectoryError) as error:
             raise UsageError(f"there is no folder {folder}", "Name the folder with the volumes: --from FOLDER") from error
         except OSError as error:

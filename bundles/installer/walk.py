@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import shlex
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -21,7 +22,7 @@ from typing import Any
 
 from bundles.installer import generations, receipts, tree
 from bundles.installer.copying import copy_from_bases
-from bundles.installer.faults import IntegrityError, UsageError
+from bundles.installer.faults import IntegrityError, UsageError, raise_first
 from bundles.installer.folders import Folder
 from bundles.installer.index import Member
 from bundles.installer.landing import Landing
@@ -44,7 +45,8 @@ STEPS = (
 STATE_BYTES = 16 << 20
 # A file of at least this size goes to the disk while others are still being written.
 FLUSHED_BYTES = 8 << 20
-ROTTEN = "Remove it and run this again: its bytes are then taken from the medium, or from what is installed."
+MERGE = "; or, where modelport is at hand, merge the copies: bundle.repair --folder "
+ROTTEN = "Remove what is named and run this again: its bytes are then taken from the medium, or from what is installed."
 
 
 def _nothing(told: str | int) -> None:
@@ -114,7 +116,7 @@ class _Run:
     found: Done
     step: Callable[[str], None]
     done: Callable[[int], None]
-    faults: list[IntegrityError | MediumFault] = field(default_factory=list)
+    faults: dict[str, IntegrityError | MediumFault] = field(default_factory=dict)
     counting: threading.Lock = field(default_factory=threading.Lock)
     rotten: set[str] = field(default_factory=set)
 
@@ -137,12 +139,11 @@ class _Run:
         finally:
             for landing in self.landings:
                 landing.close()
+        raise_first(self.faults)
         if self.found.missing:
             # A volume that is here and damaged is told before those that are not here.
-            self.faults += self.ready.medium.faults
-        if self.faults:
-            raise self.faults[0]
-        if self.found.missing:
+            for fault in self.ready.medium.faults:
+                raise fault
             return
         self._prove()
         self._lay_out()
@@ -214,14 +215,19 @@ class _Run:
     def _take(self, number: int, item: tuple[str, Job]) -> bool:
         """Place one part from any good copy of its volume; a bad one is named, and the others go on."""
         name, job = item
-        faults: list[IntegrityError | MediumFault] = []
+        faults: dict[str, IntegrityError | MediumFault] = {}
         for volume in self._sources(number, name):
             fault = self._try_source(volume, name, job)
             if fault is None:
-                self.found.warnings += [f"a copy was passed over: {fault}" for fault in faults]
+                self.found.warnings += [f"a copy was passed over: {fault}" for fault in faults.values()]
                 return True
-            faults.append(fault)
-        self.faults += faults
+            faults[volume.path if volume else self.site.shown(part_file(name))] = fault
+        copies = self.ready.medium.volumes.get(number, ())
+        folders = dict.fromkeys(shlex.quote(os.path.dirname(one.path) or ".") for one in copies)
+        for place, fault in faults.items():
+            # Each copy may be whole where the others are not, even within one part.
+            fault.hint += f"{MERGE}{' --from '.join(folders)}" if len(folders) > 1 else ""
+            self.faults.setdefault(place, fault)
         return False
 
     def _try_source(self, volume: Volume | None, name: str, job: Job) -> IntegrityError | MediumFault | None:

@@ -94,24 +94,24 @@ def _of_wheel(folders: Sequence[str], scratch: str | None) -> Decoder | str:
     if sys.implementation.name != "cpython" or sys.abiflags or not wanted:
         return f"no wheel of zstandard is known for {sys.implementation.name} {tag}{sys.abiflags} on {machine}"
     fault = "no zstandard wheel for this Python lies in wheels/"
-    for folder in folders:
-        for name in wanted:
-            path = os.path.join(folder, "wheels", name)
-            try:
-                # Opening a pipe on the medium would wait for ever; without waiting it is empty.
-                with open(path, "rb", opener=_without_waiting) as file:
-                    data = file.read(WHEEL_BYTES)
-            except OSError:
-                continue
-            if hashlib.sha256(data).hexdigest() != PINS[name]:
-                fault = f"{path} is not the wheel it must be"
-                continue
-            try:
-                zstandard = _import_wheel(data, scratch)
-            except ImportError as error:
-                fault = f"{path} cannot be loaded ({error})"
-                continue
-            return Decoder(f"zstandard {zstandard.__version__}", partial(_by_zstandard, zstandard), (name, data))
+    # Tools of other systems write names in capitals.
+    spelled = [(name, inner) for name in wanted for inner in (f"wheels/{name}", f"wheels/{name}".upper())]
+    for name, path in [(name, os.path.join(folder, inner)) for folder in folders for name, inner in spelled]:
+        try:
+            # Opening a pipe on the medium would wait for ever; without waiting it is empty.
+            with open(path, "rb", opener=_without_waiting) as file:
+                data = file.read(WHEEL_BYTES)
+        except OSError:
+            continue
+        if hashlib.sha256(data).hexdigest() != PINS[name]:
+            fault = f"{path} is not the wheel it must be"
+            continue
+        try:
+            zstandard = _import_wheel(data, scratch)
+        except ImportError as error:
+            fault = f"{path} cannot be loaded ({error})"
+            continue
+        return Decoder(f"zstandard {zstandard.__version__}", partial(_by_zstandard, zstandard), (name, data))
     return fault
 
 

@@ -98,11 +98,14 @@ def build(
     help={
         "from_": FROM,
         "root_fingerprint": f"{ROOT_FINGERPRINT} Default: it is printed to compare.",
+        "sums": "Hash volumes whole, too, as sha256sum -c does; takes far longer. Default: volumes are proven by their index alone.",
         "some": "Let volumes be missing, as when media come one by one. Default: all must be here.",
     },
     group="bundle",
 )
-def verify(run: Run, *, from_: tuple[str, ...] = (), root_fingerprint: str = "", some: bool = False) -> Answer:
+def verify(
+    run: Run, *, from_: tuple[str, ...] = (), root_fingerprint: str = "", sums: bool = False, some: bool = False
+) -> Answer:
     """Prove media: every byte of every volume, and what is signed of it. Asks no network and writes nothing.
 
     Example: invoke bundle.verify --from /media/usb
@@ -114,7 +117,11 @@ def verify(run: Run, *, from_: tuple[str, ...] = (), root_fingerprint: str = "",
     from pipeline.cli.bundle_summaries import verify_summary
 
     done = verify_bundle(
-        folders_of(from_, flag="from"), run.listen, fingerprint=check_fingerprint_flag(root_fingerprint), all_there=not some
+        folders_of(from_, flag="from"),
+        run.listen,
+        fingerprint=check_fingerprint_flag(root_fingerprint),
+        all_there=not some,
+        sums=sums,
     )
     return Answer(done, verify_summary(done))
 

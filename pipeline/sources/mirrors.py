@@ -162,7 +162,7 @@ class Mirrors:
     def read_range(self, key: str, start: int, size: int, take: Take, *, total: int | None = None) -> None:
         """Hand exactly these bytes to ``take``, from whoever has them; see ``ports.TreeReader.read_range``.
 
-        A ``DigestMismatch`` that ``take`` raises is blamed on who brought the bytes, and goes through.
+        A ``DigestMismatch`` that ``take`` raises is blamed on who brought the bytes, and goes through with their names.
 
         Raises:
             ObjectMissing: nobody has it, not even after waiting for it to be seen.
@@ -202,6 +202,8 @@ class Mirrors:
             if isinstance(error, DigestMismatch):
                 for one in reading.brought:
                     self.blame(self._readers[one], str(error), key=reading.key, share=1 / len(reading.brought))
+                who = ", ".join(self._readers[one].url for one in sorted(reading.brought))
+                raise DigestMismatch(f"{who}: {error}", hint=error.hint) from error
             raise error
         if isinstance(error, ObjectMissing):
             reading.missing.append(error)

@@ -6,6 +6,8 @@ import time
 
 import pytest
 
+from bundles.repairing import repair_bundle
+from pipeline.events import ignore
 from tests.fetch_world import contents
 from tests.install_world import COLUMNS, Column, make_bundle_tree, site_files
 from tests.media_world import member_bytes, pack, sha256, spelled, ustar_header
@@ -109,11 +111,25 @@ def test_part_that_rotted_at_the_site_and_is_on_no_medium_is_named_and_need_not_
     delta = pack(tree, "bert-v1.1.0", bases=["bert-v1.0.0"]).write(tmp_path / "delta")
     refused = column.install(delta, site)
     assert (refused.code, str(part) in refused.error) == (3, True), refused.said
-    assert refused.hint.startswith("Remove it and run this again")
+    assert refused.hint.startswith("Remove what is named and run this again")
     part.unlink()
     done = column.install(delta, site)
     assert done.code == 0, done.said
     assert contents(site / "models" / "bert-v1.1.0") == contents(tree.sources["bert-v1.1.0"])
+
+
+def test_all_rotten_parts_of_a_site_are_named_at_once(tree, column, tmp_path):
+    site = tmp_path / "site"
+    both = ("bert-v1.0.0", "raw-v1.0.0")
+    assert column.install(pack(tree, *both).write(tmp_path / "base"), site, tree.site.fingerprint, keep_parts=True).code == 0
+    for release in both:
+        shutil.rmtree(site / "models" / release)
+    rotten = sorted((site / "parts").rglob("*/*"))
+    for part in rotten:
+        part.write_bytes(bytes(part.stat().st_size))
+    refused = column.install(pack(tree, *both, bases=both).write(tmp_path / "delta"), site)
+    assert (refused.code, [part for part in rotten if str(part) not in refused.error]) == (3, []), refused.said
+    assert f"(and {len(rotten) - 1} more: " in refused.error
 
 
 @pytest.mark.parametrize("keep_parts", [False, True])
@@ -151,6 +167,37 @@ def test_copies_of_one_volume_help_each_other(tree, packed, column, tmp_path):
     assert done.code == 0, done.said
     assert any("passed over" in warning for warning in done.done["warnings"])
     assert contents(tmp_path / "site" / "models" / "bert-v1.0.0") == contents(tree.sources["bert-v1.0.0"])
+
+
+def test_copies_that_are_damaged_in_the_same_part_are_said_to_be_mergeable(tree, packed, column, tmp_path):
+    key, size, _ = max(packed.plan["volumes"][0], key=lambda entry: entry[1])
+    begins = packed.volume(1).rindex(key.rpartition("/")[2].encode())
+    begins += 512 - begins % 512
+    folders = [
+        packed.write(tmp_path / name, only=[1], spoil=lambda _, data, at=at: flipped(data, at))
+        for name, at in (("one copy", begins + 50), ("other", begins + size - 50))
+    ]
+    folders.append(packed.write(tmp_path / "two", only=[2]))
+    refused = column.install(folders, tmp_path / "site", tree.site.fingerprint)
+    assert refused.code == 3, refused.said
+    words = f"merge the copies: bundle.repair --folder '{folders[0]}' --from {folders[1]}"
+    assert refused.hint.endswith(words), refused.hint
+    assert str(folders[1]) in refused.error
+    repair_bundle(folders[0], [folders[1]], ignore)
+    assert column.install([folders[0], folders[2]], tmp_path / "site").code == 0
+
+
+def test_volumes_whose_names_are_in_capitals_are_volumes(tree, packed, column, tmp_path):
+    media = packed.write(tmp_path / "media")
+    for path in list(media.iterdir()):
+        path.rename(media / path.name.upper())
+    assert column.install(media, tmp_path / "site", tree.site.fingerprint).code == 0
+    damaged = media / f"{packed.name}.vol002.tar".upper()
+    data = damaged.read_bytes()
+    damaged.write_bytes(flipped(data, data.rindex(b"parts/") + 600))
+    (media / f"{damaged.name}.PAR2").touch()
+    refused = column.install(media, tmp_path / "other", tree.site.fingerprint)
+    assert f"par2 repair {damaged.name}.PAR2" in refused.hint, refused.said
 
 
 def test_renamed_and_swapped_volumes_are_known_by_their_index(tree, packed, column, tmp_path):
@@ -375,6 +422,19 @@ def test_foreign_folder_under_the_name_of_a_release_is_left_alone(tree, packed, 
     refused = column.install(packed.write(tmp_path / "media"), site, tree.site.fingerprint)
     assert (refused.code, "no installation put there" in refused.error) == (2, True)
     assert site_files(site) == before
+
+
+def test_all_bad_files_of_a_base_are_named_at_once(tree, column, tmp_path):
+    site = tmp_path / "site"
+    assert column.install(pack(tree, "bert-v1.0.0").write(tmp_path / "one"), site, tree.site.fingerprint).code == 0
+    base = site / "models" / "bert-v1.0.0"
+    files = sorted(path for path in base.rglob("*") if path.is_file() and path.stat().st_size)
+    assert len(files) > 2
+    files[0].unlink()
+    for path in files[1:]:
+        path.write_bytes(bytes(path.stat().st_size))
+    refused = column.install(pack(tree, "bert-v1.1.0", bases=["bert-v1.0.0"]).write(tmp_path / "two"), site)
+    assert (refused.code, [path for path in files if str(path) not in refused.error]) == (3, []), refused.said
 
 
 def test_altered_base_is_named_and_stays_as_it_is(tree, column, tmp_path):

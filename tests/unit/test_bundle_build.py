@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -308,7 +309,7 @@ def test_a_source_that_alters_bytes_is_refused_and_no_volume_appears(tree, tmp_p
         return memoryview(changed)
 
     builder = builder_of(tree, Reader(tree.store, spoil))
-    with pytest.raises(DigestMismatch, match=r"parts/.*: blake3 .*, expected"):
+    with pytest.raises(DigestMismatch, match=rf"{re.escape(tree.store.as_uri())}: parts/.*: blake3 .*, expected"):
         builder.build(tmp_path / "out", "plain-v1.0.0")
     assert volumes_in(tmp_path / "out") == []
 

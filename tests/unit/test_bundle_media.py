@@ -320,7 +320,7 @@ def test_without_the_program_lost_parity_is_said_and_volumes_are_whole(copy, tmp
 
 
 @pytest.mark.parametrize("how", ["gone", "altered"])
-@pytest.mark.parametrize("name", ["install.pyz", "README.txt", "wheels/some.whl"])
+@pytest.mark.parametrize("name", ["install.pyz", "wheels/some.whl"])
 def test_files_beside_the_volumes_come_from_the_other_copy(tree, tmp_path, name, how):
     (tmp_path / "some.whl").write_bytes(bytes(range(200)))
     builder_of(tree).build(tmp_path / "one", "plain-v1.0.0", wheels={"some.whl": tmp_path / "some.whl"})
