@@ -23,7 +23,7 @@ from bundles.index import INDEX, Bundle, Layout, gap_after
 from bundles.medium import PARTIAL
 from bundles.pouring import Origin, Pouring, Step
 from bundles.tape import written_in_order
-from bundles.ustar import TRAILER, filled, header_for
+from bundles.ustar import BLOCK, TRAILER, filled, header_for
 from pipeline.errors import ConflictError, DiskError, ModelportError, UsageError
 from pipeline.steps.folders import disk_error
 
@@ -157,13 +157,14 @@ def _take_up(fd: int, bundle: Bundle, layout: Layout, done: Callable[[int], None
 
 
 def _write_from(fd: int, bundle: Bundle, layout: Layout, at: int, pouring: Pouring) -> Chain:
-    """Write all from ``at`` on; gives the sha256 of the first two thirds, if they were written here.
+    """Write all from ``at`` on; gives the sha256 of about the first third, if it was written here.
 
     The rest is hashed while it is read back: so the chain waits for a fast disk, and never the other way round.
     """
+    hash_to = _after_a_third(layout)
     while True:
         members = [placed for placed in layout.members if placed.at > at]
-        with written_in_order(fd, at, filling=pouring.ahead + 1, hash_to=layout.size // 3 * 2) as tape:
+        with written_in_order(fd, at, filling=pouring.ahead + 1, hash_to=hash_to) as tape:
             if not at:
                 tape.write(_index_member(bundle, layout.number))
                 # At once: whoever goes on after a kill learns from it what this volume is to be.
@@ -175,6 +176,11 @@ def _write_from(fd: int, bundle: Bundle, layout: Layout, at: int, pouring: Pouri
             return tape.chain
         pouring.write_again(fd, wrong)
         at = sum(gap_after(wrong))
+
+
+def _after_a_third(layout: Layout) -> int:
+    """Where the first member begins that lies behind a third of the volume, or 0: reading back begins there."""
+    return next((placed.at - BLOCK for placed in layout.members if placed.at > layout.size // 3), 0)
 
 
 def _index_member(bundle: Bundle, number: int) -> bytes:

@@ -11,6 +11,7 @@ import errno
 import hashlib
 import mmap
 import os
+from bisect import bisect
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -19,11 +20,11 @@ from queue import SimpleQueue
 import blake3 as _blake3
 
 from bundles.hashing import Chain, drop_cache, frame_fault
-from bundles.index import INDEX, Bundle, Layout
+from bundles.index import INDEX, Bundle, Layout, Placed
 from bundles.medium import medium_error, opened
 from bundles.runs import Run, stretches
 from bundles.tape import BLOCK_BYTES
-from bundles.ustar import TRAILER, filled, header_for
+from bundles.ustar import BLOCK, TRAILER, filled, header_for
 from pipeline.digest import Sha256
 from pipeline.layout import part_name
 from pipeline.past_cache import ALIGN_BYTES, aligned_memory, opened_direct, read_past_cache
@@ -55,7 +56,7 @@ def read_back(
 
 
 def _read_members(fd: int, bundle: Bundle, layout: Layout, done: Callable[[int], None], chain: Chain) -> tuple[Sha256, str]:
-    """One pass in order: the digest of the whole is a chain, so it is hashed beside all else."""
+    """One pass, first what the chain has not seen: it is hashed beside all else, and has the whole pass for it."""
     index = bundle.index(layout.number)
     head = header_for(INDEX, len(index)) + index + bytes(filled(len(index)) - len(index))
     whole = chain.digest.copy()
@@ -67,7 +68,7 @@ def _read_members(fd: int, bundle: Bundle, layout: Layout, done: Callable[[int],
     ):
         memory = _Memory(fd, direct)
         check = _Check()
-        work = list(stretches(layout.members, {}, BLOCK_BYTES))
+        work = [one for members in _turned(layout, chain) for one in stretches(members, {}, BLOCK_BYTES)]
         before: tuple[Future[None], mmap.mmap] | None = None
         for stretch, (held, block) in zip(work, in_order(pool, memory.read, work, ahead=AHEAD), strict=True):
             at = stretch[0].at
@@ -84,6 +85,13 @@ def _read_members(fd: int, bundle: Bundle, layout: Layout, done: Callable[[int],
             before = hashing, held
     whole.update(bytes(TRAILER))
     return Sha256(whole.hexdigest()), ""
+
+
+def _turned(layout: Layout, chain: Chain) -> tuple[Sequence[Placed], Sequence[Placed]]:
+    """The members from the one on in which ``chain`` ends, and those before it."""
+    begun = bisect(layout.members, chain.size, key=lambda placed: placed.at - BLOCK)
+    first = max(0, begun - 1)
+    return layout.members[first:], layout.members[:first]
 
 
 class _Memory:
