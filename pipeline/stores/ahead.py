@@ -7,6 +7,8 @@ next: ``stores.directory``
 
 from __future__ import annotations
 
+import os
+import threading
 import time
 
 from pipeline.past_cache import UNCACHED_BYTES, bring_in
@@ -28,4 +30,21 @@ class ReadAhead:
             return
         idle_s, self._over_s = begun_s - self._over_s, time.monotonic()
         if idle_s >= self._over_s - begun_s:
-            bring_in(fd, size)
+            _begin(fd, size)
+
+
+def _begin(fd: int, size: int) -> None:
+    """On a thread of its own, for asking takes as long as the disk does, and a publish ends with its last part."""
+    try:
+        own = os.dup(fd)
+    except OSError:
+        # No descriptor is left: it was only a hint.
+        return
+    threading.Thread(target=_ask, args=(own, size), name="read-ahead", daemon=True).start()
+
+
+def _ask(own: int, size: int) -> None:
+    try:
+        bring_in(own, size)
+    finally:
+        os.close(own)

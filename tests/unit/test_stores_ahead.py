@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import threading
 
 import pytest
 
@@ -19,6 +21,13 @@ def brought(monkeypatch):
     asked = []
     monkeypatch.setattr(ahead, "bring_in", lambda fd, size: asked.append((os.fstat(fd).st_ino, size)))
     return asked
+
+
+def settled():
+    """Wait until nothing is asked for any more."""
+    for thread in threading.enumerate():
+        if thread.name == "read-ahead":
+            thread.join()
 
 
 @pytest.fixture
@@ -47,6 +56,7 @@ def write(reads, fd, clock, *, idle_s, took_s, size=UNCACHED_BYTES):
     begun_s = clock.at_s + idle_s
     clock.at_s = begun_s + took_s
     reads.written(fd, size, begun_s)
+    settled()
 
 
 def test_a_disk_that_waits_for_us_reads_what_it_wrote(brought, clock, fd):
@@ -85,6 +95,7 @@ def test_a_store_asks_for_what_it_wrote_once_it_has_its_name(brought, tmp_path, 
     named = []
     monkeypatch.setattr(ahead, "bring_in", lambda fd, size: named.append((os.fstat(fd).st_nlink, os.pread(fd, size, 0) == body)))
     store.put("parts/x", body, sha256=sha256_of(body), if_absent=True)
+    settled()
     assert named == [(1, True)]
 
 
@@ -98,5 +109,34 @@ def test_what_a_store_wrote_is_in_memory_where_some_lies_idle(disk_path, monkeyp
     with memoryview(past_cache.aligned_memory(len(body))) as memory:
         memory[:] = body
         store.put("parts/x", memory, sha256=sha256_of(body), if_absent=True)
+    settled()
     with (store.path / "parts/x").open("rb") as file:
         assert past_cache._cached_bytes(file.fileno(), 0, len(body)) == (len(body) if idle else 0)
+
+
+def test_nobody_waits_for_what_is_asked_and_its_file_is_closed_after_it(monkeypatch, fd, clock):
+    asked, go_on, seen = threading.Event(), threading.Event(), []
+
+    def slow(own, _):
+        seen.append(own)
+        asked.set()
+        go_on.wait(30)
+
+    monkeypatch.setattr(ahead, "bring_in", slow)
+    ahead.ReadAhead().written(fd, UNCACHED_BYTES, clock.at_s)
+    assert asked.wait(30)
+    assert os.fstat(seen[0]).st_ino == os.fstat(fd).st_ino
+    assert seen[0] != fd, "it may be closed meanwhile"
+    go_on.set()
+    settled()
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(seen[0])
+
+
+def test_without_a_descriptor_nothing_is_asked(brought, monkeypatch, fd, clock):
+    def refuse(_):
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    monkeypatch.setattr(ahead.os, "dup", refuse)
+    write(ahead.ReadAhead(), fd, clock, idle_s=1, took_s=0)
+    assert brought == []
