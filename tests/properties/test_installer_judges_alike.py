@@ -44,11 +44,17 @@ class Twins:
         self.site = Folder(str(folder / "site"), make=True)
         self.fingerprint = world.fingerprint
 
-    def read(self, medium: Medium, models=(MODELS[0],), **flags: bool) -> tuple[int, list[str]]:
-        """Read in both places: what both said (0, or the exit code), and how many warnings."""
+    def read(self, medium: Medium, models=(MODELS[0],), *, torn: bool = False, **flags: bool) -> tuple[int, list[str]]:
+        """Read in both places: what both said (0, or the exit code), and how many warnings.
+
+        A document that is ``torn`` may have lost its form and its signature at once: which of the two is missed first, as an
+        integrity error or as one of trust, is all that may differ.
+        """
         ours = self._ours(medium, models, flags)
         alone = self._alone(medium, models, flags)
-        assert (ours[0], len(ours[1])) == (alone[0], len(alone[1])), (ours, alone)
+        if not (torn and {ours[0], alone[0]} == {3, 4}):
+            assert ours[0] == alone[0], (ours, alone)
+        assert len(ours[1]) == len(alone[1]), (ours, alone)
         left = json.loads((self.state.folder / "state.json").read_bytes())
         right = json.loads((Path(self.site.path) / FOLDER / "state.json").read_bytes())
         assert {name: left[name] for name in KEPT} == {name: right[name] for name in KEPT}
@@ -209,7 +215,7 @@ HOWS = ("gone", "bit", "unsigned", "half a signature", "signature twice", "other
 @pytest.mark.parametrize("role", ROLES)
 def test_altered_document_is_refused_by_both(world, twins, role, how):
     good = medium_of(world)
-    code, _ = twins.read(tampered(good, role, how, random.Random(1)))
+    code, _ = twins.read(tampered(good, role, how, random.Random(1)), torn=how == "bit")
     assert code in {3, 4}
     assert twins.read(good)[0] == 0
 
@@ -218,6 +224,8 @@ def test_altered_document_is_refused_by_both(world, twins, role, how):
 @given(seed=st.integers(0, 2**32))
 # A role that was seen, of which a newer one was announced and never read.
 @example(seed=191)
+# A first root without the word "threshold", on a medium of a tree that is not trusted.
+@example(seed=35227)
 def test_no_sequence_of_media_parts_the_two(seed):
     chance = random.Random(seed)
     with scratch() as here, scratch() as folder:
@@ -230,13 +238,15 @@ def test_no_sequence_of_media_parts_the_two(seed):
             _move_on(world, chance, number)
             media.append(medium_of(world))
             for _ in range(2):
-                medium = chance.choice(media)
+                medium, how = chance.choice(media), ""
                 if chance.random() < 0.4:
-                    medium = tampered(medium, chance.choice(ROLES), chance.choice(HOWS), chance)
+                    role, how = chance.choice(ROLES), chance.choice(HOWS)
+                    medium = tampered(medium, role, how, chance)
                 elif chance.random() < 0.3:
                     medium = {**medium, TIMESTAMP: chance.choice(media)[TIMESTAMP]}
                 models = chance.choice([MODELS, MODELS[:1], MODELS[1:]])
-                twins.read(medium, models, allow_downgrade=chance.random() < 0.3, require_fresh=chance.random() < 0.2)
+                flags = {"allow_downgrade": chance.random() < 0.3, "require_fresh": chance.random() < 0.2}
+                twins.read(medium, models, torn=how == "bit", **flags)
 
 
 def _move_on(world: World, chance: random.Random, number: int) -> None:
