@@ -94,7 +94,8 @@ def download_wheels(wheels: Sequence[Wheel], folder: Path, pins: Mapping[str, st
             continue
         wanted = folder / "wanted.txt"
         wanted.write_text(f"{wheel.package}=={wheel.version} --hash=sha256:{pins[wheel.name]}\n")
-        words = [sys.executable, "-m", "pip", "download", "--quiet", "--no-input", "--disable-pip-version-check"]
+        # -P: a folder named pip where the command was typed is not it.
+        words = [sys.executable, "-P", "-m", "pip", "download", "--quiet", "--no-input", "--disable-pip-version-check"]
         words += [
             "--no-deps",
             "--only-binary=:all:",

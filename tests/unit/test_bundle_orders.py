@@ -195,6 +195,16 @@ def test_only_the_pinned_bytes_are_carried(tmp_path):
         find_wheels(chosen, tmp_path, PINS)
 
 
+def test_a_folder_named_pip_where_the_command_is_typed_is_not_run(tmp_path, monkeypatch):
+    (tmp_path / "pip").mkdir()
+    (tmp_path / "pip" / "__main__.py").write_text("open('was-run', 'w')")
+    (tmp_path / "pip" / "__init__.py").touch()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    assert "pip could not fetch" in download_wheels(choose_wheels(["3.9"], ["x86_64"], PINS), tmp_path / "cache", PINS)
+    assert not (tmp_path / "was-run").exists()
+
+
 def test_pip_that_finds_nothing_is_told_and_nothing_is_carried(tmp_path, monkeypatch):
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path / "empty"))

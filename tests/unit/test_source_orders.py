@@ -28,7 +28,7 @@ def test_bench_has_defaults():
 
 
 @pytest.mark.parametrize("flag", ["at", "repeat"])
-@pytest.mark.parametrize("text", ["x", "0", "1.5", "9999", "٣", "1e1", " 1"])
+@pytest.mark.parametrize("text", ["x", "0", "1.5", "9999", "٣", "1e1", " 1", "0000000019999"])
 def test_bench_refuses_what_is_no_number(flag, text):
     with pytest.raises(UsageError, match=f"--{flag}"):
         order(**{flag: [text] if flag == "at" else text})
