@@ -69,12 +69,16 @@ def export_order(settings: Settings, *, model: str, form: str, to: str, urls: Se
     """The order that these flags make.
 
     Raises:
-        UsageError: an unknown format.
+        UsageError: an unknown format, or addresses for one that has none.
         NameRefused: ``model`` is none of the forms that name a release.
     """
     known = (*get_args(ListFormat), "oci")
     if form not in known:
         raise UsageError(f"--format {form} is unknown, expected {', '.join(known)}", hint=suggest(form, known))
+    if form == "oci" and urls:
+        raise UsageError(
+            "--url says nothing with --format oci: an image layout holds the bytes and names no address", hint="Leave it out."
+        )
     named = tuple(urls) or tuple(source["url"] for source in settings.source) or (settings.store,)
     return ExportOrder(read_want(model), Path(to), form, named, allow_yanked)  # type: ignore[arg-type]  # it is one of the known forms
 

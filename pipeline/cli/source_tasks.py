@@ -175,7 +175,7 @@ def bench(run: Run, *, model: tuple[str, ...] = (), at: tuple[str, ...] = (), re
         "model": f"{WANT} For lists one of profile raw.",
         "format": "metalink (RFC 5854), aria2 (its input file), curl (its configuration), or oci (an OCI image layout).",
         "to": "Folder for the list, assemble.sh and the sums; or for the layout, which may hold other releases already.",
-        "url": "Base URL under which people reach the tree; repeat it for more. Default: the sources.",
+        "url": "Base URL under which people reach the tree; repeat it for more. Not with --format oci. Default: the sources.",
         "allow_yanked": ALLOW_YANKED,
     },
 )

@@ -60,6 +60,12 @@ def test_export_takes_addresses_from_flags_sources_or_the_store(tmp_path):
     assert exported(tmp_path, store="file:///srv/tree").urls == ("file:///srv/tree",)
 
 
+def test_export_of_an_image_layout_takes_no_addresses(tmp_path):
+    assert exported(tmp_path, "oci", source="https://c").form == "oci"
+    with pytest.raises(UsageError, match="--url says nothing with --format oci"):
+        exported(tmp_path, "oci", urls=["https://a"])
+
+
 @pytest.mark.parametrize("form, hint", [("aria", "aria2"), ("zip", "There is: metalink"), ("", "There is: metalink")])
 def test_export_refuses_an_unknown_format(tmp_path, form, hint):
     with pytest.raises(UsageError, match="metalink, aria2, curl") as caught:
