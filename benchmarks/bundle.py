@@ -154,10 +154,6 @@ class World:
         )
         return json.loads(done.stdout.splitlines()[-1])
 
-    def warm(self) -> None:
-        """Have everybody's input in the page cache: a machine may have thrown some of it out since the last turn."""
-        self.shell("find models/weights-v1.0.0 store/parts out $(ls peer.tar.zst 2>/dev/null) -type f -exec cat {} + > /dev/null")
-
     def clear(self, *names: str) -> None:
         for name in names:
             shutil.rmtree(self.folder / name, ignore_errors=True)
@@ -342,6 +338,10 @@ def sizes(world: World, job: Job) -> None:
 
 def measure(world: World, job: Job, *, rounds: int, packed: bool, only: str | None) -> None:
     """Run the contenders in turn, or those of one row, and take their rows down."""
+    from inputs import warm
+
+    inputs = [world.models / "weights-v1.0.0", world.folder / "store" / "parts", world.folder / "out"]
+    inputs += [world.folder / "peer.tar.zst"] if packed else []
     memory: dict[str, float] = {}
     ours, theirs = contenders(world, memory), peers(world, packed=packed)
     if only:
@@ -353,7 +353,7 @@ def measure(world: World, job: Job, *, rounds: int, packed: bool, only: str | No
     taken: dict[str, list[float]] = {name: [] for name in ways}
     for _ in range(rounds):
         for name, run in ways.items():
-            world.warm()
+            warm(*inputs)
             taken[name].append(run())
     plain = sum(path.stat().st_size for path in (world.models / "weights-v1.0.0").rglob("*") if path.is_file())
     job.setting = (

@@ -161,10 +161,13 @@ class World:
         return timed(["cat", str(self.folder / "out" / "model.safetensors")], self.environment, keep=False)[0]
 
     def clear(self) -> None:
+        from benchmarks.inputs import warm
+
         shutil.rmtree(self.folder / "out", ignore_errors=True)
         (self.folder / "peer").unlink(missing_ok=True)
         # What one tool left to be written, or to be given back to the disk, must not be the next one's wait.
         os.sync()
+        warm(self.folder / "model", self.folder / "store" / "parts")
 
 
 Row = tuple[str, Callable[[], float], dict[str, Callable[[], float]]]

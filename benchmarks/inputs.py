@@ -75,9 +75,19 @@ def weights(size: int, dtype: str, seed: tuple[int, ...]) -> Iterator[bytes]:
         size -= count
 
 
-def warm(path: Path) -> None:
-    """Read a file once, so that every contender finds it in the page cache."""
-    descriptor = os.open(path, os.O_RDONLY)
+def warm(*paths: Path) -> None:
+    """Read files, and all in folders, so that every contender finds them in the page cache.
+
+    Before every turn: a machine may throw out what lay there for a while.
+    """
+    for path in paths:
+        for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
+            if file.is_file():
+                _read(file)
+
+
+def _read(file: Path) -> None:
+    descriptor = os.open(file, os.O_RDONLY)
     try:
         while os.read(descriptor, BLOCK):
             pass
