@@ -54,12 +54,18 @@ def _rank(name: str) -> int:
 
 
 def main() -> int:
-    """Write what is stale, or with ``--check`` name it."""
+    """Write what is stale, remove plots of nothing, or with ``--check`` name them."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true", help="write nothing; fail if a file is stale")
     check = parser.parse_args().check
-    stale = []
-    for name, text in pages().items():
+    made, stale = pages(), []
+    for path in (HERE / "plots").glob("*.svg"):
+        if f"plots/{path.name}" not in made:
+            # Of a job that could not be measured this time.
+            stale.append(f"plots/{path.name}")
+            if not check:
+                path.unlink()
+    for name, text in made.items():
         path = HERE / name
         if path.is_file() and path.read_text(encoding="utf-8") == text:
             continue

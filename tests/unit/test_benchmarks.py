@@ -51,6 +51,16 @@ def test_kept_page_and_pictures_say_what_the_kept_figures_say():
     assert {f"plots/{path.name}" for path in (BENCHMARKS / "plots").iterdir()} == set(pages) - {"RESULTS.md"}
 
 
+def test_picture_of_a_job_that_was_not_measured_is_removed(place, monkeypatch):
+    (place / "plots").mkdir(exist_ok=True)
+    left = place / "plots" / "gone.svg"
+    left.write_text("<svg/>")
+    assert write_results(monkeypatch, "--check") == 1
+    assert left.exists()
+    assert write_results(monkeypatch) == 0
+    assert not left.exists()
+
+
 def test_every_benchmark_has_its_figures_and_a_picture_and_a_place_in_the_order():
     known = set(benchmarks(root(), []))
     assert {path.stem for path in (BENCHMARKS / "figures").iterdir()} == known
