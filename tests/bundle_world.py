@@ -9,6 +9,7 @@ import tarfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from bundles.beside import Beside
 from bundles.building import Built, build_bundle
@@ -16,7 +17,9 @@ from bundles.medium import Volume, open_volume
 from bundles.planning import BundleOrder, Planned, plan_bundle
 from bundles.reader import BundleReader
 from bundles.recipes import RecipeShelf
+from bundles.repairing import Repaired, repair_bundle
 from bundles.selecting import Selection
+from bundles.verifying import BundleVerified, verify_bundle
 from pipeline.errors import UsageError
 from pipeline.events import Event
 from pipeline.plan.wants import read_want
@@ -164,3 +167,13 @@ def index_of(path: Path) -> dict:
     """A volume's index, read without any of our code."""
     with tarfile.open(path) as tar:
         return json.load(tar.extractfile(tar.next()))
+
+
+def verify(*folders: Path, **flags: Any) -> BundleVerified:
+    """Verify media, telling nobody."""
+    return verify_bundle(folders, lambda _: None, **flags)
+
+
+def repair(folder: Path, *others: Path) -> Repaired:
+    """Repair a medium, telling nobody."""
+    return repair_bundle(folder, others, lambda _: None)

@@ -28,6 +28,7 @@ from pipeline.trust.facts import ReleaseFacts
 from pipeline.trust.keys import Keyring
 from pipeline.trust.publisher import Publisher
 from pipeline.trust.reading import open_timestamp, read_view
+from pipeline.trust.rotate import rotate_key
 from pipeline.trust.sealed import seal
 from pipeline.trust.setup import delegation_for, init_trust
 from pipeline.trust.state import TrustState
@@ -250,3 +251,13 @@ def announced(world: World) -> int:
 def releases(world: World) -> list[str]:
     view = read(world)
     return [str(found.release) for model in view.models() for found in view.releases(model)]
+
+
+def world_with_rotated_root(folder: Path) -> World:
+    """A tree whose root key was replaced twice."""
+    world = world_with_release(folder, Release.parse("bert-v1.0.0"))
+    for _ in range(2):
+        new = CryptoSigner.generate_ed25519()
+        rotate_key(world.publisher(), "root", [new], settle=lambda: None)
+        world.root = new
+    return world

@@ -170,18 +170,21 @@ def test_refresh_of_a_dead_run_is_ended_at_once(tmp_path):
     assert jobs(fronted) == []
 
 
-def test_refresh_that_somebody_may_be_at_is_told_and_is_no_peace(tmp_path):
-    fronted = front_memory(tmp_path)
-    fronted.publish(0)
-    place = fronted.place()
+def refresh_and_die(fronted):
+    """A refresh that is killed between the CDN's answer and its record, as in the middle of a commit, which knows of no lease."""
 
     def step(name):
         if name == "cdn.answer":
             raise Killed
 
-    # As in the middle of a commit, which knows of no lease.
     with pytest.raises(Killed):
-        refresh_keys(fronted.cdns, [TIMESTAMP], replace(place, step=step).dispatch("", lambda event: None))
+        refresh_keys(fronted.cdns, [TIMESTAMP], replace(fronted.place(), step=step).dispatch("", lambda event: None))
+
+
+def test_refresh_that_somebody_may_be_at_is_told_and_is_no_peace(tmp_path):
+    fronted = front_memory(tmp_path)
+    fronted.publish(0)
+    refresh_and_die(fronted)
     worked = resume(fronted)
     assert not worked.complete
     assert "may be at it still" in str(left_error(worked))
@@ -193,15 +196,8 @@ def test_refresh_that_somebody_may_be_at_is_told_and_is_no_peace(tmp_path):
 def test_refresh_ordered_by_a_clock_that_was_far_ahead_is_not_left_for_ever(tmp_path):
     fronted = front_memory(tmp_path)
     fronted.publish(0)
-    place = fronted.place()
-
-    def step(name):
-        if name == "cdn.answer":
-            raise Killed
-
     fronted.days += 3000
-    with pytest.raises(Killed):
-        refresh_keys(fronted.cdns, [TIMESTAMP], replace(place, step=step).dispatch("", lambda event: None))
+    refresh_and_die(fronted)
     fronted.days -= 3000
     assert resume(fronted).complete
     assert jobs(fronted) == []

@@ -10,12 +10,10 @@ import pytest
 from bundles.index import bundle_of
 from bundles.installer.wheel_pins import PINS
 from bundles.medium import open_medium
-from bundles.repairing import repair_bundle
 from bundles.side_files import readme_text
-from bundles.verifying import verify_bundle
 from bundles.zipped import installer_bytes
 from pipeline.errors import VerifyFailed
-from tests.bundle_world import begin_tree, builder_of, contents_of, flip, least_size, member_at, volumes_in
+from tests.bundle_world import begin_tree, builder_of, contents_of, flip, least_size, member_at, repair, verify, volumes_in
 
 WHEEL = min(PINS)
 
@@ -38,14 +36,6 @@ def built(tree):
 @pytest.fixture
 def copy(built, tmp_path):
     return shutil.copytree(built, tmp_path / "copy")
-
-
-def verify(*folders, **flags):
-    return verify_bundle(folders, lambda _: None, **flags)
-
-
-def repair(folder, *others):
-    return repair_bundle(folder, others, lambda _: None)
 
 
 def lines_of(folder):

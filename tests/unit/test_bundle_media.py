@@ -10,13 +10,23 @@ import pytest
 
 from bundles.medium import open_medium
 from bundles.parity import find_program
-from bundles.repairing import repair_bundle
-from bundles.verifying import verify_bundle
 from bundles.zipped import installer_bytes
 from pipeline.errors import InvalidDocument, NotPinned, ObjectMissing, SourceLied, UsageError, VerifyFailed
 from pipeline.sources.mirrors import Mirrors
 from tests.bundle_forge import forge
-from tests.bundle_world import begin_tree, builder_of, contents_of, flip, least_size, member_at, reader_of, volume, volumes_in
+from tests.bundle_world import (
+    begin_tree,
+    builder_of,
+    contents_of,
+    flip,
+    least_size,
+    member_at,
+    reader_of,
+    repair,
+    verify,
+    volume,
+    volumes_in,
+)
 from tests.fetch_world import contents
 
 
@@ -39,14 +49,6 @@ def built(tree):
 @pytest.fixture
 def copy(built, tmp_path):
     return shutil.copytree(built, tmp_path / "copy")
-
-
-def verify(*folders, **flags):
-    return verify_bundle(folders, lambda _: None, **flags)
-
-
-def repair(folder, *others):
-    return repair_bundle(folder, others, lambda _: None)
 
 
 def test_a_sound_bundle_is_proven(built, tree):

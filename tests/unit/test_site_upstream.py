@@ -9,26 +9,18 @@ from tuf.api.metadata import Key, Metadata, Root
 from bundles.site.upstream import Upstream
 from pipeline.digest import sha256_of
 from pipeline.errors import BadSignature
-from pipeline.release import Release
 from pipeline.sources.cachefolder import CacheFolder
 from pipeline.sources.objects import StoreReader
-from pipeline.trust.rotate import rotate_key
 from pipeline.trust.sealed import seal
 from pipeline.trust.state import TrustState
-from tests.trust_world import put, stored, world_with_release
+from tests.trust_world import put, stored, world_with_rotated_root
 
 FIRST, SECOND = "metadata/1.root.json", "metadata/2.root.json"
 
 
 @pytest.fixture
 def world(tmp_path):
-    """A tree whose root key was replaced twice."""
-    world = world_with_release(tmp_path, Release.parse("bert-v1.0.0"))
-    for _ in range(2):
-        new = CryptoSigner.generate_ed25519()
-        rotate_key(world.publisher(), "root", [new], settle=lambda: None)
-        world.root = new
-    return world
+    return world_with_rotated_root(tmp_path)
 
 
 def upstream_of(world, reader=None, pin="metadata/3.root.json"):
