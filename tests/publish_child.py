@@ -7,6 +7,7 @@ that forking is safe.
 from __future__ import annotations
 
 import _strptime  # noqa: F401 (datetime would import it late: a child that is somebody else could not)
+import difflib  # noqa: F401 (as above)
 import encodings.ascii  # noqa: F401 (as above)
 import json
 import os

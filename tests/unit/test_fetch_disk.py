@@ -4,7 +4,6 @@ import ctypes
 import errno
 import os
 import threading
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -20,6 +19,7 @@ from pipeline.steps.leftovers import remove_leftovers
 from pipeline.steps.open_files import OpenFiles
 from tests.fetch_world import Reader, contents, make_tree
 from tests.makers.fetching import manifest_of
+from tests.open_files import open_below
 
 TENSOR = 600 << 10
 
@@ -93,9 +93,9 @@ def test_a_file_that_cannot_be_taken_over_keeps_nothing_open(tmp_path):
         landing_at(tmp_path / "new", manifest, "k" * 16, waiting=lambda: None) as landing,
     ):
         (landing.folder / "sub").write_text("what an earlier run left")
-        before = len(list(Path("/proc/self/fd").iterdir()))
+        before = open_below(tmp_path)
         assert not landing.adopt(0, old_fd)
-        assert len(list(Path("/proc/self/fd").iterdir())) == before
+        assert open_below(tmp_path) == before
 
 
 def test_what_somebody_else_put_beside_a_destination_keeps_no_leftover(tmp_path):
@@ -104,10 +104,6 @@ def test_what_somebody_else_put_beside_a_destination_keeps_no_leftover(tmp_path)
         (tmp_path / f".bert.partial-{number}1").mkdir()
     remove_leftovers(tmp_path / "bert")
     assert sorted(path.name for path in tmp_path.iterdir()) == [f".bert.partial-{number}0" for number in range(3)]
-
-
-def open_descriptors():
-    return len(list(Path("/proc/self/fd").iterdir()))
 
 
 def copy_from(folder, destination, rotten, *, used=lambda _: None):
@@ -198,10 +194,10 @@ def test_what_a_kill_between_two_renames_leaves_is_removed_later(tmp_path, no_ex
 def test_a_descriptor_that_is_in_use_when_all_are_closed_for_good_is_closed_after_that(tmp_path):
     (tmp_path / "file").touch()
     files = OpenFiles(lambda _: os.open(tmp_path / "file", os.O_RDWR))
-    before = open_descriptors()
+    before = open_below(tmp_path)
     with files.using(0):
         files.close(for_good=True)
-    assert open_descriptors() == before
+    assert open_below(tmp_path) == before
 
 
 def test_a_disk_that_fails_while_a_folder_is_hashed_leaves_nothing_open(tmp_path, monkeypatch):
@@ -220,10 +216,10 @@ def test_a_disk_that_fails_while_a_folder_is_hashed_leaves_nothing_open(tmp_path
     monkeypatch.setattr(proofread, "hash_at", broken)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(4))
     with opened_folder(tmp_path) as folder_fd:
-        before = open_descriptors()
+        before = open_below(tmp_path)
         with pytest.raises(OSError, match="Input/output error"):
             proofread.read_proof(folder_fd, manifest, [0])
-        assert open_descriptors() == before
+        assert open_below(tmp_path) == before
 
 
 class Counted(tuple):

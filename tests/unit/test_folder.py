@@ -14,6 +14,7 @@ import pytest
 from pipeline.errors import SourceChanged, SourceError
 from pipeline.sources import folder as folder_module
 from pipeline.sources.folder import scan_folder
+from tests.open_files import open_below
 
 POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"a" * 64 + b"\nsize 12345\n"
 
@@ -387,8 +388,8 @@ def test_file_that_vanishes_while_it_is_listed_is_a_change(tmp_path, monkeypatch
 
 def test_scan_leaves_no_descriptor_open(tmp_path):
     lay(tmp_path, **{f"d{number}__f": b"x" for number in range(20)})
-    before = len(list(Path("/proc/self/fd").iterdir()))
+    before = open_below(tmp_path)
     scan_folder(tmp_path)
     lay(tmp_path, pointer=POINTER)
     refusal(tmp_path)
-    assert len(list(Path("/proc/self/fd").iterdir())) == before
+    assert open_below(tmp_path) == before

@@ -31,6 +31,7 @@ from tests.makers.releases import (
     safetensors,
 )
 from tests.makers.small_cuts import CHUNK, small_cuts
+from tests.open_files import open_below
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -296,10 +297,10 @@ def test_no_source_stays_open(nine_parts, fails):
         if fails:
             raise StoreUnavailable("no more")
 
-    before = set(Path("/proc/self/fd").iterdir())
+    before = open_below(nine_parts)
     with pytest.raises(StoreUnavailable) if fails else nullcontext():
         index_folder(nine_parts, shelf=ship, part_size=4 * CHUNK + 200)
-    assert set(Path("/proc/self/fd").iterdir()) == before
+    assert open_below(nine_parts) == before
 
 
 @pytest.mark.parametrize("part", [0, 2, "last"])

@@ -1,7 +1,6 @@
 """Files of releases out of cached parts: what is opened for one is let go of, whatever happens."""
 
 import os
-from pathlib import Path
 from types import SimpleNamespace
 
 import blake3
@@ -9,6 +8,7 @@ import pytest
 
 from bundles.site.assembling import Assembler
 from bundles.site.shelf import Shelf
+from tests.open_files import open_below
 
 
 def test_small_file_out_of_a_part_that_became_shorter_leaves_nothing_open(tmp_path):
@@ -22,8 +22,8 @@ def test_small_file_out_of_a_part_that_became_shorter_leaves_nothing_open(tmp_pa
     assembler = Assembler(SimpleNamespace(), shelf, lambda event: None)
     part = SimpleNamespace(blake3=name, size=2000)
     chunk = SimpleNamespace(part=0, offset=500, stored=1000)
-    before = len(list(Path("/proc/self/fd").iterdir()))
+    before = open_below(tmp_path)
     with pytest.raises(OSError, match="500 of 1000 bytes are there"):
         assembler.small(SimpleNamespace(parts=[part]), SimpleNamespace(chunks=[chunk], path="model.yaml"))
-    assert len(list(Path("/proc/self/fd").iterdir())) == before
+    assert open_below(tmp_path) == before
     assembler.close()

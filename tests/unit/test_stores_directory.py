@@ -9,7 +9,6 @@ import os
 import resource
 import signal
 import stat
-from pathlib import Path
 
 import pytest
 
@@ -27,6 +26,7 @@ from pipeline.errors import (
 from pipeline.release import NameRefused
 from pipeline.stores import placing
 from pipeline.stores.directory import SMALL_BYTES, DirectoryStore
+from tests.open_files import open_below
 
 
 @pytest.fixture
@@ -336,36 +336,32 @@ def test_a_file_cut_short_while_read_is_told(store):
 
 def test_readers_do_not_leak_descriptors(store):
     put(store, "parts/x", b"a" * 100)
-    before = len(list(Path("/proc/self/fd").iterdir()))
+    before = open_below(store.path)
     for _ in range(50):
         store.head("parts/x")
         list(store.get("parts/x"))
         list(store.list(""))
         with pytest.raises(ObjectMissing):
             store.get("parts/none/none")
-    assert len(list(Path("/proc/self/fd").iterdir())) == before
-
-
-def descriptors():
-    return len(list(Path("/proc/self/fd").iterdir()))
+    assert open_below(store.path) == before
 
 
 def test_an_object_that_nobody_goes_on_to_read_is_closed(store):
     put(store, "parts/x", b"x" * 10)
-    before = descriptors()
+    before = open_below(store.path)
     for start in (0, 5, 10):
         store.get("parts/x", start=start)
-    assert descriptors() == before
+    assert open_below(store.path) == before
 
 
 def test_a_write_that_is_refused_keeps_nothing_open(store):
     store.path.mkdir()
     (store.path / ".tmp").write_text("in the way")
-    before = descriptors()
+    before = open_below(store.path)
     for _ in range(3):
         with pytest.raises(UsageError):
             put(store, "parts/x")
-    assert descriptors() == before
+    assert open_below(store.path) == before
 
 
 def test_a_store_that_cannot_be_opened_is_told_by_a_listing_too(tmp_path):
