@@ -43,6 +43,8 @@ OWNER = "cdn"
 # The job of single objects that somebody prefetches by hand.
 HAND = "prefetch"
 NAMED = 3
+# Exit codes, the gravest first: what is wrong, whom to trust, what somebody has to decide; last what another run may find mended.
+_GRAVITY = (3, 4, 8, 2, 6, 5, 7)
 # A refresh belongs to the run that wants it, until that one must be dead.
 REFRESH_IS_OURS = timedelta(hours=1)
 
@@ -132,14 +134,17 @@ def refresh_paths(place: Place, keys: Sequence[str], *, prefix: bool, listen: Li
     return _worked(place, [_job(job, driven)], heard)
 
 
-def resume_work(place: Place, listen: Listener, *, allow_unsafe: bool = False) -> Worked:
+def resume_work(
+    place: Place, listen: Listener, *, allow_unsafe: bool = False, failed: list[ModelportError] | None = None
+) -> Worked:
     """Go on with every job that the ledger holds; move the channels that waited for them.
 
-    A job that another live run drives is left to it. What fails at one job does not stop the others.
+    A job that another live run drives is left to it. What fails at one job does not stop the others, and is added to
+    ``failed``, where it is given.
 
     Raises:
-        EdgeProofFailed, ChannelMoved, CdnUnavailable, AccessDenied, InvalidDocument: the first that happened, when all jobs
-            were seen to.
+        EdgeProofFailed, ChannelMoved, CdnUnavailable, AccessDenied, InvalidDocument: when all jobs were seen to, as
+            ``failures_error`` makes one of them, where ``failed`` is not given.
     """
     heard = Heard(listen)
     jobs: list[JobWorked] = []
@@ -160,13 +165,26 @@ def resume_work(place: Place, listen: Listener, *, allow_unsafe: bool = False) -
                 heard.listen(Warned("job-held", str(error)))
                 jobs.append(_job(job, driven_of(job), note=str(error)))
             except ModelportError as error:
-                now = dispatch.ledger.open(job.name).job
+                now = _as_it_stands(dispatch, job)
                 jobs.append(_job(now, driven_of(now), note=str(error)))
                 errors.append(error)
-    wrong = [*errors, *damaged]
-    if wrong:
-        raise wrong[0]
+    for record in damaged:
+        heard.listen(Warned("ledger-damaged", str(record)))
+    errors += damaged
+    if failed is not None:
+        failed += errors
+    elif errors:
+        raise failures_error(errors)
     return _worked(place, jobs, heard)
+
+
+def failures_error(errors: Sequence[ModelportError]) -> ModelportError:
+    """The one error that tells all of these, at least one: of the kind of the gravest, with its hint."""
+    gravest = min(errors, key=lambda error: _GRAVITY.index(error.exit_code) if error.exit_code in _GRAVITY else -1)
+    lines = list(dict.fromkeys(str(error) for error in errors))
+    if len(lines) == 1:
+        return gravest
+    return type(gravest)(f"{len(lines)} things failed: {'; '.join(lines)}", hint=gravest.hint)
 
 
 def left_error(worked: Worked) -> ModelportError | None:
@@ -203,6 +221,14 @@ def release_objects(place: Place, release: Release) -> tuple[EdgeObject, ...]:
     view = place.view()
     target = view.release(release)
     return edge_objects(target.key, target.sha256, target.size, view.manifest(release))
+
+
+def _as_it_stands(dispatch: Dispatch, job: Job) -> Job:
+    try:
+        return dispatch.ledger.open(job.name).job
+    except ModelportError:
+        # What failed may be the store: what was told of the job so far must not be lost over it.
+        return job
 
 
 def _resume(place: Place, dispatch: Dispatch, name: str, *, allow_unsafe: bool) -> JobWorked:

@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from pipeline.errors import SettingsError
-from pipeline.meant import ask
+from pipeline.meant import ask, nearest
 from pipeline.release import NameRefused, check_channel
 from pipeline.setting_schemas import SIZE
 from pipeline.store_kinds import KINDS, SPELLED, WEB, scheme_of, with_plain_scheme
@@ -111,8 +111,11 @@ def check_scheme(url: str, where: str, what: str, known: Collection[str]) -> Non
     scheme = scheme_of(url)
     if scheme and scheme not in known:
         spelled = SPELLED if "http" not in known else "http://… or https://…" + (f", {SPELLED}" if "file" in known else "")
+        # A web server may be meant where none can be: whoever is told of stores alone looks for the mistake there.
+        web = nearest(scheme, (*WEB, *known)) in WEB and "http" not in known
         raise SettingsError(
-            f"{where}: {what} {url!r} has the unknown scheme {scheme!r}; {ask(scheme, known)}", hint=f"Use {spelled}."
+            f"{where}: {what} {url!r} has the unknown scheme {scheme!r}; {ask(scheme, WEB if web else known)}",
+            hint=f"A web server is read, nothing can be written to it: use {spelled}." if web else f"Use {spelled}.",
         )
 
 

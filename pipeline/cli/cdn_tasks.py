@@ -16,6 +16,7 @@ from pipeline.cli.flags import ALLOW_UNSAFE_STORE, QUOTA_OK, RELEASE
 
 if TYPE_CHECKING:
     from pipeline.cdn_work import Worked
+    from pipeline.errors import ModelportError
     from pipeline.ports import Cdn
 
 cdn_command = partial(command, group="cdn")
@@ -109,21 +110,24 @@ def status(run: Run, *, all: bool = False) -> Answer:  # noqa: A002 (the flag's 
 def resume(run: Run, *, quota_ok: bool = False, allow_unsafe_store: bool = False) -> Answer:
     """Go on with all that the ledger holds, from any machine: send, ask, prove the edge, and move the channels that waited.
 
-    What a CDN accepted is not sent again. Under --dry it shows the ledger.
+    What a CDN accepted is not sent again. What fails at one job does not stop the others: all that failed is told, and the
+    exit code is that of the gravest. Under --dry it shows the ledger.
 
     Example: invoke cdn.resume
     Exit codes: 0 nothing is left, 2 no CDN set, 3 origin or edge proof failed, 4 keys, 5 a CDN or the store failed, 7 URLs are left,
     8 a channel was moved meanwhile.
     """
     from pipeline.cdn_status import read_status
-    from pipeline.cdn_work import resume_work
-    from pipeline.cli.cdn_summaries import status_summary
+    from pipeline.cdn_work import failures_error, resume_work
+    from pipeline.cli.cdn_summaries import status_summary, work_summary
 
     cdns = _cdns(run)
     if run.dry:
         shown = read_status(run.store, cdns, ask=False)
         return Answer(shown, status_summary(shown))
-    return _worked(resume_work(run.place, run.listen, allow_unsafe=allow_unsafe_store), quota_ok=quota_ok)
+    failed: list[ModelportError] = []
+    worked = resume_work(run.place, run.listen, allow_unsafe=allow_unsafe_store, failed=failed)
+    return Answer(worked, work_summary(worked), left=failures_error(failed)) if failed else _worked(worked, quota_ok=quota_ok)
 
 
 def _cdns(run: Run) -> tuple[Cdn, ...]:

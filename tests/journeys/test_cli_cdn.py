@@ -169,12 +169,35 @@ def test_damaged_record_is_one_line_with_exit_3_and_stops_no_other_job(desk, pla
     assert said.code == 3
     assert "control/ledger/prefetch/00000001.json is not strict JSON" in said.err.splitlines()[-1]
     assert [job["job"] for job in json.loads(said.out)["jobs"]] == ["bert-v1.0.0"]
-    assert "Remove this record" in desk.run("cdn.resume").refused(3)
+    resumed = desk.run("cdn.resume")
+    assert resumed.code == 3
+    assert "Remove this record" in resumed.err.splitlines()[-1]
+    assert [(job["job"], job["complete"]) for job in json.loads(resumed.out)["jobs"]] == [("bert-v1.0.0", True)]
     # What could be done was done.
     assert len(sent(plane)) == len(set(sent(plane))) > 2
     assert desk.run("cdn.status").code == 3
     shutil.rmtree(record.parent)
     assert desk.run("cdn.status").result["jobs"] == []
+
+
+def test_resume_tells_every_failure_and_ends_with_the_code_of_the_gravest(desk, plane):
+    rewrite(desk, prefetch_per_day=1)
+    assert desk.run("cdn.prefetch", "--model", "bert-v1.0.0").code == 7
+    for name, record in (("another", "{"), ("third", "[]")):
+        folder = desk.folder / ".modelport/store/control/ledger" / name
+        folder.mkdir()
+        (folder / "00000001.json").write_text(record)
+    desk.environment = {**CREDENTIALS, "CDN_WEBHOOK_TOKEN": "another-token-canary"}
+    rewrite(desk, prefetch_per_day=1000)
+    said = desk.run("cdn.resume")
+    # Another token (5) is mended by another run; a damaged record (3) by nobody but a person.
+    assert said.code == 3
+    last = json.loads(said.err.splitlines()[-1])
+    assert last["error"].startswith("3 things failed: ")
+    told = ["HTTP 401", "control/ledger/another/00000001.json", "control/ledger/third/00000001.json"]
+    assert [words for words in told if words in last["error"]] == told
+    assert "Remove this record" in last["hint"]
+    assert "HTTP 401" in json.loads(said.out)["jobs"][0]["note"]
 
 
 def test_killed_prefetch_is_ended_by_the_next_run_and_two_at_once_send_nothing_twice(desk, plane):

@@ -47,6 +47,8 @@ def test_oss_takes_its_own_variables():
     [
         ("s4://bucket/p", "unknown scheme 's4'; did you mean 's3'?"),
         ("gopher://bucket/p", "unknown scheme 'gopher'; known are: file, s3, oss"),
+        ("htps://host/tree", "unknown scheme 'htps'; did you mean 'https'?"),
+        ("ftp://host/tree", "unknown scheme 'ftp'; did you mean 'http'?"),
         ("s3:bucket", "does not name a bucket"),
         ("s3:///prefix", "does not name a bucket"),
         ("s3://bucket/p?x=1", "does not name a bucket"),
