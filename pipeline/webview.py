@@ -18,7 +18,7 @@ from functools import partial
 import msgspec
 
 from pipeline.digest import Sha256
-from pipeline.errors import LeftInLedger, ObjectMissing, UnavailableError, UsageError
+from pipeline.errors import ObjectMissing, UsageError
 from pipeline.events import Listener, StepFinished, StepStarted, Warned
 from pipeline.layout import WEB, is_hashed_web_file, web_key
 from pipeline.manifest import File, Manifest
@@ -27,7 +27,7 @@ from pipeline.place import Heard, Place
 from pipeline.ports import ObjectStore
 from pipeline.release import ModelName, Release
 from pipeline.steps.lease import held_lease
-from pipeline.steps.show_edge import Stale
+from pipeline.steps.show_edge import NOT_REFRESHED, Stale
 from pipeline.steps.web_files import read_whole
 from pipeline.trust.view import View
 from pipeline.workers import in_order, threads
@@ -234,7 +234,7 @@ class _Writing:
         for front in self._place.delivery.fronts:
             try:
                 self._place.refresh(self._listen, self._holder)(front.cdn, urls)
-            except (UnavailableError, LeftInLedger) as error:
+            except NOT_REFRESHED as error:
                 stale.append(
                     Stale(
                         front.edge.url,

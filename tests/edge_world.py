@@ -12,6 +12,7 @@ from pipeline.errors import ObjectMissing
 from pipeline.order import PublishOrder
 from pipeline.outcome import Published
 from pipeline.place import Place
+from pipeline.plan.records import Claimed
 from pipeline.ports import Edge, Op
 from pipeline.promote import Moved, promote_release, rollback_channel
 from pipeline.publish import publish_release
@@ -19,6 +20,7 @@ from pipeline.release import Channel, ModelName, Release
 from pipeline.sources.edge import HttpEdge
 from pipeline.steps.driving import Tempo
 from pipeline.steps.edge_proof import Front
+from pipeline.steps.ledger import Ledger, make
 from pipeline.steps.serve import Delivery
 from pipeline.trust.publisher import no_step
 from pipeline.trust.reading import read_view
@@ -155,3 +157,17 @@ def _acting(edge: MemoryEdge) -> Callable[[Op, Sequence[str]], None]:
         edge.warm(keys) if op is Op.PREFETCH else edge.forget(keys)
 
     return act
+
+
+def taken_over(fronted: Fronted, wanted: Callable[[str], bool]) -> Callable[..., object]:
+    """The first CDN's ``submit``, but for a refresh of ``wanted`` URLs another run takes over the ledger's job beside it."""
+    store, real = fronted.site.store, fronted.cdns[0].submit
+
+    def submit(op: Op, urls: Sequence[str], *, key: str) -> object:
+        if op is Op.REFRESH and any(map(wanted, urls)):
+            ledger = Ledger(store)
+            for job in [job for job in ledger.jobs(finished=False) if job.op is op]:
+                ledger.open(job.name).append(make(Claimed, fronted.now(), holder="another", by="ann@elsewhere"))
+        return real(op, urls, key=key)
+
+    return submit

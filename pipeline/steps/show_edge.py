@@ -12,7 +12,15 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
-from pipeline.errors import EdgeProofFailed, LeftInLedger, ModelportError, ObjectMissing, SourceLied, UnavailableError
+from pipeline.errors import (
+    AnotherPublisher,
+    EdgeProofFailed,
+    LeftInLedger,
+    ModelportError,
+    ObjectMissing,
+    SourceLied,
+    UnavailableError,
+)
 from pipeline.events import Listener, StepFinished, StepStarted, ignore
 from pipeline.layout import TIMESTAMP, role_version
 from pipeline.ports import Cdn, Edge, ObjectStore, read_object
@@ -21,6 +29,9 @@ from pipeline.steps.edge_proof import Front, Waiting
 
 # No metadata file is larger (trust.sealed holds each to its own cap when it is read).
 METADATA_BYTES = 64 << 20
+# What keeps a CDN from being asked, or from having been seen to forget. A run that stood still for long finds another at
+# its job; after a commit no error may say that nothing was done.
+NOT_REFRESHED = (UnavailableError, LeftInLedger, AnotherPublisher)
 # Asks one CDN to forget what it has under these keys, and waits until it says that it did.
 Refresh = Callable[[Cdn, Sequence[str]], None]
 
@@ -112,7 +123,7 @@ def _forget(cdn: Cdn, keys: Sequence[str], refresh: Refresh) -> None:
 def _shown(front: Front, store: ObjectStore, refresh: Refresh, listen: Listener, waiting: Waiting) -> Stale | None:
     try:
         refresh(front.cdn, [TIMESTAMP])
-    except (UnavailableError, LeftInLedger) as error:
+    except NOT_REFRESHED as error:
         # Our edge may show the new one all the same; of the others nobody knows.
         return Stale(front.edge.url, f"it was not asked to forget the old one: {error}")
     found = _look(front.edge, store, listen, waiting)

@@ -18,7 +18,7 @@ from pipeline.keeping import keep_releases
 from pipeline.layout import TIMESTAMP, part_key
 from pipeline.trust.rotate import change_root
 from pipeline.withdraw import yank_release
-from tests.edge_world import front_memory, version
+from tests.edge_world import front_memory, taken_over, version
 
 
 @pytest.fixture
@@ -148,6 +148,15 @@ def test_other_commits_are_shown_at_the_edge_too(fronted):
     assert json.loads(fronted.edges[0].kept[TIMESTAMP] or b"{}")["signed"]["version"] == fronted.site.announced()
     renew_signatures(fronted.place(), lambda event: None)
     assert json.loads(fronted.edges[0].kept[TIMESTAMP] or b"{}")["signed"]["version"] == fronted.site.announced()
+
+
+def test_refresh_that_another_run_took_over_is_work_left_and_no_conflict(fronted, monkeypatch):
+    fronted.publish(0)
+    monkeypatch.setattr(fronted.cdns[0], "submit", taken_over(fronted, lambda url: url.endswith(TIMESTAMP)))
+    done = fronted.publish(1)
+    assert (done.complete, done.channel) == (False, "stable")
+    assert ["ann@elsewhere took over" in one.why for one in done.left] == [True]
+    assert fronted.site.channel("bert").release == v(1)
 
 
 def test_new_root_is_refreshed_for_clients_have_asked_for_it_before_it_was_there(fronted):

@@ -15,7 +15,7 @@ from pipeline.release import Channel, ModelName, Release
 from pipeline.webview import STEPS, sync_view
 from sw.assemble import engine_files
 from sw.build import BuildOrder, build_web
-from tests.edge_world import front_memory
+from tests.edge_world import front_memory, taken_over
 from tests.publish_world import STABLE, Killed, Site, die, directory_shelf, memory_shelf, steps_until
 
 SHOP = ModelName("shop")
@@ -278,6 +278,17 @@ def test_edge_that_cannot_be_told_is_work_left_and_sync_tells_it(tmp_path, monke
     monkeypatch.setattr(cdn, "submit", real)
     assert sync_view(SHOP, shop.place(), lambda _: None).complete
     assert b"<title>2" in b"".join(fronted.edges[0].get("web/shop/index.html"))
+
+
+def test_refresh_of_the_view_that_another_run_took_over_is_work_left(tmp_path, monkeypatch):
+    fronted = front_memory(tmp_path)
+    shop = Shop(tmp_path, fronted.site, place=fronted.place)
+    shop.publish(1, channel=STABLE)
+    monkeypatch.setattr(fronted.cdns[0], "submit", taken_over(fronted, lambda url: "/web/" in url))
+    done = shop.publish(2, channel=STABLE)
+    assert (done.complete, done.channel) == (False, "stable")
+    assert ["ann@elsewhere took over" in one.why for one in done.left] == [True]
+    assert shop.shows(2)
 
 
 def test_view_in_a_directory_can_be_served_by_any_web_server(tmp_path):
