@@ -270,7 +270,14 @@ def _check_promise(promised: Promised, found: ChannelDocument | None) -> None:
     Raises:
         ChannelMoved
     """
-    if found is None or found.release == promised.release or found.sequence == promised.sequence:
+    if found is None:
+        if not promised.sequence:
+            return
+        raise ChannelMoved(
+            f"{promised.model}@{promised.channel} was removed after its move to {promised.release} was promised: it stays away",
+            hint=f"To make it anew: invoke promote --model {promised.release} --channel {promised.channel}",
+        )
+    if found.release == promised.release or found.sequence == promised.sequence:
         return
     by = f" by {found.history[-1].by}" if found.history else ""
     raise ChannelMoved(

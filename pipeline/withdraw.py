@@ -1,7 +1,7 @@
-"""Withdraw: yank a release so that nobody takes it any more, or retire it for good. Both are commits.
+"""Withdraw: yank a release so that nobody takes it any more, or retire it, or a channel, for good. All are commits.
 
-Takes a release and a place, gives ``Withdrawn``. A yanked release can still be fetched by its exact
-name; a retired one is gone once garbage is collected, and its name stays taken.
+Takes a release, or a channel, and a place, gives ``Withdrawn``. A yanked release can still be fetched by its exact
+name; a retired one is gone once garbage is collected, and its name stays taken. A channel can be begun again.
 
 next: ``pipeline.stores``
 """
@@ -12,18 +12,23 @@ from functools import partial
 
 import msgspec
 
+from pipeline.errors import ConflictError
 from pipeline.events import Listener
+from pipeline.layout import WEB
 from pipeline.place import Heard, Place
-from pipeline.release import Release
+from pipeline.release import Channel, ModelName, Release
 from pipeline.steps.lease import held_lease
 from pipeline.steps.probe import probe_store
 from pipeline.steps.ready import ready_to_sign
-from pipeline.trust.changes import Change, Retire, Unyank, Yank
+from pipeline.trust.changes import Change, RemoveChannel, Retire, Unyank, Yank
 from pipeline.trust.commit import commit_changes
 
 
 class Withdrawn(msgspec.Struct, kw_only=True):
-    """What a commit did to a release; ``changed`` is False when it was so already."""
+    """What a commit did to a release; ``changed`` is False when it was so already.
+
+    ``channel``, where it is not "", is what was removed; the release it pointed to stays as it is.
+    """
 
     release: str
     action: str
@@ -32,6 +37,7 @@ class Withdrawn(msgspec.Struct, kw_only=True):
     root_fingerprint: str
     store: str
     warnings: list[str]
+    channel: str = ""
 
 
 def yank_release(
@@ -54,6 +60,29 @@ def retire_release(release: Release, place: Place, listen: Listener, *, reason: 
         UnknownName, TrustError, UnavailableError
     """
     return _commit(release, place, listen, "retire", Retire(release, place.by, reason), allow_unsafe=allow_unsafe)
+
+
+def retire_channel(
+    model: ModelName, channel: Channel, place: Place, listen: Listener, *, allow_unsafe: bool = False
+) -> Withdrawn:
+    """Remove ``channel`` of ``model``; what it pointed to stays. Whoever names it from now on is told that it is not there.
+
+    Raises:
+        UnknownName: there is no such channel.
+        ConflictError: the web view shows it.
+        ChannelMoved: somebody moved it meanwhile.
+        TrustError, UnavailableError
+    """
+    view = place.view()
+    points_to = Release.parse(view.channel(model, channel).release)
+    if channel == place.web_channel and view.release(points_to, retired=True).facts.kind == "web":
+        raise ConflictError(
+            f"{model}@{channel} cannot be removed: {WEB}{model}/ shows it",
+            hint="Let the setting web.channel name another channel, and run invoke web.sync, first.",
+        )
+    change = RemoveChannel(model, channel, points_to)
+    done = _commit(points_to, place, listen, "retire", change, allow_unsafe=allow_unsafe)
+    return msgspec.structs.replace(done, channel=channel)
 
 
 def _commit(release: Release, place: Place, listen: Listener, action: str, change: Change, *, allow_unsafe: bool) -> Withdrawn:

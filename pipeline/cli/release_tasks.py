@@ -343,24 +343,33 @@ def yank(run: Run, *, model: str, reason: str = "", undo: bool = False, allow_un
 @command(
     settings=STORE,
     help={
-        "model": RELEASE,
+        "model": "The release, as in bert-v2.0.0; or beside --channel the model, as in bert.",
+        "channel": "Remove this channel of the model, and no release. Default: none.",
         "reason": REASON,
         "allow_unsafe_store": ALLOW_UNSAFE_STORE,
     },
 )
-def retire(run: Run, *, model: str, reason: str = "", allow_unsafe_store: bool = False) -> Answer:
-    """Remove a release for good; refused while a channel, a pin or another release needs it.
+def retire(run: Run, *, model: str, channel: str = "", reason: str = "", allow_unsafe_store: bool = False) -> Answer:
+    """Remove a release for good; refused while a channel, a pin or another release needs it. Or remove a channel.
 
-    Its name stays taken. Its objects go with the next garbage collection, those that others share stay.
+    Its name stays taken. Its objects go with the next garbage collection, those that others share stay. Of a channel,
+    as one that a typo made, the releases stay, and it can be begun anew.
 
     Example: invoke retire --model bert-v2.0.0
-    Exit codes: 0 done, 2 unknown release, 4 keys or trust, 5 store, 8 something needs it.
+    Exit codes: 0 done, 2 unknown release or channel, 4 keys or trust, 5 store, 8 something needs it.
     """
     from pipeline.cli.summaries import withdrawn_summary
-    from pipeline.release import Release
-    from pipeline.withdraw import retire_release
+    from pipeline.errors import UsageError
+    from pipeline.release import Release, check_channel, check_model
+    from pipeline.withdraw import retire_channel, retire_release
 
-    done = retire_release(Release.parse(model), run.place, run.listen, reason=reason, allow_unsafe=allow_unsafe_store)
+    if channel:
+        if reason:
+            raise UsageError("--reason is signed with a release, and of a removed channel nothing stays", hint="Leave it out.")
+        named = check_model(model), check_channel(channel)
+        done = retire_channel(*named, run.place, run.listen, allow_unsafe=allow_unsafe_store)
+    else:
+        done = retire_release(Release.parse(model), run.place, run.listen, reason=reason, allow_unsafe=allow_unsafe_store)
     return Answer(done, withdrawn_summary(done))
 
 

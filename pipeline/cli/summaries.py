@@ -172,4 +172,7 @@ def withdrawn_summary(done: Withdrawn) -> str:
     """After ``yank`` and ``retire``."""
     words = {"yank": "is yanked", "unyank": "is no longer yanked", "retire": "is retired"}[done.action]
     model = Release.parse(done.release).model
-    return f"{done.release} {words}{'' if done.changed else ' (nothing was to be done)'}\nnext: invoke show --model {model}"
+    what = done.release
+    if done.channel:
+        what, words = f"{model}@{done.channel}", f"is removed; {done.release}, to which it pointed, stays"
+    return f"{what} {words}{'' if done.changed else ' (nothing was to be done)'}\nnext: invoke show --model {model}"

@@ -135,6 +135,27 @@ class MoveChannel:
 
 
 @dataclass(frozen=True, slots=True)
+class RemoveChannel:
+    """Let a channel be no more, if it still points to ``expected``; the releases that it named stay."""
+
+    model: ModelName
+    channel: Channel
+    expected: Release
+
+    def apply(self, draft: Draft) -> None:
+        """Edit ``draft``; refuses when somebody moved the channel since."""
+        found = draft.channel(self.model, self.channel)
+        if found is None:
+            return
+        if found.release != str(self.expected):
+            raise ChannelMoved(
+                f"{self.model}@{self.channel} pointed to {self.expected}, by now it points to {found.release}: it stays",
+                hint=f"Look with `invoke show --model {self.model}`, then run it again if it shall go all the same.",
+            )
+        draft.remove_channel(self.model, self.channel)
+
+
+@dataclass(frozen=True, slots=True)
 class Yank:
     """Mark a release as one nobody should take any more."""
 

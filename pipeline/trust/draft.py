@@ -151,6 +151,10 @@ class Draft:
         self.documents[target_key(path, sha256)] = data
         self.edit(model).targets[path] = _target(path, sha256, len(data), None)
 
+    def remove_channel(self, model: ModelName, channel: Channel) -> None:
+        """Name this channel no more."""
+        del self.edit(model).targets[channel_target(model, channel)]
+
     def pins(self, model: ModelName) -> tuple[PinFact, ...]:
         """The model's pins as they stand in this draft."""
         return pins_from_field(self.role(model).unrecognized_fields.get(PINS), f"pins of {model}")

@@ -7,12 +7,13 @@ import pytest
 
 from pipeline.collect import CollectOrder, collect_garbage
 from pipeline.digest import sha256_of
-from pipeline.errors import CdnUnavailable, UsageError, VerifyFailed
+from pipeline.errors import CdnUnavailable, ConflictError, UsageError, VerifyFailed
 from pipeline.layout import headers_for
 from pipeline.ports import Op, read_object
 from pipeline.promote import promote_release, rollback_channel
 from pipeline.release import Channel, ModelName, Release
 from pipeline.webview import STEPS, sync_view
+from pipeline.withdraw import retire_channel
 from sw.assemble import engine_files
 from sw.build import BuildOrder, build_web
 from tests.edge_world import front_memory, taken_over
@@ -105,6 +106,14 @@ def test_promote_shows_pages_worker_and_pointer(shop):
 def test_publish_with_the_channel_shows_it_at_once(shop):
     shop.publish(1, channel=STABLE)
     assert shop.shows(1)
+
+
+def test_channel_that_the_view_shows_is_not_removed(shop):
+    shop.publish(1, channel=STABLE)
+    with pytest.raises(ConflictError, match="web/shop/ shows it"):
+        retire_channel(SHOP, STABLE, shop.place(), lambda _: None)
+    place = replace(shop.place(), web_channel=Channel("live"))
+    assert retire_channel(SHOP, STABLE, place, lambda _: None).changed
 
 
 def test_other_channels_show_nothing(shop):
