@@ -19,6 +19,10 @@ from pipeline.errors import ModelportError
 from pipeline.events import Listener, Retrying, ignore
 
 T = TypeVar("T")
+# Bytes a second: what comes slower comes over no line that anybody has (docs/adr/0154).
+CRAWL_PER_S = 1024
+# Fewer bytes than these, and then a failure, are no progress: who breaks off after each of them could go on for ever.
+PROGRESS_BYTES = 256 << 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,3 +91,13 @@ class Retry:
         with self._one_at_a_time:
             self.listen(Retrying(what=what, attempt=failed, wait_s=wait_s, why=str(error)))
         self.sleep(wait_s)
+
+
+def is_crawl(came: int, spent_s: float) -> bool:
+    """Tell whether ``came`` bytes in this time are what a source brings that only keeps its reader busy."""
+    return came < CRAWL_PER_S * spent_s
+
+
+def is_progress(came: int, spent_s: float) -> bool:
+    """Tell whether a read that failed after ``came`` bytes brought so much that its failure counts as a first one."""
+    return came >= PROGRESS_BYTES and not is_crawl(came, spent_s)

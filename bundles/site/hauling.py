@@ -38,7 +38,7 @@ from pipeline.events import Listener, Warned
 from pipeline.layout import part_key
 from pipeline.manifest import PART_BYTES
 from pipeline.ports import TreeReader
-from pipeline.retry import Patience, Retry
+from pipeline.retry import Patience, Retry, is_progress
 from pipeline.sources.http import HttpReader
 
 # Transfers at the same time: one that hangs takes the place of one other, for a while.
@@ -52,8 +52,6 @@ MISSING_S = 10.0
 MISSING_NAMES = 10_000
 # Memory for parts that the disk does not take.
 MEMORY_BYTES = 512 << 20
-# A transfer that broke off after less has made no progress.
-PROGRESS_BYTES = 256 << 10
 # Wrong bytes once may be the way; twice it is the upstream.
 WRONG = 2
 
@@ -281,7 +279,7 @@ class Hauler:
         failed = wrong = 0
         began = time.monotonic()
         while run.at < run.end:
-            before = run.at
+            before, asked_at = run.at, time.monotonic()
             try:
                 self.reader.read_range(key, run.at, run.end - run.at, run.take, total=landing.shape.size)
             except IntegrityError as error:
@@ -290,7 +288,7 @@ class Hauler:
                     raise
                 run.begin_again()
             except StoreUnavailable as error:
-                failed = 1 if run.at - before >= PROGRESS_BYTES else failed + 1
+                failed = 1 if is_progress(run.at - before, time.monotonic() - asked_at) else failed + 1
                 if self._closed:
                     raise
                 retry.pause(error, failed=failed, what=f"part {landing.name}")

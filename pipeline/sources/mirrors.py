@@ -28,6 +28,7 @@ from pipeline.errors import (
 from pipeline.events import Listener, Warned, ignore
 from pipeline.layout import METADATA
 from pipeline.ports import Fresh, NotModified, Take, TreeReader
+from pipeline.retry import is_crawl
 from pipeline.sources.http import HttpReader
 from pipeline.sources.standing import DEAD_AFTER, STRIKES, Standing, choose, too_slow
 
@@ -36,7 +37,6 @@ T = TypeVar("T")
 VISIBLE_S = (1.0, 2.0, 4.0, 8.0)
 # A read that brought less than this for so long was slow, whatever ended it.
 CRAWL_S = 5.0
-CRAWL_PER_S = 1024
 
 
 class SourceUse(msgspec.Struct, kw_only=True):
@@ -262,7 +262,7 @@ class Mirrors:
             why = f"lied: {error}"
         elif not error.retryable:
             why = str(error)
-        elif spent_s >= CRAWL_S and came < CRAWL_PER_S * spent_s:
+        elif spent_s >= CRAWL_S and is_crawl(came, spent_s):
             why = f"slow: {came} bytes in {spent_s:.1f} s: {error}"
         elif not came and failures >= DEAD_AFTER:
             why = f"dead: {error}"

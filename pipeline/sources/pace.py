@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from pipeline.retry import CRAWL_PER_S
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:
@@ -18,7 +20,7 @@ class Limits:
     connect_s: float = 10.0
     idle_s: float = 30.0
     window_s: float = 15.0
-    least_per_s: int = 1024
+    least_per_s: int = CRAWL_PER_S
 
 
 class Pace:

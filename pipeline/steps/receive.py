@@ -22,7 +22,7 @@ from pipeline.digest import blake3_of
 from pipeline.errors import DigestMismatch
 from pipeline.manifest import CHUNK_BYTES
 from pipeline.plan.fetching import Piece, Range, Target
-from pipeline.sources.mirrors import CRAWL_PER_S
+from pipeline.retry import is_crawl
 from pipeline.steps.blocks import Block, Blocks
 from pipeline.steps.landing import Landing
 from pipeline.steps.window import WINDOW_BYTES, Window, Writers
@@ -159,7 +159,7 @@ class Receiver:
 
     def crawled(self, now: float) -> bool:
         """Tell whether what came since the range was asked for came slower than any line: that is no progress."""
-        return self.bytes < CRAWL_PER_S * (now - self.asked_at)
+        return is_crawl(self.bytes, now - self.asked_at)
 
     def end(self) -> None:
         """Pass on what was gathered, and give back what a half-received chunk holds."""

@@ -9,6 +9,7 @@ next: ``steps.sweep``
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -17,7 +18,7 @@ from pipeline.digest import Sha256, sha256_of
 from pipeline.errors import DigestMismatch, ModelportError, ObjectExists, ObjectMissing, PoisonedObject
 from pipeline.manifest import PART_BYTES
 from pipeline.ports import ObjectStore, Take
-from pipeline.retry import Retry
+from pipeline.retry import Retry, is_progress
 from pipeline.trust.whole import Named
 from pipeline.workers import in_order, threads
 
@@ -179,7 +180,7 @@ def read_named(source: RangeReader, wanted: Named, retry: Retry) -> memoryview:
             )
 
     while at < wanted.size:
-        before = at
+        before, asked_at = at, time.monotonic()
         try:
             source.read_range(wanted.key, at, wanted.size - at, take, total=wanted.size)
         except DigestMismatch:
@@ -188,7 +189,6 @@ def read_named(source: RangeReader, wanted: Named, retry: Retry) -> memoryview:
             if altered > ALTERED_READS:
                 raise
         except ModelportError as error:
-            # Bytes that came are progress: only failures without any count towards giving up.
-            failed = 1 if at > before else failed + 1
+            failed = 1 if is_progress(at - before, time.monotonic() - asked_at) else failed + 1
             retry.pause(error, failed=failed, what=f"get {wanted.key}")
     return body
