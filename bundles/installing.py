@@ -9,7 +9,6 @@ next: ``bundles.site_folders``
 from __future__ import annotations
 
 import dataclasses
-import os
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -32,6 +31,7 @@ from pipeline.encoding import ENCODER, decode_into
 from pipeline.errors import ModelportError
 from pipeline.events import Listener, Progress, StepFinished, StepStarted, Warned, one_at_a_time
 from pipeline.manifest import CHUNK_BYTES, ENCODINGS
+from pipeline.processors import usable_processors
 from pipeline.sources.installed import Installs
 
 STEP = "install"
@@ -136,7 +136,7 @@ def fast_tools() -> Tools:
             raise faults.IntegrityError(str(error), error.hint) from error
         return out
 
-    return Tools(verify=_verify, blake3=blake3_of, decode=decode, threads=min(4, os.cpu_count() or 1))
+    return Tools(verify=_verify, blake3=blake3_of, decode=decode, threads=min(4, usable_processors()))
 
 
 def _verify(key: dict[str, Any], signature: bytes, message: bytes) -> bool:

@@ -3,8 +3,8 @@
 A guided tour, in the order in which modules may import each other; each one only what stands
 before it (``lint-imports`` holds that):
 
-* ``errors``, ``events``, ``meant``, ``spelling``, ``store_kinds``, ``clocks``: what can go wrong, what is worth telling, what was probably
-  meant, how numbers and stores are spelled, what time it is.
+* ``errors``, ``events``, ``meant``, ``spelling``, ``store_kinds``, ``clocks``, ``processors``: what can go wrong, what is worth
+  telling, what was probably meant, how numbers and stores are spelled, what time it is, how many may work at once.
 * ``digest`` → ``release`` → ``manifest``: the nouns. Names and digests are text that was checked.
 * ``layout``, ``wire``, ``yamlfile``: where an object lies in the tree; how a noun becomes bytes; what people write.
 * ``ports``: the doors to everything outside.

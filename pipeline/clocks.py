@@ -2,7 +2,7 @@
 
 Takes nothing. Whoever waits or judges ages takes one of these as a parameter, so that tests take no time.
 
-next: ``digest``
+next: ``processors``
 """
 
 from __future__ import annotations

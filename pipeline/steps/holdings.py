@@ -16,6 +16,7 @@ from pathlib import Path
 from pipeline.digest import Blake3
 from pipeline.manifest import Manifest
 from pipeline.plan.fetching import Copy, Piece, Spot
+from pipeline.processors import usable_processors
 from pipeline.sources.cachefolder import CacheFolder
 from pipeline.steps.folders import open_file
 from pipeline.steps.landing import Landing
@@ -99,7 +100,7 @@ def copy_held(landing: Landing, holders: Sequence[Holder], copies: Iterable[Copy
     def work(run: list[Copy]) -> list[tuple[Copy, bool]]:
         return _copy_run(landing, holders[run[0].spot.holder], run)
 
-    cores = len(os.sched_getaffinity(0))
+    cores = usable_processors()
     with threads(cores, "copy") as pool:
         for results in in_order(pool, work, _runs(copies), ahead=2 * cores):
             for copy, right in results:

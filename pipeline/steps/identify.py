@@ -9,13 +9,13 @@ next: ``steps.cut``
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Mapping
 
 from pipeline.digest import Sha256
 from pipeline.errors import OtherContent
 from pipeline.events import Listener, Progress
 from pipeline.manifest import CHUNK_BYTES, Identity, Kind, Manifest
+from pipeline.processors import usable_processors
 from pipeline.release import Release
 from pipeline.sources.folder import Folder, SourceFile
 from pipeline.sources.reading import open_source
@@ -32,7 +32,7 @@ def hash_files(folder: Folder, known: Mapping[str, Sha256], listen: Listener) ->
     """
     digests = dict(known)
     unknown = [file for file in folder.files if file.path not in digests]
-    with threads(os.cpu_count() or 2, "identify") as pool:
+    with threads(usable_processors(), "identify") as pool:
         for file, digest in zip(unknown, in_order(pool, _hash_file, unknown, ahead=16), strict=True):
             digests[file.path] = digest
             listen(Progress("identify", file.size))

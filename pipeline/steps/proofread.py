@@ -22,6 +22,7 @@ import blake3
 from pipeline.digest import Blake3, Sha256
 from pipeline.manifest import Chunk, Manifest
 from pipeline.plan.fetching import Target, places_of
+from pipeline.processors import usable_processors
 from pipeline.steps.folders import open_file, walk_files
 from pipeline.steps.modes import has_modes
 from pipeline.workers import in_order, threads
@@ -81,7 +82,7 @@ def read_proof(
             os.close(batch.fd)
 
     wrong: dict[int, int] = {}
-    cores = len(os.sched_getaffinity(0))
+    cores = usable_processors()
     try:
         with (
             threads(cores, "proofread") as pool,

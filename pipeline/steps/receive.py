@@ -9,7 +9,6 @@ next: ``steps.assemble``
 
 from __future__ import annotations
 
-import os
 import queue
 import threading
 import time
@@ -22,6 +21,7 @@ from pipeline.digest import blake3_of
 from pipeline.errors import DigestMismatch
 from pipeline.manifest import CHUNK_BYTES
 from pipeline.plan.fetching import Piece, Range, Target
+from pipeline.processors import usable_processors
 from pipeline.retry import is_crawl
 from pipeline.steps.blocks import Block, Blocks
 from pipeline.steps.landing import Landing
@@ -46,7 +46,7 @@ class Decoders:
         """Decode ``stored``, whose digest was checked; the block is given back when that is done."""
         with self._beginning:
             # Whoever fetches raw releases needs no decoder and none of its memory.
-            for number in range(len(os.sched_getaffinity(0)) if not self._threads else 0):
+            for number in range(usable_processors() if not self._threads else 0):
                 thread = threading.Thread(target=self._work, name=f"decode-{number}", daemon=True)
                 self._threads.append(thread)
                 thread.start()

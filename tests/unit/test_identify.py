@@ -31,6 +31,15 @@ def test_every_file_is_hashed(model):
     assert sum(event.bytes for event in told if isinstance(event, Progress)) == sum(map(len, TREE.values()))
 
 
+def test_no_more_threads_than_processors_that_this_process_may_use(model, monkeypatch):
+    asked = []
+    pool = identify.threads
+    monkeypatch.setattr(identify, "threads", lambda count, name: asked.append(count) or pool(count, name))
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {3})
+    hash_files(scan_folder(model), {}, ignore)
+    assert asked == [1]
+
+
 def test_known_files_are_not_read_again(model, monkeypatch):
     opened = []
     whole = identify.open_source
