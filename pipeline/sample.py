@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import errno
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, files
 from pathlib import Path, PurePosixPath
@@ -60,7 +61,7 @@ def lay_out_sample(models_dir: Path, *, dry: bool = False) -> LaidOut:
         if not note.exists():
             copied += 1
             if not dry:
-                note.write_text(MODEL_YAML, encoding="utf-8")
+                write_whole(note, lambda beside: beside.write_text(MODEL_YAML, encoding="utf-8"))
     except OSError as error:
         need = sum(source.stat().st_size for source in found.values())
         raise DiskError(
@@ -105,10 +106,15 @@ def same_file(source: Path, target: Path) -> bool:
 
 def copy_whole(source: Path, target: Path) -> None:
     """Copy with its times; the final name never holds half a file."""
+    write_whole(target, lambda beside: shutil.copy2(source, beside))
+
+
+def write_whole(target: Path, write: Callable[[Path], object]) -> None:
+    """Let ``write`` make a file beside ``target``, which takes its name when it is whole."""
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_name(f".{target.name}.partial")
     try:
-        shutil.copy2(source, partial)
+        write(partial)
         partial.replace(target)
     finally:
         partial.unlink(missing_ok=True)

@@ -2,6 +2,7 @@
 
 import errno
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -37,6 +38,21 @@ def test_full_disk_is_named_with_the_bytes_needed_and_leaves_no_half_file(packag
     with pytest.raises(DiskError, match="the sample has 9 bytes"):
         sample.lay_out_sample(tmp_path / "models")
     assert [file for file in (tmp_path / "models").rglob("*") if file.is_file()] == []
+
+
+def test_full_disk_at_the_note_leaves_no_half_of_it(package, tmp_path, monkeypatch):
+    def full(file, text, **how):
+        file.write_bytes(text[:9].encode())
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_text", full)
+        with pytest.raises(DiskError):
+            sample.lay_out_sample(tmp_path / "models")
+    note = tmp_path / "models" / sample.RELEASE / "model.yaml"
+    assert not note.exists()
+    assert sample.lay_out_sample(tmp_path / "models").copied == 1
+    assert note.read_text() == sample.MODEL_YAML
 
 
 def test_folder_that_is_a_file_is_refused(package, tmp_path):
