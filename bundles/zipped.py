@@ -20,6 +20,7 @@ _SHEBANG = b"#!/usr/bin/env python3\n"
 # Isolated from the folder it is started in and from PYTHON variables as far as a program can still be by itself.
 _MAIN = b'''"""The door of install.pyz."""
 
+import signal
 import sys
 
 if sys.version_info < (3, 9):
@@ -28,12 +29,14 @@ if sys.version_info < (3, 9):
 sys.dont_write_bytecode = True
 
 try:
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     from bundles.installer.program import main
+
+    code = main(sys.argv[1:], own_path=sys.path[0])
 except KeyboardInterrupt:
     sys.stderr.write("error: interrupted\\nhint: Run it again: it goes on with what is missing.\\n")
-    sys.exit(130)
-
-sys.exit(main(sys.argv[1:], own_path=sys.path[0]))
+    code = 130
+sys.exit(code)
 '''
 
 

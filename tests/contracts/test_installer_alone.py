@@ -261,11 +261,12 @@ def test_an_older_python_is_told_so_as_any_wrong_use_is():
     assert ran.stderr.startswith("error: install.pyz needs Python 3.9 or newer, this is ")
 
 
-def test_interrupted_while_it_is_loaded_it_says_so_in_two_lines():
+@pytest.mark.parametrize("stopped", ["raise KeyboardInterrupt", "import os; os.kill(os.getpid(), 15)"])
+def test_interrupted_while_it_is_loaded_it_says_so_in_two_lines(stopped):
     with zipfile.ZipFile(io.BytesIO(zipped.installer_bytes())) as archive:
         door = archive.read("__main__.py").decode()
     # Loading takes a good part of a second on a slow machine.
-    finder = "class Finder:\n    def find_spec(self, *_):\n        raise KeyboardInterrupt\n"
+    finder = f"class Finder:\n    def find_spec(self, name, *_):\n        if name == 'bundles': {stopped}\n"
     code = f"import sys\n{finder}sys.meta_path.insert(0, Finder())\nexec({door!r})"
     ran = subprocess.run([sys.executable, "-I", "-S", "-c", code], capture_output=True, text=True, timeout=60, check=False)
     assert (ran.returncode, ran.stdout) == (130, "")
