@@ -12,6 +12,7 @@ import argparse
 import dataclasses
 import hashlib
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Sequence
@@ -42,6 +43,7 @@ def main(arguments: Sequence[str], *, own_path: str = "") -> int:
     """Run the program; ``own_path`` is the file that it was started from."""
     as_json = "--report=json" in arguments or ("--report", "json") in zip(arguments, arguments[1:])
     sys.excepthook = partial(_report_bug, as_json=as_json)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         wishes = _parser().parse_args(arguments)
         if wishes.inventory:
