@@ -16,7 +16,7 @@ from pipeline.errors import KeyUnusable, NotPinned
 from pipeline.release import Release
 from pipeline.steps.lease import held_lease
 from pipeline.steps.probe import Capabilities
-from pipeline.trust.chain import read_root
+from pipeline.trust.chain import is_empty
 from pipeline.trust.changes import Delegate
 from pipeline.trust.commit import Committed
 from pipeline.trust.keys import Keyring
@@ -54,7 +54,7 @@ def ready_to_sign(publisher: Publisher, keys: KeyPlace, release: Release, *, pro
         KeyUnusable, NotDelegated: what is missing, and the command that gives it.
         UnsafeStore, ClockSkew, RollbackRefused, UnavailableError
     """
-    empty = read_root(publisher.store, 1) is None
+    empty = is_empty(publisher.store, publisher.state.pins)
     if empty and not (keys.first_use and keys.named is None):
         raise NotPinned(f"{publisher.store.url} has no tree yet", hint="Begin one with your keys: invoke trust.init")
     if empty or (keys.first_use and keys.named is None and not publisher.state.pins):

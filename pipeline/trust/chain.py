@@ -10,18 +10,24 @@ next: ``judge``
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 
 from tuf.api.metadata import Root
 
 from pipeline.errors import InvalidDocument, NotPinned, ObjectMissing, RollbackRefused, TrustError
-from pipeline.layout import role_key
+from pipeline.layout import TIMESTAMP, role_key
 from pipeline.ports import TreeSource, read_object
 from pipeline.store_kinds import WEB, scheme_of
-from pipeline.trust.sealed import ROOT_BYTES, Sealed, check_signed, open_sealed
+from pipeline.trust.sealed import ROOT_BYTES, TIMESTAMP_BYTES, Sealed, check_signed, open_sealed
 from pipeline.trust.state import TrustState
 
 # As many as the reference client follows in one go (tuf.ngclient.UpdaterConfig).
 NEW_ROOTS = 256
+# So many numbers after a root that is not there are looked at, to say what is.
+GAP = 16
+HINT_TO_RESTORE = (
+    "A tree keeps all its roots: ask its publisher to put them back, from a mirror or a bundle of it, or read from one of these."
+)
 
 
 def read_root(source: TreeSource, version: int) -> Sealed[Root] | None:
@@ -91,6 +97,35 @@ def newest_fingerprint(source: TreeSource) -> tuple[int, str] | None:
     return found
 
 
+def is_empty(store: TreeSource, pins: Sequence[str]) -> bool:
+    """Whether no tree has been begun there.
+
+    Raises:
+        NotPinned: there is one, and its first root is lost.
+    """
+    if read_root(store, 1) is not None:
+        return False
+    if fault := lost_roots(store, pins):
+        raise NotPinned(fault, hint=HINT_TO_RESTORE)
+    return True
+
+
+def lost_roots(source: TreeSource, pins: Sequence[str] = ()) -> str:
+    """Say what is left of the roots of a tree whose first one is not there; "" where there is no tree at all."""
+    try:
+        read_object(source, TIMESTAMP, cap=TIMESTAMP_BYTES)
+    except ObjectMissing:
+        return ""
+    there = [root for version in range(2, GAP + 2) if (root := read_root(source, version)) is not None]
+    if not there:
+        return f"{source.url} has {TIMESTAMP}, and its roots are lost"
+    first = there[0]
+    lost = "root 1 is" if first.version == 2 else f"roots 1 to {first.version - 1} are"
+    ours = next((root for root in there if root.sha256 in pins), None)
+    shown = f"{ours.version}, which this place trusts, is there" if ours else f"{first.version} has fingerprint {first.sha256}"
+    return f"{source.url} has a tree whose {lost} lost; root {shown}"
+
+
 def _hint_to_begin(url: str) -> str:
     if scheme_of(url) in WEB:
         return "Check the address: it is that of the folder which holds metadata/ and parts/."
@@ -121,6 +156,8 @@ def _pinned_root(source: TreeSource, state: TrustState) -> Sealed[Root]:
         shown, version = root, version + 1
     newest = (shown.version, shown.sha256) if shown else newest_fingerprint(source)
     if newest is None:
+        if fault := lost_roots(source, pins):
+            raise NotPinned(fault, hint=HINT_TO_RESTORE)
         raise NotPinned(f"{source.url} has no root: nothing is published there yet", hint=_hint_to_begin(source.url))
     fault = f"this place trusts {', '.join(pins)}, which is none of its roots" if pins else "no root of it is trusted here"
     raise NotPinned(

@@ -24,7 +24,7 @@ from pipeline.layout import role_key
 from pipeline.meant import nearest
 from pipeline.release import ModelName
 from pipeline.trust.announce import check_enough
-from pipeline.trust.chain import newest_fingerprint, read_root
+from pipeline.trust.chain import is_empty, newest_fingerprint, read_root
 from pipeline.trust.changes import Delegate
 from pipeline.trust.commit import Committed, commit_changes
 from pipeline.trust.keyfolder import find_keys, make_keys, name_keys, open_keys
@@ -47,7 +47,7 @@ def init_trust(publisher: Publisher, *, embedded: bool = False) -> Committed:
         NotPinned: the store has a root that these keys did not sign and this place does not trust.
         ClockSkew, StoreUnavailable, …
     """
-    if read_root(publisher.store, 1) is None:
+    if is_empty(publisher.store, publisher.state.pins):
         publisher.step("init.root")
         put_first_root(publisher, make_first_root(publisher, publisher.keys))
     publisher.step("init.pin")
@@ -68,7 +68,7 @@ def init_on_first_use(publisher: Publisher, home: Path, *, embedded: bool = True
     Raises:
         ClockSkew, DiskError, …: as ``init_trust``; keys that signed nothing are gone again.
     """
-    if read_root(publisher.store, 1) is None:
+    if is_empty(publisher.store, publisher.state.pins):
         with contextlib.ExitStack() as unnamed:
             folder = make_keys(home)
             unnamed.callback(shutil.rmtree, folder, ignore_errors=True)

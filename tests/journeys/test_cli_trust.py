@@ -86,6 +86,21 @@ def test_another_machine_trusts_only_what_it_is_told_to(machine):
     assert reader.run("trust.renew", code=4)["hint"]
 
 
+def test_lost_first_root_is_told_when_a_later_one_is_pinned(machine, tmp_path):
+    publisher, reader, another = (machine(name) for name in ("publisher", "reader", "another"))
+    publisher.run("trust.init")
+    second = publisher.run("trust.rotate", "--role", "snapshot")["fingerprint"]
+    (tmp_path / "store" / "metadata" / "1.root.json").unlink()
+    refused = reader.run("trust.pin", "--fingerprint", second, code=4)
+    assert "a tree whose root 1 is lost; root 2 has fingerprint" in refused["error"]
+    assert "put them back" in refused["hint"]
+    # What is there must not be taken for a place where nobody began.
+    (another.home / "models" / "bert-v1.0.0").mkdir(parents=True)
+    (another.home / "models" / "bert-v1.0.0" / "w.bin").write_bytes(b"weights")
+    assert "root 1 is lost" in another.run("publish", "--model", "bert-v1.0.0", code=4)["error"]
+    assert "root 1 is lost" in another.run("trust.init", code=4)["error"]
+
+
 def test_delegate_and_renew_make_new_snapshots(machine):
     publisher = machine("publisher")
     publisher.run("trust.init")
