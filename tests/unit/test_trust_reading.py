@@ -38,7 +38,6 @@ from pipeline.trust.reading import read_view
 from pipeline.trust.roles import delegate, next_root, next_snapshot, timestamp_of
 from pipeline.trust.rotate import rotate_key
 from pipeline.trust.sealed import seal
-from pipeline.trust.setup import init_on_first_use, init_trust
 from pipeline.trust.state import TrustState
 from pipeline.wire import encode_manifest
 from tests.makers.manifests import manifest
@@ -72,39 +71,6 @@ def test_empty_store_is_no_tree(tmp_path):
     with pytest.raises(NotPinned, match="nothing is published there yet") as caught:
         read_view(MemoryStore(), state, now=lambda: datetime.now(UTC))
     assert f"--store {MemoryStore().url}" in caught.value.hint
-
-
-@pytest.mark.parametrize(
-    "lost, pinned, said",
-    [
-        ((1,), 3, "a tree whose root 1 is lost; root 3, which this place trusts, is there"),
-        ((1, 2), 1, "a tree whose roots 1 to 2 are lost; root 3 has fingerprint"),
-        ((1, 2, 3), 1, "has metadata/timestamp.json, and its roots are lost"),
-    ],
-)
-def test_tree_that_lost_its_first_roots_is_told_and_is_not_called_empty(world, lost, pinned, said):
-    roots(world, 2)
-    state = TrustState(world.folder / "fresh")
-    state.pin(sha256_of(stored(world, f"metadata/{pinned}.root.json")))
-    for version in lost:
-        world.store.delete(f"metadata/{version}.root.json")
-    with pytest.raises(NotPinned, match=said) as caught:
-        read(world, state)
-    assert "put them back" in caught.value.hint
-    # Nobody begins another tree in its place.
-    publisher = world.publisher()
-    with pytest.raises(NotPinned, match="lost"):
-        init_trust(publisher)
-    with pytest.raises(NotPinned, match="lost"):
-        init_on_first_use(publisher, world.folder / "home")
-
-
-def test_reader_that_followed_the_roots_needs_none_before_its_own(world):
-    roots(world, 2)
-    state = world.state()
-    read(world, state)
-    world.store.delete("metadata/1.root.json")
-    assert read(world, state).root.version == 3
 
 
 @pytest.mark.parametrize("fingerprint", ["", "AB" * 32, "ab" * 31, "zz" * 32, "ab" * 32 + "\n"])
