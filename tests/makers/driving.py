@@ -11,7 +11,7 @@ from pipeline.errors import CallUnanswered
 from pipeline.steps.driving import Tempo
 from pipeline.steps.edge_proof import Front
 from pipeline.steps.ledger import Ledger
-from pipeline.steps.prefetch import Dispatch
+from pipeline.steps.prefetch import Dispatch, Driven, drive_job, warm_release
 from pipeline.stores.memory import MemoryStore
 
 BASE = "https://cdn.example.com/tree"
@@ -135,3 +135,14 @@ class World:
 
 def keys(count):
     return [f"parts/{number:02x}/{number:064x}" for number in range(count)]
+
+
+def warm(world: World, count: int = 250, **more) -> Driven:
+    """Order a release of so many keys, and drive it as far as it goes."""
+    return warm_release(world.fronts, JOB, keys(count), world.dispatch(**more), release=JOB)
+
+
+def resume(world: World, **more) -> Driven:
+    """Go on with what ``warm`` ordered."""
+    dispatch = world.dispatch(**more)
+    return drive_job(world.fronts, dispatch.ledger.open(JOB), dispatch)
