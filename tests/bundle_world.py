@@ -115,6 +115,16 @@ def builder_of(tree: Tree, *readers: Reader) -> Builder:
     return Builder(tree.folder / f"builder{next(_COUNT)}", tree, readers=readers)
 
 
+def build_with_parity(tree: Tree) -> Path:
+    """A bundle of several volumes with parity; tests take copies of it."""
+    builder = builder_of(tree)
+    wants = ("bert-v1.0.0", "bert@stable", "plain-v1.0.0")
+    folder = tree.folder / "built"
+    builder.build(folder, *wants, size=least_size(builder, *wants), parity=20)
+    assert len(volumes_in(folder)) >= 3
+    return folder
+
+
 def volumes_in(folder: Path) -> list[Path]:
     return sorted(folder.glob("*.tar"))
 

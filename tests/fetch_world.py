@@ -22,10 +22,14 @@ from pipeline.sources.objects import FolderReader
 from pipeline.supply import Supply
 from pipeline.trust.state import TrustState
 from pipeline.verify_folder import FolderVerified, prove_folder
-from tests.publish_world import Site, directory_shelf, lay_out
+from tests.publish_world import STABLE, Site, directory_shelf, lay_out
 
 _COUNT = itertools.count(1)
 QUICK = Patience(attempts=3, first_wait_s=0.0, longest_wait_s=0.0)
+
+
+# Of ``publish_four``: a few chunks.
+TENSOR = 600 << 10
 
 
 class Reader(FolderReader):
@@ -164,3 +168,21 @@ def contents(folder: Path) -> dict[str, tuple[bytes, bool]]:
         for path in sorted(folder.rglob("*"))
         if path.is_file()
     }
+
+
+def publish_four(folder: Path) -> Tree:
+    """A tree of bert 1.0.0, 1.1.0 (one tensor changed) on stable, 2.0.0-rc.1; raw 1.0.0 in profile raw."""
+    tree = make_tree(folder)
+    tree.lay_out("bert-v1.0.0", tensor_bytes=TENSOR)
+    source = tree.lay_out("bert-v1.1.0", tensor_bytes=TENSOR, other=1, publish=False)
+    tree.publish("bert-v1.1.0", source, channel=STABLE)
+    tree.lay_out("bert-v2.0.0-rc.1", tensor_bytes=TENSOR, other=2)
+    tree.lay_out("raw-v1.0.0", tensor_bytes=TENSOR, seed=9, profile="raw")
+    return tree
+
+
+def check_arrived(tree: Tree, fetcher: Fetcher, release: str, folder: Path | None = None) -> None:
+    """See that the release stands there whole, and nothing of how it came."""
+    folder = folder or fetcher.models / release
+    assert contents(folder) == contents(tree.sources[release])
+    assert [path.name for path in folder.parent.iterdir() if path.name.startswith(".")] == []

@@ -3,14 +3,13 @@
 import pytest
 
 from pipeline.cdn_status import plan_calls, read_status
-from pipeline.cdn_work import keys_of, left_error, prefetch_paths, refresh_paths, resume_work
+from pipeline.cdn_work import keys_of, left_error, prefetch_paths, refresh_paths
 from pipeline.digest import sha256_of
 from pipeline.errors import CallRefused, UnknownName, UsageError
 from pipeline.layout import PARTS, TIMESTAMP
 from pipeline.ports import Op
 from pipeline.release import Release
 from pipeline.steps.ledger import Ledger
-from pipeline.trust.publisher import no_step
 from tests.edge_world import front_memory, version
 
 PER_DAY = 2
@@ -21,15 +20,6 @@ V0 = str(version(0))
 def fronted(tmp_path):
     """A site whose CDN prefetches two URLs a day."""
     return front_memory(tmp_path, per_day=PER_DAY)
-
-
-def resume(fronted, name="other", *, step=no_step):
-    machine = fronted.machine(name)
-    return resume_work(fronted.place(name, step=step), machine.events.append)
-
-
-def prefetched(fronted, cdn=0):
-    return [url for kept in fronted.cdns[cdn].kept.values() if kept.task.op is Op.PREFETCH for url in kept.task.urls]
 
 
 def jobs(fronted):

@@ -1,28 +1,22 @@
-"""Media that are damaged, swapped or mixed, and what verify, repair and a source make of them."""
+"""Media that are damaged, swapped or mixed, and what verify and a source make of them."""
 
-import hashlib
 import os
 import random
 import shutil
-import subprocess
 
 import pytest
 
 from bundles.medium import open_medium
-from bundles.parity import find_program
-from bundles.zipped import installer_bytes
 from pipeline.errors import InvalidDocument, NotPinned, ObjectMissing, SourceLied, UsageError, VerifyFailed
 from pipeline.sources.mirrors import Mirrors
 from tests.bundle_forge import forge
 from tests.bundle_world import (
     begin_tree,
+    build_with_parity,
     builder_of,
-    contents_of,
     flip,
-    least_size,
     member_at,
     reader_of,
-    repair,
     verify,
     volume,
     volumes_in,
@@ -37,13 +31,7 @@ def tree(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def built(tree):
-    """A bundle of several volumes with parity; tests take copies of it."""
-    builder = builder_of(tree)
-    wants = ("bert-v1.0.0", "bert@stable", "plain-v1.0.0")
-    folder = tree.folder / "built"
-    builder.build(folder, *wants, size=least_size(builder, *wants), parity=20)
-    assert len(volumes_in(folder)) >= 3
-    return folder
+    return build_with_parity(tree)
 
 
 @pytest.fixture
@@ -178,322 +166,6 @@ def test_an_index_that_lies_about_parts_is_found_against_the_manifest(copy, tree
         verify(path.parent)
 
 
-# --- repair --------------------------------------------------------------------------------------
-
-
-def whole(built, folder):
-    return {name: data for name, data in contents_of(folder).items() if name in contents_of(built)} == contents_of(built)
-
-
-def test_nothing_is_done_to_a_sound_bundle(copy, built):
-    before = {path: path.stat().st_mtime_ns for path in copy.iterdir()}
-    assert repair(copy).repaired == []
-    assert {path: path.stat().st_mtime_ns for path in copy.iterdir()} == before
-
-
-def test_parity_makes_a_damaged_volume_whole(copy, built):
-    path = volumes_in(copy)[1]
-    at, _ = member_at(path, "parts/")
-    for offset in (5, 9000, 20_000):
-        flip(path, at + offset)
-    done = repair(copy)
-    assert [(one.volume, one.parity) for one in done.repaired] == [(2, True)]
-    assert contents_of(copy) == contents_of(built)
-
-
-# The par2cmdline of Debian, which is another program than the one that wrote these files.
-STOCK = shutil.which("par2", path="/usr/bin:/usr/local/bin") or "par2"
-
-
-@pytest.mark.parametrize("damage", ["bits", "cut", "index", "longer"])
-def test_stock_par2_repairs_a_volume(copy, built, tmp_path, damage):
-    """As the README tells a person who has nothing of ours: the volume and its parity alone in a folder."""
-    path = volumes_in(copy)[1]
-    if damage == "bits":
-        flip(path, member_at(path, "parts/")[0] + 5)
-    elif damage == "cut":
-        os.truncate(path, path.stat().st_size - 3000)
-    elif damage == "index":
-        flip(path, 700)
-    else:
-        with path.open("ab") as file:
-            file.write(b"more")
-    alone = tmp_path / "alone"
-    alone.mkdir()
-    for file in copy.glob(f"{path.name}*"):
-        shutil.copy(file, alone)
-    done = subprocess.run(
-        [STOCK, "repair", f"{path.name}.par2"], cwd=alone, capture_output=True, text=True, timeout=60, check=False
-    )
-    assert done.returncode == 0, done.stdout
-    assert (alone / path.name).read_bytes() == (built / path.name).read_bytes()
-
-
-def test_stock_par2_is_another_program_than_ours():
-    words = [
-        subprocess.run([program, "-V"], capture_output=True, text=True, check=False).stdout for program in (STOCK, find_program())
-    ]
-    assert "par2cmdline" in words[0]
-    assert words[0] != words[1]
-
-
-def test_stock_par2_says_where_damage_is_beyond_it(copy):
-    path = volumes_in(copy)[1]
-    at, size = member_at(path, "parts/")
-    with path.open("r+b") as file:
-        file.seek(at)
-        file.write(bytes(size * 3 // 4))
-    done = subprocess.run(
-        [STOCK, "repair", f"{path.name}.par2"], cwd=copy, capture_output=True, text=True, timeout=60, check=False
-    )
-    assert (done.returncode, "Repair is not possible" in done.stdout) == (2, True), done.stdout
-
-
-def test_parity_of_the_stock_program_is_used_too(tree, tmp_path, monkeypatch):
-    """A publisher without the extra, and a site with it."""
-    with monkeypatch.context() as patch:
-        patch.setattr("bundles.parity.find_program", lambda: STOCK)
-        patch.setattr("bundles.building.find_program", lambda: STOCK)
-        builder_of(tree).build(tmp_path / "out", "bert-v1.0.0", parity=20)
-    path = volumes_in(tmp_path / "out")[0]
-    good = path.read_bytes()
-    flip(path, member_at(path, "parts/")[0] + 5)
-    assert [one.parity for one in repair(tmp_path / "out").repaired] == [True]
-    assert path.read_bytes() == good
-
-
-# --- what stands beside the volumes -------------------------------------------------------------
-
-
-def spoil(path, how):
-    if how == "gone":
-        path.unlink()
-    else:
-        flip(path, path.stat().st_size // 2)
-
-
-@pytest.mark.parametrize("how", ["gone", "altered"])
-@pytest.mark.parametrize("which", [".tar.par2", ".vol", "both"])
-def test_lost_parity_is_named_and_made_anew_while_the_volume_is_whole(copy, built, how, which):
-    path = volumes_in(copy)[1]
-    files = [one for one in copy.glob(f"{path.name}*.par2") if which == "both" or which in one.name.removeprefix(path.name[:-4])]
-    files = files if which != ".tar.par2" else [path.with_name(f"{path.name}.par2")]
-    assert len(files) == (2 if which == "both" else 1)
-    for file in files:
-        spoil(file, how)
-    with pytest.raises(VerifyFailed, match=rf"without it damage to {path.name} cannot be put right"):
-        verify(copy)
-    done = repair(copy)
-    assert (done.repaired, {file.name for file in files} <= set(done.beside)) == ([], True)
-    assert verify(copy).missing == []
-    subprocess.run(["sha256sum", "--quiet", "-c", "SHA256SUMS"], cwd=copy, check=True)
-    assert {name: len(data) for name, data in contents_of(copy).items()} == {
-        name: len(data) for name, data in contents_of(built).items()
-    }
-    flip(path, member_at(path, "parts/")[0] + 5)
-    assert [one.parity for one in repair(copy).repaired] == [True]
-
-
-def test_a_volume_is_put_right_before_parity_of_it_is_made(copy, built):
-    path = volumes_in(copy)[1]
-    flip(path, member_at(path, "parts/")[0] + 5)
-    path.with_name(f"{path.name}.par2").unlink()
-    done = repair(copy)
-    assert ([one.parity for one in done.repaired], done.beside[0]) == ([True], f"{path.name}.par2")
-    assert verify(copy).missing == []
-
-
-def test_parity_is_never_made_of_a_volume_that_stays_damaged(copy):
-    path = volumes_in(copy)[1]
-    for file in copy.glob(f"{path.name}*.par2"):
-        file.unlink()
-    flip(path, member_at(path, "parts/")[0] + 5)
-    with pytest.raises(VerifyFailed, match="whole in no copy, and there is no parity"):
-        repair(copy)
-    assert not list(copy.glob(f"{path.name}*.par2"))
-
-
-def test_without_the_program_lost_parity_is_said_and_volumes_are_whole(copy, tmp_path, monkeypatch):
-    (copy / f"{volumes_in(copy)[1].name}.par2").unlink()
-    monkeypatch.setattr("bundles.parity.find_spec", lambda _: None)
-    monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(VerifyFailed, match=r"every volume here is whole; beside them: .*parity needs the program par2"):
-        repair(copy)
-
-
-@pytest.mark.parametrize("how", ["gone", "altered"])
-@pytest.mark.parametrize("name", ["install.pyz", "wheels/some.whl"])
-def test_files_beside_the_volumes_come_from_the_other_copy(tree, tmp_path, name, how):
-    (tmp_path / "some.whl").write_bytes(bytes(range(200)))
-    builder_of(tree).build(tmp_path / "one", "plain-v1.0.0", wheels={"some.whl": tmp_path / "some.whl"})
-    other = shutil.copytree(tmp_path / "one", tmp_path / "other")
-    spoil(tmp_path / "one" / name, how)
-    with pytest.raises(VerifyFailed, match=name):
-        verify(tmp_path / "one")
-    with pytest.raises(VerifyFailed, match=f"every volume here is whole; beside them: {name}") as left:
-        repair(tmp_path / "one")
-    assert "--from" in left.value.hint
-    assert repair(tmp_path / "one", other).beside == [name]
-    assert contents_of(tmp_path / "one") == contents_of(other)
-
-
-def test_the_installer_of_this_version_is_written_anew(tree, tmp_path):
-    builder_of(tree).build(tmp_path / "out", "plain-v1.0.0", installer=installer_bytes())
-    (tmp_path / "out" / "install.pyz").unlink()
-    assert repair(tmp_path / "out").beside == ["install.pyz"]
-    assert (tmp_path / "out" / "install.pyz").read_bytes() == installer_bytes()
-
-
-def test_files_beside_the_volumes_may_lie_on_any_of_several_media(copy, tmp_path):
-    """Each medium has SHA256SUMS of the whole, as it was copied; parity stands where its volume does."""
-    other = tmp_path / "other"
-    other.mkdir()
-    shutil.copy(copy / "SHA256SUMS", other)
-    for file in copy.glob(f"{volumes_in(copy)[0].name}*"):
-        file.rename(other / file.name)
-    assert verify(copy, other).missing == []
-    flip(other / f"{volumes_in(other)[0].name}.par2", 100)
-    with pytest.raises(VerifyFailed, match=rf"{volumes_in(other)[0].name}.par2: its sha256 is"):
-        verify(copy, other)
-
-
-@pytest.mark.parametrize("blocks", ["0", "2001", "99999", "9" * 5000])
-def test_sums_that_ask_for_more_parity_than_there_can_be_get_none(copy, blocks):
-    path = volumes_in(copy)[1]
-    for file in copy.glob(f"{path.name}*.par2"):
-        file.unlink()
-    sums = copy / "SHA256SUMS"
-    kept = [line for line in sums.read_text().splitlines() if f"{path.name}.vol" not in line]
-    sums.write_text("\n".join([*kept, f"{'00' * 32}  {path.name}.vol000+{blocks}.par2"]) + "\n")
-    with pytest.raises(VerifyFailed, match="does not say how much parity it had"):
-        repair(copy)
-    assert not list(copy.glob(f"{path.name}*.par2"))
-
-
-@pytest.mark.parametrize("name", [f"{'n' * 300}.tar.par2", "n\0.tar.par2", "\N{SNOWMAN}.tar.par2"])
-def test_parity_of_a_volume_that_no_file_can_be_is_passed_by(copy, name):
-    with (copy / "SHA256SUMS").open("a") as sums:
-        sums.write(f"{'00' * 32}  {name}\n")
-    assert verify(copy).missing == []
-
-
-def test_lost_sums_are_named_and_written_anew_for_what_is_proven(copy):
-    before = (copy / "SHA256SUMS").read_text()
-    (copy / "SHA256SUMS").unlink()
-    with pytest.raises(VerifyFailed, match="SHA256SUMS: it is gone"):
-        verify(copy)
-    assert repair(copy).beside == ["SHA256SUMS"]
-    lines = (copy / "SHA256SUMS").read_text().splitlines()
-    assert [line[66:] for line in lines] == [path.name for path in volumes_in(copy)]
-    assert set(lines) <= set(before.splitlines())
-    assert verify(copy).missing == []
-
-
-def test_wrong_digests_of_whole_volumes_are_put_right_in_sums(copy):
-    right = (copy / "SHA256SUMS").read_text()
-    name = volumes_in(copy)[1].name
-    wrong = [f"{'00' * 32}  {name}" if line.endswith(f"  {name}") else line for line in right.splitlines()]
-    (copy / "SHA256SUMS").write_text("\n".join(wrong) + "\n")
-    assert repair(copy).beside == ["SHA256SUMS"]
-    assert (copy / "SHA256SUMS").read_text() == right
-    assert repair(copy).beside == []
-
-
-def test_names_in_sums_lead_nowhere_else(copy, tmp_path):
-    """Nobody signs SHA256SUMS: neither a path nor a planted link in it is written through."""
-    outside = tmp_path / "outside"
-    outside.mkdir()
-    (copy / "wheels").symlink_to(outside)
-    good = tmp_path / "good"
-    (good / "wheels").mkdir(parents=True)
-    for name in ("wheels/x.whl", ".hidden"):
-        (good / name).write_bytes(b"x")
-    digest = hashlib.sha256(b"x").hexdigest()
-    with (copy / "SHA256SUMS").open("a") as sums:
-        sums.write("".join(f"{digest}  {name}\n" for name in ("wheels/x.whl", "../outside/y", "/outside/z", ".hidden", "a/b")))
-    with pytest.raises(VerifyFailed, match=r"wheels/x\.whl: it is gone$"):
-        repair(copy, good)
-    assert list(outside.iterdir()) == []
-    assert not (copy / ".hidden").exists()
-
-
-def test_without_par2_parity_is_refused_and_says_how_to_get_it(tree, tmp_path, monkeypatch):
-    monkeypatch.setattr("bundles.parity.find_spec", lambda _: None)
-    monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(UsageError, match="par2") as refused:
-        builder_of(tree).build(tmp_path / "out", "plain-v1.0.0", parity=10)
-    assert "modelport[parity]" in refused.value.hint
-    assert not (tmp_path / "out").exists()
-
-
-def test_parity_makes_a_damaged_index_whole(copy, built):
-    for path in volumes_in(copy):
-        flip(path, 700)
-    repair(copy)
-    assert contents_of(copy) == contents_of(built)
-
-
-def test_parity_makes_a_truncated_volume_whole(copy, built):
-    path = volumes_in(copy)[1]
-    os.truncate(path, path.stat().st_size - 3000)
-    repair(copy)
-    assert contents_of(copy) == contents_of(built)
-
-
-def test_more_damage_than_parity_makes_good_is_said(copy):
-    path = volumes_in(copy)[1]
-    at, size = member_at(path, "parts/")
-    with path.open("r+b") as file:
-        file.seek(at)
-        file.write(bytes(size * 3 // 4))
-    with pytest.raises(VerifyFailed, match="could not be repaired"):
-        repair(copy)
-
-
-def without_parity(folder):
-    """As it is built without --parity."""
-    for path in folder.glob("*.par2"):
-        path.unlink()
-    sums = folder / "SHA256SUMS"
-    sums.write_text("".join(line for line in sums.read_text().splitlines(keepends=True) if not line.endswith(".par2\n")))
-    return folder
-
-
-def test_two_half_good_copies_make_a_whole_one(built, tmp_path):
-    one, other = (without_parity(shutil.copytree(built, tmp_path / name)) for name in ("one", "other"))
-    path, twin = volumes_in(one)[0], volumes_in(other)[0]
-    flip(path, member_at(path, "parts/")[0] + 3)
-    flip(twin, member_at(twin, "metadata/")[0] + 3)
-    volumes_in(one)[1].unlink()
-    flip(volumes_in(other)[2], 600)
-    done = repair(one, other)
-    assert [one.volume for one in done.repaired] == [1, 2]
-    assert whole(without_parity(shutil.copytree(built, tmp_path / "right")), one)
-
-
-def test_copies_that_share_a_damaged_part_are_merged_chunk_by_chunk(tree, tmp_path):
-    big = begin_tree(tmp_path / "big", tensor_bytes=2 << 20)
-    builder = builder_of(big)
-    builder.build(tmp_path / "right", "bert-v1.0.0")
-    one, other = (shutil.copytree(tmp_path / "right", tmp_path / name) for name in ("one", "other"))
-    path, twin = volumes_in(one)[0], volumes_in(other)[0]
-    at, size = member_at(path, "parts/")
-    flip(path, at + 100)
-    flip(twin, at + size - 100)
-    done = repair(one, other)
-    assert [(one.volume, one.parity) for one in done.repaired] == [(1, False)]
-    assert contents_of(one) == contents_of(tmp_path / "right")
-
-
-def test_damage_in_the_same_place_of_both_copies_is_said(built, tmp_path):
-    one, other = (without_parity(shutil.copytree(built, tmp_path / name)) for name in ("one", "other"))
-    for folder in (one, other):
-        path = volumes_in(folder)[1]
-        flip(path, member_at(path, "parts/")[0] + 3)
-    with pytest.raises(VerifyFailed, match="whole in no copy"):
-        repair(one, other)
-
-
 # --- as a source ---------------------------------------------------------------------------------
 
 
@@ -565,44 +237,3 @@ def test_a_folder_where_no_volume_is_whole_says_why(copy):
         os.truncate(path, 5000)
     with pytest.raises(InvalidDocument, match="no whole volume"):
         reader_of(copy)
-
-
-# --- a repair that is interrupted -----------------------------------------------------------------
-
-
-@pytest.mark.parametrize("nth", [1, 2, 3, 5, 8])
-def test_a_repair_cut_off_at_any_write_is_finished_by_the_next(built, tmp_path, monkeypatch, nth):
-    one, other = (without_parity(shutil.copytree(built, tmp_path / name)) for name in ("one", "other"))
-    for path in volumes_in(one):
-        for ending in ("parts/", "metadata/", "targets/"):
-            flip(path, member_at(path, ending)[0] + 3)
-        flip(path, path.stat().st_size - 5)
-    volumes_in(one)[1].unlink()
-    write, left = os.pwrite, [nth]
-
-    def cut(fd, data, at):
-        left[0] -= 1
-        if left[0] < 0:
-            # Half of it, and then the machine is gone.
-            write(fd, data[: len(data) // 2], at)
-            raise KeyboardInterrupt
-        return write(fd, data, at)
-
-    with monkeypatch.context() as patch:
-        patch.setattr("bundles.salvage.os.pwrite", cut)
-        with pytest.raises(KeyboardInterrupt):
-            repair(one, other)
-    repair(one, other)
-    assert contents_of(one) == contents_of(other)
-
-
-def test_a_par2_that_lies_where_one_stands_is_not_run(tmp_path, monkeypatch):
-    (tmp_path / "par2").write_text("#!/bin/sh\n")
-    (tmp_path / "par2").chmod(0o755)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("bundles.parity.find_spec", lambda _: None)
-    monkeypatch.setenv("PATH", f".{os.pathsep}")
-    with pytest.raises(UsageError, match="par2, which is not on this machine"):
-        find_program()
-    monkeypatch.setenv("PATH", str(tmp_path))
-    assert find_program() == str(tmp_path / "par2")
