@@ -187,3 +187,18 @@ def verify(*folders: Path, **flags: Any) -> BundleVerified:
 def repair(folder: Path, *others: Path) -> Repaired:
     """Repair a medium, telling nobody."""
     return repair_bundle(folder, others, lambda _: None)
+
+
+def keys_in(folder: Path) -> set[str]:
+    """The keys of all members of the volumes there."""
+    return {key for path in volumes_in(folder) for key in listed_by_tar(path)}
+
+
+def part_keys(tree: Tree, *releases: str) -> set[str]:
+    """The keys of the parts that the manifests of these releases name."""
+    found = set[str]()
+    for release in releases:
+        name = Release.parse(release)
+        target = next((tree.store / "targets" / name.model / name.version).glob("*.manifest.json"))
+        found |= {f"parts/{one['blake3'][:2]}/{one['blake3']}" for one in json.loads(target.read_bytes())["parts"]}
+    return found

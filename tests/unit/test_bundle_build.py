@@ -1,9 +1,7 @@
 """What goes into a bundle, and that the same order makes the same bytes."""
 
-import hashlib
 import json
 import os
-import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -13,17 +11,11 @@ from securesystemslib.signer import CryptoSigner
 
 from bundles.beside import make_folder
 from bundles.index import Index
-from bundles.inventory import Installed, Inventory
 from bundles.recipes import RecipeShelf, recipe_of
 from bundles.side_files import read_sums, sums_text
 from bundles.verifying import verify_bundle
 from pipeline.digest import Sha256, sha256_of
 from pipeline.errors import (
-    DigestMismatch,
-    OtherContent,
-    RollbackRefused,
-    StoreUnavailable,
-    UnavailableError,
     UnknownName,
     UsageError,
 )
@@ -36,14 +28,16 @@ from tests.bundle_world import (
     contents_of,
     flip,
     index_of,
+    keys_in,
     least_size,
     listed_by_tar,
     member_at,
+    part_keys,
     reader_of,
     volume,
     volumes_in,
 )
-from tests.fetch_world import Reader, Tree, copy_of
+from tests.fetch_world import Tree
 from tests.mirror_world import begin_tree as begin_copied
 
 
@@ -55,19 +49,6 @@ def tree(tmp_path_factory):
 @pytest.fixture
 def builder(tree):
     return builder_of(tree)
-
-
-def keys_in(folder):
-    return {key for path in volumes_in(folder) for key in listed_by_tar(path)}
-
-
-def part_keys(tree, *releases):
-    found = set()
-    for release in releases:
-        name = Release.parse(release)
-        target = next((tree.store / "targets" / name.model / name.version).glob("*.manifest.json"))
-        found |= {f"parts/{one['blake3'][:2]}/{one['blake3']}" for one in json.loads(target.read_bytes())["parts"]}
-    return found
 
 
 # --- contents ------------------------------------------------------------------------------------
@@ -236,228 +217,6 @@ def test_a_truncated_volume_is_continued(builder, tmp_path):
     os.truncate(path, path.stat().st_size - 2000)
     assert builder.build(tmp_path / "out", "bert@stable").volumes[0].kept > 0
     assert contents_of(tmp_path / "out") == before
-
-
-# --- what is in the way --------------------------------------------------------------------------
-
-
-def test_another_bundle_in_the_folder_is_refused_and_left_alone(builder, tmp_path):
-    builder.build(tmp_path / "out", "plain-v1.0.0")
-    before = contents_of(tmp_path / "out")
-    with pytest.raises(OtherContent, match=r"holds bundle plain-v1\.0\.0"):
-        builder.build(tmp_path / "out", "bert@stable")
-    assert contents_of(tmp_path / "out") == before
-
-
-def test_a_file_of_somebody_elses_under_a_volumes_name_is_left_alone(builder, tmp_path):
-    (tmp_path / "out").mkdir()
-    mine = tmp_path / "out" / "plain-v1.0.0.vol001.tar"
-    mine.write_bytes(b"holiday pictures")
-    with pytest.raises(OtherContent, match="is no volume"):
-        builder.build(tmp_path / "out", "plain-v1.0.0")
-    assert mine.read_bytes() == b"holiday pictures"
-
-
-@pytest.mark.parametrize("how", ["link", "hard link", "fifo"])
-@pytest.mark.parametrize(
-    "name", ["plain-v1.0.0.vol001.tar.partial", "plain-v1.0.0.vol001.tar", "README.txt.partial", "README.txt"]
-)
-def test_what_somebody_planted_is_not_written_through(builder, tmp_path, how, name):
-    (tmp_path / "out").mkdir()
-    target, planted = tmp_path / "precious", tmp_path / "out" / name
-    target.write_bytes(b"precious")
-    if how == "link":
-        planted.symlink_to(target)
-    elif how == "hard link":
-        planted.hardlink_to(target)
-    else:
-        os.mkfifo(planted)
-    if name.startswith("README"):
-        builder.build(tmp_path / "out", "plain-v1.0.0")
-        assert (tmp_path / "out" / "README.txt").read_text().startswith("This is plain-v1.0.0")
-    else:
-        with pytest.raises((UsageError, OtherContent)):
-            builder.build(tmp_path / "out", "plain-v1.0.0")
-    assert target.read_bytes() == b"precious"
-
-
-def test_a_build_without_sources_says_so(builder, tmp_path):
-    supply = builder.supply()
-    object.__setattr__(supply, "sources", None)
-    builder.supply = lambda: supply
-    with pytest.raises(UnavailableError, match="needs a source"):
-        builder.build(tmp_path / "out", "plain-v1.0.0")
-
-
-def test_a_source_that_is_older_than_what_was_seen_is_refused(tmp_path):
-    tree = begin_tree(tmp_path / "tree", tensor_bytes=8 << 10)
-    old = copy_of(tree, tmp_path / "old")
-    tree.lay_out("bert-v3.0.0", seed=3, tensor_bytes=8 << 10)
-    builder = builder_of(tree)
-    builder.plan("plain-v1.0.0")
-    builder.readers = [Reader(old.store)]
-    with pytest.raises(RollbackRefused):
-        builder.build(tmp_path / "out", "plain-v1.0.0")
-
-
-def test_a_source_that_alters_bytes_is_refused_and_no_volume_appears(tree, tmp_path):
-    def spoil(key, at, block):
-        if not key.startswith("parts/"):
-            return block
-        changed = bytearray(block)
-        changed[0] ^= 1
-        return memoryview(changed)
-
-    builder = builder_of(tree, Reader(tree.store, spoil))
-    with pytest.raises(DigestMismatch, match=rf"{re.escape(tree.store.as_uri())}: parts/.*: blake3 .*, expected"):
-        builder.build(tmp_path / "out", "plain-v1.0.0")
-    assert volumes_in(tmp_path / "out") == []
-
-
-def test_a_mirror_that_alters_bytes_is_left_for_the_other_one(tree, tmp_path):
-    def spoil(key, at, block):
-        changed = bytearray(block)
-        changed[-1] ^= 1
-        return memoryview(changed) if key.startswith("parts/") else block
-
-    builder = builder_of(tree, Reader(tree.store, spoil, "?lies"), Reader(tree.store))
-    builder.build(tmp_path / "out", "bert@stable")
-    builder_of(tree).build(tmp_path / "right", "bert@stable")
-    assert contents_of(tmp_path / "out") == contents_of(tmp_path / "right")
-
-
-@pytest.mark.parametrize("block_bytes", [8 << 10, 4 << 20])
-def test_only_what_was_altered_is_read_again_and_the_rest_of_the_volume_follows(tree, tmp_path, monkeypatch, block_bytes):
-    builder_of(tree).build(tmp_path / "right", "bert@stable")
-    parts = sorted(key for key in keys_in(tmp_path / "right") if key.startswith("parts/"))
-    spoilt = parts[len(parts) // 2]
-    altered, asked = set(), []
-
-    def spoil(key, at, block):
-        asked.append(key)
-        if key == spoilt and at not in altered:
-            altered.add(at)
-            return memoryview(bytes(len(block)))
-        return block
-
-    monkeypatch.setattr("bundles.tape.BLOCK_BYTES", block_bytes)
-    built = builder_of(tree, Reader(tree.store, spoil)).build(tmp_path / "out", "bert@stable")
-    assert altered
-    assert contents_of(tmp_path / "out") == contents_of(tmp_path / "right")
-    assert built.volumes[0].sha256 == hashlib.sha256(volumes_in(tmp_path / "out")[0].read_bytes()).hexdigest()
-    assert asked.count(spoilt) > 1
-
-
-def test_what_was_altered_is_read_again_from_a_source_that_breaks_off_too(tree, tmp_path):
-    builder_of(tree).build(tmp_path / "right", "bert@stable")
-    spoilt = max(key for key in keys_in(tmp_path / "right") if key.startswith("parts/"))
-    asked = []
-
-    def spoil(key, at, block):
-        asked.append(key)
-        if asked.count(key) == 2 and key == spoilt:
-            raise StoreUnavailable("it broke off")
-        return memoryview(bytes(len(block))) if key == spoilt and asked.count(key) == 1 else block
-
-    builder_of(tree, Reader(tree.store, spoil)).build(tmp_path / "out", "bert@stable")
-    assert asked.count(spoilt) > 2
-    assert contents_of(tmp_path / "out") == contents_of(tmp_path / "right")
-
-
-# --- differential --------------------------------------------------------------------------------
-
-
-def test_only_parts_that_the_base_cannot_give_are_packed(builder, tree, tmp_path):
-    built = builder.build(tmp_path / "delta", "bert-v2.0.0", bases=["bert-v1.0.0"])
-    whole = builder.plan("bert-v2.0.0").document
-    carried = {key for key in keys_in(tmp_path / "delta") if key.startswith("parts/")}
-    left_out = part_keys(tree, "bert-v2.0.0", "tok-v1.0.0") - carried
-    assert left_out
-    assert left_out <= part_keys(tree, "bert-v1.0.0")
-    assert built.bases == ["bert-v1.0.0"]
-    assert built.left_out + built.bytes > whole.bytes - 20_000
-    plan = volume(volumes_in(tmp_path / "delta")[0]).bundle.plan
-    assert plan.name == "bert-v2.0.0-delta"
-    # The site has the base, and so its manifest.
-    assert not any("targets/bert/1.0.0/" in document.key for document in plan.documents)
-    assert any("targets/bert/2.0.0/" in document.key for document in plan.documents)
-
-
-def test_a_base_that_helps_nothing_is_not_demanded(builder, tmp_path):
-    built = builder.build(tmp_path / "out", "bert-v2.0.0", bases=["plain-v1.0.0"])
-    assert built.bases == []
-    assert any("plain-v1.0.0" in warning for warning in built.warnings)
-
-
-def test_a_part_that_another_release_of_the_bundle_needs_is_packed(builder, tree, tmp_path):
-    builder.build(tmp_path / "out", "bert-v1.0.0", "bert-v2.0.0", bases=["bert-v1.0.0"])
-    # The site has all of 1.0.0, so nothing of it travels, and 2.0.0 stands on it.
-    assert not part_keys(tree, "bert-v1.0.0") & keys_in(tmp_path / "out")
-
-
-def inventory(tree, *releases, **changes):
-    found = []
-    for name in releases:
-        release = Release.parse(name)
-        path = next((tree.store / "targets" / release.model / release.version).glob("*.manifest.json"))
-        found.append(Installed(release=name, manifest_sha256=Sha256(path.name.partition(".")[0])))
-    fields = {
-        "format": "modelport-inventory",
-        "format_version": 1,
-        "root_fingerprint": tree.site.fingerprint,
-        "snapshot": 1,
-        "made_at": "2026-11-22T10:00:00Z",
-        "releases": tuple(found),
-    }
-    return Inventory(**{**fields, **changes})
-
-
-def test_an_inventory_makes_the_same_bundle_as_naming_its_releases(builder, tree, tmp_path):
-    have = inventory(tree, "bert-v1.0.0", "plain-v1.0.0")
-    one = builder.plan("bert-v2.0.0", have=have).document
-    assert one.bases == ["bert-v1.0.0"]
-    assert one.bundle == builder.plan("bert-v2.0.0", bases=["bert-v1.0.0"]).document.bundle
-
-
-def test_a_site_that_has_everything_needs_no_part(builder, tree, tmp_path):
-    built = builder.build(tmp_path / "out", "bert-v2.0.0", have=inventory(tree, "bert-v2.0.0", "tok-v1.0.0"))
-    assert not [key for key in keys_in(tmp_path / "out") if key.startswith("parts/")]
-    assert built.bases == ["bert-v2.0.0", "tok-v1.0.0"]
-    assert any("has bert-v2.0.0, tok-v1.0.0 already: nothing is carried but what proves it" in told for told in built.warnings)
-
-
-def test_a_release_that_the_site_has_takes_no_older_one_to_stand_on(builder, tree):
-    """An inventory names the older one first; asking for it at the site would be asking for nothing."""
-    planned = builder.plan("bert-v2.0.0", have=inventory(tree, "bert-v1.0.0", "bert-v2.0.0", "tok-v1.0.0")).document
-    assert planned.bases == ["bert-v2.0.0", "tok-v1.0.0"]
-
-
-def test_of_two_releases_only_the_one_that_the_site_lacks_travels(builder, tree, tmp_path):
-    built = builder.build(tmp_path / "out", "bert-v1.0.0", "bert-v2.0.0", have=inventory(tree, "bert-v1.0.0"))
-    assert built.bases == ["bert-v1.0.0"]
-    assert any("has bert-v1.0.0 already: of that is carried only what proves it" in told for told in built.warnings)
-
-
-def test_the_same_order_again_is_not_said_to_go_on_with_another_bundle(builder, tmp_path):
-    builder.build(tmp_path / "one", "bert-v1.0.0")
-    again = builder.build(tmp_path / "other", "bert-v1.0.0", only=(1,))
-    assert not any("goes on with bundle" in told for told in again.warnings)
-
-
-def test_an_inventory_of_another_tree_is_refused(builder, tree):
-    with pytest.raises(UsageError, match="is none of"):
-        builder.plan("bert-v2.0.0", have=inventory(tree, "bert-v1.0.0", root_fingerprint=Sha256("00" * 32)))
-
-
-def test_what_the_site_has_under_another_manifest_or_a_retired_name_serves_nothing(builder, tree):
-    have = inventory(
-        tree,
-        releases=(
-            Installed(release="bert-v1.0.0", manifest_sha256=Sha256("00" * 32)),
-            Installed(release="bert-v0.0.1", manifest_sha256=Sha256("00" * 32)),
-        ),
-    )
-    assert builder.plan("bert-v2.0.0", have=have).document.bases == []
 
 
 # --- recipes and sums ----------------------------------------------------------------------------
