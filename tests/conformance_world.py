@@ -289,5 +289,14 @@ def pair(folder: Path, *, repo: Repo | None = None, first_root: bytes | None = N
     return Pair(repo, Ours(repo, folder, root), Theirs(repo, folder, root))
 
 
+def serving(both: Pair) -> Pair:
+    """A repository with two releases of one model."""
+    both.repo.delegate("bert")
+    both.repo.add_release("bert-v1.0.0", b"one")
+    both.repo.add_release("bert-v2.0.0", b"two")
+    both.repo.publish("bert", "targets", "snapshot")
+    return both
+
+
 def model(name: str) -> ModelName:
     return ModelName(name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import shutil
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,6 +20,7 @@ from pipeline.sources.objects import StoreReader
 from pipeline.supply import Supply
 from pipeline.trust.state import TrustState
 from tests.publish_world import Machine, Site, directory_shelf, lay_out
+from tests.trust_world import Client
 
 _COUNT = itertools.count(1)
 
@@ -36,6 +38,19 @@ def publish_second(site: Site, machine: Machine) -> None:
     """bert-v2.0.0, which shares two tensors with its base, and the channel with it."""
     source = lay_out(site.folder / "bert2", other=1, tensor_bytes=8 << 10)
     machine.publish("bert-v2.0.0", source, channel="stable")
+
+
+def one_release_later(site: Site, folder: Path) -> Site:
+    """The same tree, one release later."""
+    shutil.copytree(site.folder, folder, dirs_exist_ok=True)
+    later = Site(folder, directory_shelf(folder / "store"), site.keys)
+    publish_second(later, Machine(folder / "first", later.shelf, later.keys))
+    return later
+
+
+def client_of(site: Site, store: ObjectStore, folder: Path) -> Client:
+    """The reference client, which trusts the tree of ``site``, before ``store``."""
+    return Client(store, folder / f"reference{next(_COUNT)}", site.first_root)
 
 
 def supply_of(*stores: ObjectStore, folder: Path, pins: Iterable[str], **more) -> Supply:
