@@ -343,7 +343,7 @@ def yank(run: Run, *, model: str, reason: str = "", undo: bool = False, allow_un
 @command(
     settings=STORE,
     help={
-        "model": "The release, as in bert-v2.0.0; or beside --channel the model, as in bert.",
+        "model": f"{RELEASE} With --channel: the model, as in bert.",
         "channel": "Remove this channel of the model, and no release. Default: none.",
         "reason": REASON,
         "allow_unsafe_store": ALLOW_UNSAFE_STORE,

@@ -22,6 +22,7 @@ DIFFER = {
     "channel": {
         "promote": "is there to move a channel; publish moves none unless one is named",
         "rollback": "as promote",
+        "retire": "removes the channel, and none unless one is named",
     },
     "folder": {"bundle.repair": "a folder of volumes, where verify has a folder of files"},
     "key": {
