@@ -9,6 +9,7 @@ next: ``plan``
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -52,6 +53,26 @@ class StoreProperties:
     keeps_sha256: bool
 
 
+class Draft(ABC):
+    """A large object that comes to its store while it is made, before anybody knows its key; nobody sees it before its ``put``.
+
+    Not for several threads at once. A class and no protocol: that is what tells it from bytes.
+    """
+
+    size: int
+
+    @abstractmethod
+    def write(self, view: memoryview, at: int) -> None:
+        """Write ``view`` at ``at``; what fails is raised by its ``put``."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Let go of it; unless it was put, nothing of it stays."""
+
+
+Body = Buffer | Draft
+
+
 class ObjectStore(Protocol):
     """A flat map from keys to immutable-by-convention bytes.
 
@@ -75,13 +96,13 @@ class ObjectStore(Protocol):
     def put(
         self,
         key: str,
-        body: Buffer,
+        body: Body,
         *,
         sha256: Sha256,
         if_absent: bool = False,
         if_etag: str | None = None,
     ) -> ObjectInfo:
-        """Write ``body`` under ``key``; ``sha256`` is its digest, already known, never computed again.
+        """Write ``body``, which may be a draft of this store, under ``key``; ``sha256`` is its digest, never computed again.
 
         The store verifies the digest where it can. Where it cannot honour ``if_absent`` or
         ``if_etag``, the condition is sent all the same: a probe finds that out, not this call.
@@ -90,6 +111,14 @@ class ObjectStore(Protocol):
             ObjectExists: ``if_absent`` and an object is there.
             ConditionFailed: ``if_etag`` and the object there has another ETag, or there is none.
             AccessDenied, WrongStore, StoreUnavailable, DiskError
+        """
+        ...
+
+    def draft(self) -> Draft | None:
+        """Begin an object whose key is not known yet; None where a store takes whole bodies only.
+
+        Raises:
+            AccessDenied, WrongStore, DiskError
         """
         ...
 
@@ -369,6 +398,22 @@ class Edge(Protocol):
     def close(self) -> None:
         """Let go of every connection."""
         ...
+
+
+def whole(body: Body) -> memoryview:
+    """The bytes of a body, for a store that gives no drafts.
+
+    Raises:
+        TypeError: it is the draft of another store.
+    """
+    if isinstance(body, Draft):
+        raise TypeError("a draft belongs to the store that gave it")
+    return memoryview(body).cast("B")
+
+
+def size_of(body: Body) -> int:
+    """How many bytes a body has."""
+    return body.size if isinstance(body, Draft) else memoryview(body).nbytes
 
 
 def begun(blocks: Iterator[bytes]) -> Iterator[bytes]:
