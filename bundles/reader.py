@@ -17,9 +17,10 @@ from typing import NamedTuple, NoReturn
 
 from bundles.index import Member
 from bundles.medium import Medium, Volume, medium_error, open_medium, opened
+from pipeline.bodies import Body
 from pipeline.digest import Sha256, sha256_of
 from pipeline.errors import InvalidDocument, ModelportError, ObjectMissing, SourceLied, StoreUnavailable, UsageError
-from pipeline.ports import BLOCK, Body, Fresh, NotModified, ObjectInfo, StoreProperties, Take
+from pipeline.ports import BLOCK, Fresh, NotModified, ObjectInfo, StoreProperties, Take
 
 READ_BYTES = 256 << 10
 _READ_ONLY = "Build a bundle anew: invoke bundle.build"
@@ -143,7 +144,7 @@ class BundleReader:
 
     def draft(self) -> None:
         """Begin nothing: a bundle is not written to."""
-        return None
+        return
 
     def delete(self, key: str) -> None:
         """Refuse: a bundle is not written to.

@@ -9,16 +9,13 @@ next: ``plan``
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
-from itertools import chain
 from typing import Literal, NamedTuple, Protocol
 
-from typing_extensions import Buffer
-
+from pipeline.bodies import Body, Draft
 from pipeline.digest import Sha256
 from pipeline.errors import InvalidDocument
 
@@ -51,26 +48,6 @@ class StoreProperties:
     create_only: bool | None
     compare_and_swap: bool | None
     keeps_sha256: bool
-
-
-class Draft(ABC):
-    """A large object that comes to its store while it is made, before anybody knows its key; nobody sees it before its ``put``.
-
-    Not for several threads at once. A class and no protocol: that is what tells it from bytes.
-    """
-
-    size: int
-
-    @abstractmethod
-    def write(self, view: memoryview, at: int) -> None:
-        """Write ``view`` at ``at``; what fails is raised by its ``put``."""
-
-    @abstractmethod
-    def close(self) -> None:
-        """Let go of it; unless it was put, nothing of it stays."""
-
-
-Body = Buffer | Draft
 
 
 class ObjectStore(Protocol):
@@ -398,28 +375,6 @@ class Edge(Protocol):
     def close(self) -> None:
         """Let go of every connection."""
         ...
-
-
-def whole(body: Body) -> memoryview:
-    """The bytes of a body, for a store that gives no drafts.
-
-    Raises:
-        TypeError: it is the draft of another store.
-    """
-    if isinstance(body, Draft):
-        raise TypeError("a draft belongs to the store that gave it")
-    return memoryview(body).cast("B")
-
-
-def size_of(body: Body) -> int:
-    """How many bytes a body has."""
-    return body.size if isinstance(body, Draft) else memoryview(body).nbytes
-
-
-def begun(blocks: Iterator[bytes]) -> Iterator[bytes]:
-    """Read the first block now: a generator that was never begun would never let go of its file or connection."""
-    first = next(blocks, None)
-    return iter(()) if first is None else chain((first,), blocks)
 
 
 def read_object(source: TreeSource, key: str, *, cap: int) -> bytes:

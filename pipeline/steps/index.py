@@ -15,6 +15,7 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Literal
 
+from pipeline.bodies import Draft
 from pipeline.digest import Blake3, Sha256, blake3_of, sha256_of
 from pipeline.encoding import ENCODED_BYTES, Encoded, encode_chunk
 from pipeline.events import Listener, Progress
@@ -23,7 +24,6 @@ from pipeline.plan.assemble import IndexedFile, assemble_files, unlike_twins
 from pipeline.plan.cut import Element
 from pipeline.plan.pack import ONE_PART_BYTES, Packer
 from pipeline.plan.reuse import Reuse, poor_parts, reuse_bases
-from pipeline.ports import Draft
 from pipeline.steps.buffers import Buffers
 from pipeline.steps.cut import CutPlan
 from pipeline.steps.pieces import HASHES_LAGGING, FileDigests, Piece, Sources, check_same, nothing, read_again

@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Protocol, Self
 
 from pipeline.arrays import np
-from pipeline.ports import Body, Draft
+from pipeline.bodies import Body, Draft
 from pipeline.steps.buffers import Buffers
 
 # One being filled and two on their way: with 64 MiB parts 192 MiB, half of the memory a publish may take.

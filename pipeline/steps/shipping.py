@@ -16,9 +16,9 @@ from concurrent.futures import Executor, Future
 
 import blake3
 
+from pipeline.bodies import Body
 from pipeline.digest import Blake3, Sha256
 from pipeline.manifest import Part
-from pipeline.ports import Body
 from pipeline.steps.rooms import PARTS_AT_ONCE, Room, Rooms
 
 # So many chunks may wait to be hashed and copied.

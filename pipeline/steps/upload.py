@@ -13,12 +13,13 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from pipeline.bodies import Body, Draft
 from pipeline.digest import Blake3
 from pipeline.errors import ObjectExists, ObjectMissing, StoreUnavailable
 from pipeline.events import How, Listener, PartDone, StepFinished, StepStarted
 from pipeline.layout import part_key
 from pipeline.manifest import Part
-from pipeline.ports import Body, Draft, ObjectStore
+from pipeline.ports import ObjectStore
 from pipeline.steps.cut import CutPlan
 from pipeline.steps.index import Indexed, index_release
 from pipeline.steps.readback import fault_of, poisoned

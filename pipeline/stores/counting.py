@@ -14,8 +14,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from pipeline.bodies import Body, Draft, size_of
 from pipeline.digest import Sha256
-from pipeline.ports import Body, Draft, ObjectInfo, ObjectStore, StoreProperties, size_of
+from pipeline.ports import ObjectInfo, ObjectStore, StoreProperties
 
 
 @dataclass(slots=True)

@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
+from pipeline.bodies import Body, begun, size_of, whole
 from pipeline.dated import date_after
 from pipeline.digest import Sha256
 from pipeline.errors import (
@@ -31,7 +32,7 @@ from pipeline.errors import (
     WrongStore,
 )
 from pipeline.layout import is_revalidated
-from pipeline.ports import BLOCK, Body, ObjectInfo, StoreProperties, begun, size_of, whole
+from pipeline.ports import BLOCK, ObjectInfo, StoreProperties
 from pipeline.release import NameRefused
 from pipeline.stores.ahead import ReadAhead
 from pipeline.stores.drafts import LOCK, FileDraft, sweep

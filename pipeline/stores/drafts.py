@@ -15,8 +15,8 @@ import time
 from contextlib import suppress
 from typing import Self
 
+from pipeline.bodies import Draft
 from pipeline.past_cache import write_past_cache
-from pipeline.ports import Draft
 from pipeline.stores.placing import remove_abandoned
 
 LOCK = "lock"

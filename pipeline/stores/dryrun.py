@@ -15,9 +15,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
+from pipeline.bodies import Body, whole
 from pipeline.digest import Sha256
 from pipeline.errors import ConditionFailed, ObjectExists, ObjectMissing
-from pipeline.ports import BLOCK, Body, ObjectInfo, ObjectStore, StoreProperties, whole
+from pipeline.ports import BLOCK, ObjectInfo, ObjectStore, StoreProperties
 from pipeline.stores.keys import check_key
 
 

@@ -15,9 +15,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, TypeVar
 
+from pipeline.bodies import Body, Draft, whole
 from pipeline.digest import Sha256
 from pipeline.errors import ObjectMissing, StoreUnavailable
-from pipeline.ports import Body, Draft, ObjectInfo, ObjectStore, StoreProperties, whole
+from pipeline.ports import ObjectInfo, ObjectStore, StoreProperties
 
 T = TypeVar("T")
 Operation = Literal["put", "get", "head", "list", "delete", "now"]

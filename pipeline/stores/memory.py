@@ -12,10 +12,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
+from pipeline.bodies import Body, whole
 from pipeline.clocks import utc_now
 from pipeline.digest import Sha256, sha256_of
 from pipeline.errors import ConditionFailed, DigestMismatch, ObjectExists, ObjectMissing
-from pipeline.ports import BLOCK, Body, ObjectInfo, StoreProperties, whole
+from pipeline.ports import BLOCK, ObjectInfo, StoreProperties
 from pipeline.stores.keys import check_key
 
 

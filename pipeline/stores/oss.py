@@ -26,6 +26,7 @@ from oss2.credentials import StaticCredentialsProvider
 from oss2.exceptions import ClientError, InconsistentError, OssError, RequestError
 from requests.adapters import HTTPAdapter
 
+from pipeline.bodies import Body, whole
 from pipeline.digest import Sha256
 from pipeline.errors import (
     AccessDenied,
@@ -35,7 +36,7 @@ from pipeline.errors import (
     WrongStore,
 )
 from pipeline.layout import headers_for
-from pipeline.ports import Body, ObjectInfo, StoreProperties, whole
+from pipeline.ports import ObjectInfo, StoreProperties
 from pipeline.stores.answers import (
     Answer,
     Asked,

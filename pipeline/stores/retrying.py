@@ -12,10 +12,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import datetime
 
+from pipeline.bodies import Body, Draft
 from pipeline.digest import Sha256
 from pipeline.errors import ModelportError
 from pipeline.events import Listener, ignore
-from pipeline.ports import Body, Draft, ObjectInfo, ObjectStore, StoreProperties
+from pipeline.ports import ObjectInfo, ObjectStore, StoreProperties
 from pipeline.retry import Retry
 
 

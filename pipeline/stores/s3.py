@@ -42,6 +42,7 @@ from botocore.parsers import ResponseParserError
 from botocore.session import Session, get_session
 from botocore.utils import get_environ_proxies
 
+from pipeline.bodies import Body, whole
 from pipeline.digest import Sha256
 from pipeline.errors import (
     AccessDenied,
@@ -53,7 +54,7 @@ from pipeline.errors import (
     WrongStore,
 )
 from pipeline.layout import headers_for
-from pipeline.ports import Body, ObjectInfo, StoreProperties, whole
+from pipeline.ports import ObjectInfo, StoreProperties
 from pipeline.stores.answers import (
     Answer,
     Asked,

@@ -8,7 +8,7 @@ from contextlib import suppress
 
 import pytest
 
-from pipeline.ports import Draft
+from pipeline.bodies import Draft
 from pipeline.steps import rooms as rooms_module
 from pipeline.steps.rooms import PARTS_AT_ONCE, Rooms
 from pipeline.workers import threads
