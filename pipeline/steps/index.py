@@ -9,7 +9,6 @@ next: ``steps.upload``
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from pipeline.plan.assemble import IndexedFile, assemble_files, unlike_twins
 from pipeline.plan.cut import Element
 from pipeline.plan.pack import ONE_PART_BYTES, Packer
 from pipeline.plan.reuse import Reuse, poor_parts, reuse_bases
+from pipeline.processors import usable_processors
 from pipeline.steps.buffers import Buffers
 from pipeline.steps.cut import CutPlan
 from pipeline.steps.pieces import HASHES_LAGGING, FileDigests, Piece, Sources, check_same, nothing, read_again
@@ -34,7 +34,7 @@ from pipeline.workers import chain, in_order, threads
 
 # Chunks and both kinds of hashes share these threads: more than there are cores would only push each other's bytes out
 # of the cache. Each may hold a chunk plain and encoded, so that many cores must not cost more memory than a publish may take.
-WORKERS = min(os.cpu_count() or 2, 8)
+WORKERS = min(usable_processors(), 8)
 # One more than can be worked on. What waits longer falls out of the processor's cache: at twice as
 # many the same hashes take a fifth longer (benchmarks/index.py).
 PIECES_AHEAD = WORKERS + 1
