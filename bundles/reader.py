@@ -15,10 +15,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple, NoReturn
 
-from typing_extensions import Buffer
-
 from bundles.index import Member
 from bundles.medium import Medium, Volume, medium_error, open_medium, opened
+from pipeline.bodies import Body
 from pipeline.digest import Sha256, sha256_of
 from pipeline.errors import InvalidDocument, ModelportError, ObjectMissing, SourceLied, StoreUnavailable, UsageError
 from pipeline.ports import BLOCK, Fresh, NotModified, ObjectInfo, StoreProperties, Take
@@ -134,7 +133,7 @@ class BundleReader:
         """Tell whether no volume holds ``key``, here or elsewhere, because the site has what it is made of."""
         return bool(self._medium.bundle.plan.bases) and key not in self._places and not self._number_of(key)
 
-    def put(self, key: str, body: Buffer, *, sha256: Sha256, if_absent: bool = False, if_etag: str | None = None) -> ObjectInfo:
+    def put(self, key: str, body: Body, *, sha256: Sha256, if_absent: bool = False, if_etag: str | None = None) -> ObjectInfo:
         """Refuse: a bundle is not written to.
 
         Raises:
@@ -142,6 +141,10 @@ class BundleReader:
         """
         del body, sha256, if_absent, if_etag
         self._refuse(key)
+
+    def draft(self) -> None:
+        """Begin nothing: a bundle is not written to."""
+        return
 
     def delete(self, key: str) -> None:
         """Refuse: a bundle is not written to.

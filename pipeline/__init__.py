@@ -7,6 +7,7 @@ before it (``lint-imports`` holds that):
   meant, how numbers and stores are spelled, what time it is.
 * ``digest`` → ``release`` → ``manifest``: the nouns. Names and digests are text that was checked.
 * ``layout``, ``wire``, ``yamlfile``: where an object lies in the tree; how a noun becomes bytes; what people write.
+* ``bodies``: the bytes of an object on their way into a store and out of it.
 * ``ports``: the doors to everything outside.
 * ``plan/``: pure decisions: where to cut, how to pack, what to reuse, what it will cost, what must be fetched.
 * ``past_cache``, ``dated``, ``workers``, ``retry``: large bytes to and from a disk; files that replace others; bounded threads;

@@ -13,11 +13,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
-from itertools import chain
 from typing import Literal, NamedTuple, Protocol
 
-from typing_extensions import Buffer
-
+from pipeline.bodies import Body, Draft
 from pipeline.digest import Sha256
 from pipeline.errors import InvalidDocument
 
@@ -75,13 +73,13 @@ class ObjectStore(Protocol):
     def put(
         self,
         key: str,
-        body: Buffer,
+        body: Body,
         *,
         sha256: Sha256,
         if_absent: bool = False,
         if_etag: str | None = None,
     ) -> ObjectInfo:
-        """Write ``body`` under ``key``; ``sha256`` is its digest, already known, never computed again.
+        """Write ``body``, which may be a draft of this store, under ``key``; ``sha256`` is its digest, never computed again.
 
         The store verifies the digest where it can. Where it cannot honour ``if_absent`` or
         ``if_etag``, the condition is sent all the same: a probe finds that out, not this call.
@@ -90,6 +88,14 @@ class ObjectStore(Protocol):
             ObjectExists: ``if_absent`` and an object is there.
             ConditionFailed: ``if_etag`` and the object there has another ETag, or there is none.
             AccessDenied, WrongStore, StoreUnavailable, DiskError
+        """
+        ...
+
+    def draft(self) -> Draft | None:
+        """Begin an object whose key is not known yet; None where a store takes whole bodies only.
+
+        Raises:
+            AccessDenied, WrongStore, DiskError
         """
         ...
 
@@ -369,12 +375,6 @@ class Edge(Protocol):
     def close(self) -> None:
         """Let go of every connection."""
         ...
-
-
-def begun(blocks: Iterator[bytes]) -> Iterator[bytes]:
-    """Read the first block now: a generator that was never begun would never let go of its file or connection."""
-    first = next(blocks, None)
-    return iter(()) if first is None else chain((first,), blocks)
 
 
 def read_object(source: TreeSource, key: str, *, cap: int) -> bytes:

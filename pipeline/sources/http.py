@@ -18,9 +18,10 @@ from datetime import UTC, datetime
 from typing import TypeAlias, cast
 from urllib.parse import quote, urlsplit
 
+from pipeline.bodies import begun
 from pipeline.errors import InvalidDocument, ModelportError, RedirectRefused, SettingsError, SourceLied, StoreUnavailable
 from pipeline.layout import check_tree_key, content_type
-from pipeline.ports import Fresh, NotModified, Take, begun
+from pipeline.ports import Fresh, NotModified, Take
 from pipeline.sources.answers import REDIRECTS, Head, plain, refusal, telling_etag
 from pipeline.sources.auth import Auth, NoAuth
 from pipeline.sources.dialing import Dialler, congestion_of

@@ -15,10 +15,11 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+from pipeline.bodies import begun
 from pipeline.errors import AccessDenied, DiskError, InvalidDocument, ModelportError, ObjectMissing, SourceLied, StoreUnavailable
 from pipeline.layout import check_tree_key
 from pipeline.past_cache import opened_uncached, read_aligned
-from pipeline.ports import BLOCK, Fresh, NotModified, ObjectStore, Take, begun, read_object
+from pipeline.ports import BLOCK, Fresh, NotModified, ObjectStore, Take, read_object
 
 READ_BYTES = 256 << 10
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC

@@ -15,6 +15,7 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Literal
 
+from pipeline.bodies import Draft
 from pipeline.digest import Blake3, Sha256, blake3_of, sha256_of
 from pipeline.encoding import ENCODED_BYTES, Encoded, encode_chunk
 from pipeline.events import Listener, Progress
@@ -23,9 +24,11 @@ from pipeline.plan.assemble import IndexedFile, assemble_files, unlike_twins
 from pipeline.plan.cut import Element
 from pipeline.plan.pack import ONE_PART_BYTES, Packer
 from pipeline.plan.reuse import Reuse, poor_parts, reuse_bases
+from pipeline.steps.buffers import Buffers
 from pipeline.steps.cut import CutPlan
-from pipeline.steps.pieces import HASHES_LAGGING, Buffers, FileDigests, Piece, Sources, check_same, nothing, read_again
-from pipeline.steps.shipping import HASHES_AHEAD, PART_BUFFERS, PartFiller, Ship
+from pipeline.steps.pieces import HASHES_LAGGING, FileDigests, Piece, Sources, check_same, nothing, read_again
+from pipeline.steps.rooms import PARTS_AT_ONCE, Rooms
+from pipeline.steps.shipping import HASHES_AHEAD, PartFiller, Ship
 from pipeline.wire import encode_manifest
 from pipeline.workers import chain, in_order, threads
 
@@ -90,7 +93,9 @@ class _Made:
             self.body.release()
 
 
-def index_release(cut: CutPlan, ship: Ship | None, listen: Listener, *, step: str) -> Indexed:
+def index_release(
+    cut: CutPlan, ship: Ship | None, listen: Listener, *, step: str, draft: Callable[[], Draft | None] = lambda: None
+) -> Indexed:
     """Read every file once and ship every new part as soon as it is full; ``step`` is whose progress it is.
 
     Raises:
@@ -99,19 +104,21 @@ def index_release(cut: CutPlan, ship: Ship | None, listen: Listener, *, step: st
     """
     bases = [base.manifest for base in cut.bases]
     reuse = reuse_bases(bases, profile=cut.inputs.profile, encoding=cut.inputs.encoding)
+    # A little more than parts have, for the gap that a twin begins with: a buffer in use cannot grow.
+    capacity = min(cut.inputs.part_size, cut.folder.size) + GAP_ROOM
     with (
         Sources() as sources,
+        threads(1, "write") as writer,
+        Rooms(writer, capacity, draft) as rooms,
         threads(WORKERS, "chunk") as workers,
         chain(workers) as file_hasher,
         chain(workers) as part_hasher,
-        threads(PART_BUFFERS - 1, "part") as shippers,
+        threads(PARTS_AT_ONCE - 1, "part") as shippers,
     ):
         # More than can be in use at once: whoever waited for one would keep a thread from whoever gives it back.
         buffers = PIECES_AHEAD + max(HASHES_AHEAD, HASHES_LAGGING) + 2
         digests = FileDigests(file_hasher, sources, buffers=buffers)
-        # A little more than parts have, for the gap that a twin begins with: a buffer in use cannot grow.
-        capacity = min(cut.inputs.part_size, cut.folder.size) + GAP_ROOM
-        filler = PartFiller(part_hasher, shippers, ship, capacity)
+        filler = PartFiller(part_hasher, shippers, ship, rooms)
         packing = _Packing(cut, reuse, workers, filler, Buffers(buffers, ENCODED_BYTES))
         packing.pack_new(digests, lambda size: listen(Progress(step, size)))
         packing.pack_poor()

@@ -9,23 +9,20 @@ next: ``steps.index``
 from __future__ import annotations
 
 import hashlib
-import mmap
-import queue
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass
-from functools import partial
 from types import TracebackType
 from typing import Self
 
 from pipeline.digest import Blake3, Sha256, blake3_of
 from pipeline.formats.opaque import ContentCutter
 from pipeline.manifest import CHUNK_BYTES, Chunk
-from pipeline.past_cache import aligned_memory
 from pipeline.plan.cut import BYTES, Element, Span
 from pipeline.sources.folder import SourceFile
 from pipeline.sources.reading import SourceReader, changed, open_source
+from pipeline.steps.buffers import Buffers
 from pipeline.steps.cut import CutFile, CutPlan
 
 # Read at a time where cuts are sought: enough for several chunks, little enough to stay in a cache.
@@ -57,22 +54,6 @@ class Piece:
         if self.reader is not None:
             self.reader.read_into(self.at, self.plain)
         return blake3_of(self.plain)
-
-
-class Buffers:
-    """Memory for ``size`` bytes going round: making it anew for every piece would cost as much as hashing it."""
-
-    def __init__(self, count: int, size: int) -> None:
-        self._size = size
-        # Last in, first out: what was used last is still in the processor's cache.
-        self._free: queue.LifoQueue[mmap.mmap | None] = queue.LifoQueue()
-        for _ in range(count):
-            self._free.put(None)
-
-    def take(self) -> tuple[memoryview, Callable[[], None]]:
-        """Memory, and what gives it back; waits until there is some."""
-        buffer = self._free.get() or aligned_memory(self._size)
-        return memoryview(buffer), partial(self._free.put, buffer)
 
 
 class Sources:

@@ -2,7 +2,7 @@
 
 Takes chunks at their places, in order; gives every part's name once it is full. The digests go along
 while the bytes are still in the processor's cache, one chunk after another; the bytes themselves are
-kept only where somebody ships them, in ``PART_BUFFERS`` buffers that go round.
+kept only where somebody ships them, in ``Rooms``.
 
 next: ``steps.index``
 """
@@ -10,41 +10,34 @@ next: ``steps.index``
 from __future__ import annotations
 
 import hashlib
-import mmap
-import queue
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future
 
 import blake3
 
-from pipeline.arrays import np
+from pipeline.bodies import Body
 from pipeline.digest import Blake3, Sha256
 from pipeline.manifest import Part
-from pipeline.past_cache import aligned_memory
+from pipeline.steps.rooms import PARTS_AT_ONCE, Room, Rooms
 
-# One being filled and two on their way: with 64 MiB parts 192 MiB, half of the memory a publish may take.
-PART_BUFFERS = 3
 # So many chunks may wait to be hashed and copied.
 HASHES_AHEAD = 3
 
-Ship = Callable[[Part, memoryview], object]
+Ship = Callable[[Part, Body], object]
 
 
 class PartFiller:
     """Fills parts one after another. ``ship`` is called on a thread with each full part; None: nobody wants the bytes."""
 
-    def __init__(self, hasher: Executor, shippers: Executor, ship: Ship | None, capacity: int) -> None:
+    def __init__(self, hasher: Executor, shippers: Executor, ship: Ship | None, rooms: Rooms) -> None:
         self._hasher = hasher
         self._shippers = shippers
         self._ship = ship
-        self._capacity = capacity
-        # Last in, first out: a buffer that came back is taken before one that was never made.
-        self._free: queue.LifoQueue[mmap.mmap | None] = queue.LifoQueue()
-        for _ in range(PART_BUFFERS):
-            self._free.put(None)
+        self._rooms = rooms
+        self._places = threading.BoundedSemaphore(PARTS_AT_ONCE)
         self._waiting = threading.BoundedSemaphore(HASHES_AHEAD)
-        self._buffer: mmap.mmap | None = None
+        self._room: Room | None = None
         self._digests: _Digests | None = None
         self._parts: list[Future[Part]] = []
         self._under_way: list[Future[Part]] = []
@@ -57,7 +50,7 @@ class PartFiller:
     def write(self, offset: int, data: memoryview, done: Callable[[], None]) -> None:
         """Put ``data`` at ``offset`` of the part; ``done`` is called when ``data`` is no longer looked at.
 
-        Waits while every buffer is on its way. A gap before the first chunk is filled with zeros.
+        Waits while too many parts are on their way. A gap before the first chunk is filled with zeros.
 
         Raises:
             Whatever ``ship`` raised for an earlier part.
@@ -73,12 +66,12 @@ class PartFiller:
         """Send the part being filled on its way; nothing if none is."""
         if self._digests is None:
             return
-        name = self._hasher.submit(self._digests.part)
-        if self._buffer is not None:
-            name = self._shippers.submit(self._send, name, self._buffer)
+        name = self._hasher.submit(self._end, self._digests, self._room)
+        if self._room is not None:
+            name = self._shippers.submit(self._send, name, self._room)
         self._parts.append(name)
         self._under_way.append(name)
-        self._buffer = self._digests = None
+        self._room = self._digests = None
 
     def parts(self) -> Sequence[Part]:
         """Close, wait for every part, and give them in order.
@@ -91,7 +84,8 @@ class PartFiller:
 
     def _begin(self) -> None:
         if self._ship is not None:
-            self._buffer = self._free.get() or aligned_memory(self._capacity, huge=False)
+            self._places.acquire()
+            self._room = self._rooms.take()
         for part in self._under_way:
             if part.done():
                 part.result()
@@ -99,29 +93,36 @@ class PartFiller:
         self._digests = _Digests()
 
     def _take(self, digests: _Digests, data: memoryview, done: Callable[[], None]) -> None:
-        at, digests.size = digests.size, digests.size + data.nbytes
-        room = None if self._buffer is None else memoryview(self._buffer)[at : digests.size]
+        digests.size += data.nbytes
         self._waiting.acquire()
-        self._hasher.submit(self._take_in, digests, data, room, done)
+        digests.takes.append(self._hasher.submit(self._take_in, digests, data, self._room, done))
 
-    def _take_in(self, digests: _Digests, data: memoryview, room: memoryview | None, done: Callable[[], None]) -> None:
+    def _take_in(self, digests: _Digests, data: memoryview, room: Room | None, done: Callable[[], None]) -> None:
         try:
             digests.update(data)
             if room is not None:
-                # By numpy, which lets other threads run meanwhile.
-                np.copyto(np.frombuffer(room, np.uint8), np.frombuffer(data, np.uint8))
+                room.append(data)
         finally:
             done()
             self._waiting.release()
 
-    def _send(self, name: Future[Part], buffer: mmap.mmap) -> Part:
-        part = name.result()
+    def _end(self, digests: _Digests, room: Room | None) -> Part:
+        for taken in digests.takes:
+            # Done by now, for the hasher does one after the other: a part that lacks a byte must not be shipped.
+            taken.result()
+        if room is not None:
+            room.end()
+        return digests.part()
+
+    def _send(self, name: Future[Part], room: Room) -> Part:
+        self._rooms.hand_over(room)
         try:
-            with memoryview(buffer) as whole, whole[: part.size] as body:
-                if self._ship is not None:
-                    self._ship(part, body)
+            part = name.result()
+            if self._ship is not None:
+                self._ship(part, room.body())
         finally:
-            self._free.put(buffer)
+            room.close()
+            self._places.release()
         return part
 
 
@@ -130,6 +131,7 @@ class _Digests:
 
     def __init__(self) -> None:
         self.size = 0
+        self.takes: list[Future[None]] = []
         self._sha256 = hashlib.sha256()
         self._blake3 = blake3.blake3()
 

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from pipeline.bodies import Body, Draft
 from pipeline.digest import Blake3
 from pipeline.errors import ObjectExists, ObjectMissing, StoreUnavailable
 from pipeline.events import How, Listener, PartDone, StepFinished, StepStarted
@@ -51,21 +52,28 @@ def upload_release(cut: CutPlan, store: ObjectStore, *, repair: bool, listen: Li
     started = time.monotonic()
     listen(StepStarted("upload", len(cut.files), cut.folder.size))
     replaced: list[str] = []
+    missing = True
 
-    def ship(part: Part, body: memoryview) -> None:
+    def draft() -> Draft | None:
+        # While parts are found, as after a publish that was killed, nothing is written to be thrown away.
+        return store.draft() if missing else None
+
+    def ship(part: Part, body: Body) -> None:
+        nonlocal missing
         how = put_part(store, part, body, repair=repair)
+        missing = how != "present"
         if how == "replaced":
             replaced.append(part_key(part.blake3))
         listen(PartDone("upload", part.blake3, part.size, how))
         if check:
             check(part.blake3, how)
 
-    indexed = index_release(cut, ship, listen, step="upload")
+    indexed = index_release(cut, ship, listen, step="upload", draft=draft)
     listen(StepFinished("upload", indexed.parts.total, indexed.manifest.stored_bytes, time.monotonic() - started))
     return Uploaded(cut, indexed, store, tuple(sorted(replaced)))
 
 
-def put_part(store: ObjectStore, part: Part, body: memoryview, *, repair: bool) -> How:
+def put_part(store: ObjectStore, part: Part, body: Body, *, repair: bool) -> How:
     """Make ``part`` stand in the store; say whether it was ``sent``, ``present`` or ``replaced``.
 
     Raises:

@@ -20,16 +20,16 @@ class ReadAhead:
     def __init__(self) -> None:
         self._over_s = time.monotonic()
 
-    def written(self, fd: int, size: int, begun_s: float) -> None:
-        """Take an object that was written since ``begun_s`` (monotonic).
+    def written(self, fd: int, size: int, busy_s: float) -> None:
+        """Take an object that was written just now, which took the disk ``busy_s``.
 
         It is read only if the disk stood idle before it for as long as it took to write it, so that there is time for that.
         A disk that a publish waits for is never asked.
         """
         if size < UNCACHED_BYTES:
             return
-        idle_s, self._over_s = begun_s - self._over_s, time.monotonic()
-        if idle_s >= self._over_s - begun_s:
+        before_s, self._over_s = self._over_s, time.monotonic()
+        if self._over_s - before_s >= 2 * busy_s:
             _begin(fd, size)
 
 

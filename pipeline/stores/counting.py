@@ -14,8 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from typing_extensions import Buffer
-
+from pipeline.bodies import Body, Draft, size_of
 from pipeline.digest import Sha256
 from pipeline.ports import ObjectInfo, ObjectStore, StoreProperties
 
@@ -50,9 +49,12 @@ class CountingStore:
     def properties(self) -> StoreProperties:
         return self._inner.properties
 
-    def put(self, key: str, body: Buffer, *, sha256: Sha256, if_absent: bool = False, if_etag: str | None = None) -> ObjectInfo:
-        self._count("put", sent=memoryview(body).nbytes)
+    def put(self, key: str, body: Body, *, sha256: Sha256, if_absent: bool = False, if_etag: str | None = None) -> ObjectInfo:
+        self._count("put", sent=size_of(body))
         return self._inner.put(key, body, sha256=sha256, if_absent=if_absent, if_etag=if_etag)
+
+    def draft(self) -> Draft | None:
+        return self._inner.draft()
 
     def get(self, key: str, *, start: int = 0, size: int | None = None) -> Iterator[bytes]:
         self._count("get")

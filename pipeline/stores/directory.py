@@ -9,20 +9,16 @@ next: ``stores.answers``
 from __future__ import annotations
 
 import errno
-import fcntl
 import hashlib
 import os
-import secrets
 import stat
 import threading
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
-from typing_extensions import Buffer
-
+from pipeline.bodies import Body, begun, size_of, whole
 from pipeline.dated import date_after
 from pipeline.digest import Sha256
 from pipeline.errors import (
@@ -36,17 +32,14 @@ from pipeline.errors import (
     WrongStore,
 )
 from pipeline.layout import is_revalidated
-from pipeline.past_cache import write_past_cache
-from pipeline.ports import BLOCK, ObjectInfo, StoreProperties, begun
+from pipeline.ports import BLOCK, ObjectInfo, StoreProperties
 from pipeline.release import NameRefused
 from pipeline.stores.ahead import ReadAhead
+from pipeline.stores.drafts import LOCK, FileDraft, sweep
 from pipeline.stores.keys import check_key
-from pipeline.stores.placing import locked, place_new, remove_abandoned
+from pipeline.stores.placing import locked, place_new
 
 TEMP = ".tmp"
-LOCK = "lock"
-# Above this, allocating first lets the disk say "full" before anything is written, and writes faster.
-ALLOCATE_BYTES = 1 << 20
 # Up to this size an ETag is a digest of the content: no file system repeats it, however coarse its times.
 SMALL_BYTES = 64 << 10
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -78,34 +71,47 @@ class DirectoryStore:
     def put(
         self,
         key: str,
-        body: Buffer,
+        body: Body,
         *,
         sha256: Sha256,  # noqa: ARG002 (no file system verifies it)
         if_absent: bool = False,
         if_etag: str | None = None,
     ) -> ObjectInfo:
-        view = memoryview(body).cast("B")
-        with self._told(key, size=view.nbytes), self._temp_folder() as temp_fd:
+        size = size_of(body)
+        with self._told(key, size=size):
             parent_fd, name = self._open_parent(key, make=True)
-            begun_s = time.monotonic()
             try:
                 if if_absent and _exists(name, parent_fd):
                     raise ObjectExists(f"{self.url}: {key} exists already")
-                with _temporary(temp_fd) as (temp, fd):
-                    _write(fd, view)
+                with self._written(body) as draft:
+                    draft.settle()
                     if if_absent:
-                        place_new(temp, temp_fd, name, parent_fd)
+                        place_new(draft.name, draft.folder_fd, name, parent_fd)
                     else:
-                        with locked(LOCK, temp_fd):
+                        with locked(LOCK, draft.folder_fd):
                             self._check_etag(key, name, parent_fd, if_etag)
                             if is_revalidated(key):
-                                date_after(fd, name, folder_fd=parent_fd)
-                            os.replace(temp, name, src_dir_fd=temp_fd, dst_dir_fd=parent_fd)
+                                date_after(draft.fd, name, folder_fd=parent_fd)
+                            os.replace(draft.name, name, src_dir_fd=draft.folder_fd, dst_dir_fd=parent_fd)
                     os.fsync(parent_fd)
-                    self._ahead.written(fd, view.nbytes, begun_s)
-                    return _info(key, fd)
+                    self._ahead.written(draft.fd, size, draft.busy_s)
+                    return _info(key, draft.fd)
             finally:
                 os.close(parent_fd)
+
+    def draft(self) -> FileDraft:
+        with self._told(TEMP), self._temp_folder() as temp_fd:
+            return FileDraft(temp_fd)
+
+    @contextmanager
+    def _written(self, body: Body) -> Iterator[FileDraft]:
+        if isinstance(body, FileDraft):
+            # Its owner closes it.
+            yield body
+            return
+        with self._temp_folder() as temp_fd, FileDraft(temp_fd) as draft:
+            draft.fill(whole(body))
+            yield draft
 
     def get(self, key: str, *, start: int = 0, size: int | None = None) -> Iterator[bytes]:
         with self._told(key):
@@ -159,10 +165,10 @@ class DirectoryStore:
 
     def now(self) -> datetime:
         """The file system's clock: the time of a file just written."""
-        with self._told("the clock"), self._temp_folder() as temp_fd, _temporary(temp_fd) as (_, fd):
+        with self._told("the clock"), self._temp_folder() as temp_fd, FileDraft(temp_fd) as draft:
             # Not synced: nobody reads it, and a network share asks its server for the time of what was written.
-            os.pwrite(fd, b"now", 0)
-            return _modified_at(os.fstat(fd))
+            os.pwrite(draft.fd, b"now", 0)
+            return _modified_at(os.fstat(draft.fd))
 
     def _check_etag(self, key: str, name: str, parent_fd: int, expected: str | None) -> None:
         if expected is None:
@@ -225,7 +231,7 @@ class DirectoryStore:
         try:
             with self._sweeping:
                 if not self._swept:
-                    _sweep(temp_fd)
+                    sweep(temp_fd)
                     self._swept = True
             yield temp_fd
         finally:
@@ -293,48 +299,6 @@ def _exists(name: str, folder_fd: int) -> bool:
     except FileNotFoundError:
         return False
     return True
-
-
-@contextmanager
-def _temporary(temp_fd: int) -> Iterator[tuple[str, int]]:
-    """Make a temporary file, give its name and descriptor, and remove what is left of it afterwards."""
-    while True:
-        temp = secrets.token_hex(12)
-        fd = os.open(temp, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666, dir_fd=temp_fd)
-        try:
-            _hold(fd)
-            # Another process may have swept it away between its making and its lock.
-            if os.fstat(fd).st_nlink == 0:
-                continue
-            yield temp, fd
-            return
-        finally:
-            os.close(fd)
-            # Unless it has its final name by now.
-            with suppress(FileNotFoundError):
-                os.unlink(temp, dir_fd=temp_fd)
-
-
-def _write(fd: int, view: memoryview) -> None:
-    """Make ``view`` the whole and durable content of a new file."""
-    if view.nbytes >= ALLOCATE_BYTES:
-        os.posix_fallocate(fd, 0, view.nbytes)
-    write_past_cache(fd, view, 0)
-    os.fsync(fd)
-
-
-def _hold(fd: int) -> None:
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX)
-    except OSError:
-        # A file system without flock: then no sweeper can take the lock either, and nothing is swept.
-        return
-
-
-def _sweep(temp_fd: int) -> None:
-    for name in os.listdir(temp_fd):
-        if name != LOCK:
-            remove_abandoned(name, temp_fd)
 
 
 def _info(key: str, fd: int) -> ObjectInfo:

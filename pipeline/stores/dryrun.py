@@ -15,8 +15,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
-from typing_extensions import Buffer
-
+from pipeline.bodies import Body, whole
 from pipeline.digest import Sha256
 from pipeline.errors import ConditionFailed, ObjectExists, ObjectMissing
 from pipeline.ports import BLOCK, ObjectInfo, ObjectStore, StoreProperties
@@ -57,8 +56,8 @@ class DryRunStore:
         """This store honours every condition itself, whatever the one beneath does."""
         return StoreProperties(create_only=True, compare_and_swap=True, keeps_sha256=self._inner.properties.keeps_sha256)
 
-    def put(self, key: str, body: Buffer, *, sha256: Sha256, if_absent: bool = False, if_etag: str | None = None) -> ObjectInfo:
-        view = memoryview(body).cast("B")
+    def put(self, key: str, body: Body, *, sha256: Sha256, if_absent: bool = False, if_etag: str | None = None) -> ObjectInfo:
+        view = whole(body)
         check_key(key)
         with self._lock:
             if if_absent or if_etag is not None:
@@ -69,6 +68,9 @@ class DryRunStore:
             self._changes[key] = _Shown(info, bytes(view) if view.nbytes <= BLOCK else None)
             self.intended.append(Intended("put", key, view.nbytes))
         return info
+
+    def draft(self) -> None:
+        return None
 
     def _check(self, key: str, *, if_absent: bool, if_etag: str | None) -> None:
         try:

@@ -15,8 +15,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, TypeVar
 
-from typing_extensions import Buffer
-
+from pipeline.bodies import Body, Draft, whole
 from pipeline.digest import Sha256
 from pipeline.errors import ObjectMissing, StoreUnavailable
 from pipeline.ports import ObjectInfo, ObjectStore, StoreProperties
@@ -71,10 +70,14 @@ class FaultyStore:
     def properties(self) -> StoreProperties:
         return self._inner.properties
 
-    def put(self, key: str, body: Buffer, *, sha256: Sha256, if_absent: bool = False, if_etag: str | None = None) -> ObjectInfo:
+    def put(self, key: str, body: Body, *, sha256: Sha256, if_absent: bool = False, if_etag: str | None = None) -> ObjectInfo:
         fault = self._next("put", key)
-        sent = self._flipped(bytes(body)) if fault is not None and fault.how == "flip bit" else body
+        sent = self._flipped(bytes(whole(body))) if fault is not None and fault.how == "flip bit" else body
         return self._through(fault, key, lambda: self._inner.put(key, sent, sha256=sha256, if_absent=if_absent, if_etag=if_etag))
+
+    def draft(self) -> Draft | None:
+        # A body in which a bit is to be flipped must pass here.
+        return None if any(fault.how == "flip bit" for fault in self._faults) else self._inner.draft()
 
     def get(self, key: str, *, start: int = 0, size: int | None = None) -> Iterator[bytes]:
         fault = self._next("get", key)

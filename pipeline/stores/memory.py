@@ -12,8 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
-from typing_extensions import Buffer
-
+from pipeline.bodies import Body, whole
 from pipeline.clocks import utc_now
 from pipeline.digest import Sha256, sha256_of
 from pipeline.errors import ConditionFailed, DigestMismatch, ObjectExists, ObjectMissing
@@ -45,8 +44,8 @@ class MemoryStore:
     def properties(self) -> StoreProperties:
         return StoreProperties(create_only=True, compare_and_swap=True, keeps_sha256=True)
 
-    def put(self, key: str, body: Buffer, *, sha256: Sha256, if_absent: bool = False, if_etag: str | None = None) -> ObjectInfo:
-        data = bytes(body)
+    def put(self, key: str, body: Body, *, sha256: Sha256, if_absent: bool = False, if_etag: str | None = None) -> ObjectInfo:
+        data = bytes(whole(body))
         found = sha256_of(data)
         if found != sha256:
             raise DigestMismatch(
@@ -67,6 +66,9 @@ class MemoryStore:
             info = ObjectInfo(key, len(data), self._now(), f"m{self._writes}", sha256)
             self._objects[key] = _Kept(data, info)
         return info
+
+    def draft(self) -> None:
+        return None
 
     def get(self, key: str, *, start: int = 0, size: int | None = None) -> Iterator[bytes]:
         body = self._there(key).body

@@ -25,8 +25,8 @@ import urllib3
 from oss2.credentials import StaticCredentialsProvider
 from oss2.exceptions import ClientError, InconsistentError, OssError, RequestError
 from requests.adapters import HTTPAdapter
-from typing_extensions import Buffer
 
+from pipeline.bodies import Body, whole
 from pipeline.digest import Sha256
 from pipeline.errors import (
     AccessDenied,
@@ -122,13 +122,13 @@ class OssStore:
     def put(
         self,
         key: str,
-        body: Buffer,
+        body: Body,
         *,
         sha256: Sha256,  # noqa: ARG002 (OSS verifies none)
         if_absent: bool = False,
         if_etag: str | None = None,
     ) -> ObjectInfo:
-        view = memoryview(body).cast("B")
+        view = whole(body)
         self._find_bucket()
         asked = self._asked("put", key, if_absent=if_absent, if_etag=if_etag is not None)
         served = headers_for(key)
@@ -143,6 +143,9 @@ class OssStore:
         require(told, {"etag": got.etag}, "etag")
         self._check_arrival(key, view, got.crc, if_absent=if_absent)
         return ObjectInfo(key, view.nbytes, date_of(_lower(got.headers)) or datetime.now(UTC), got.etag)
+
+    def draft(self) -> None:
+        return None
 
     def _check_arrival(self, key: str, view: memoryview, crc: int | None, *, if_absent: bool) -> None:
         if crc is None or crc == fastcrc.crc64.xz(view):

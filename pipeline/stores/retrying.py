@@ -12,8 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import datetime
 
-from typing_extensions import Buffer
-
+from pipeline.bodies import Body, Draft
 from pipeline.digest import Sha256
 from pipeline.errors import ModelportError
 from pipeline.events import Listener, ignore
@@ -39,10 +38,13 @@ class RetryingStore:
     def properties(self) -> StoreProperties:
         return self._inner.properties
 
-    def put(self, key: str, body: Buffer, *, sha256: Sha256, if_absent: bool = False, if_etag: str | None = None) -> ObjectInfo:
+    def put(self, key: str, body: Body, *, sha256: Sha256, if_absent: bool = False, if_etag: str | None = None) -> ObjectInfo:
         return self._retry.call(
             lambda: self._inner.put(key, body, sha256=sha256, if_absent=if_absent, if_etag=if_etag), what=f"put {key}"
         )
+
+    def draft(self) -> Draft | None:
+        return self._retry.call(self._inner.draft, what="begin an object")
 
     def get(self, key: str, *, start: int = 0, size: int | None = None) -> Iterator[bytes]:
         """As in the port. An object of one block (1 MiB) is never mixed from two versions of itself."""

@@ -41,8 +41,8 @@ from botocore.exceptions import (
 from botocore.parsers import ResponseParserError
 from botocore.session import Session, get_session
 from botocore.utils import get_environ_proxies
-from typing_extensions import Buffer
 
+from pipeline.bodies import Body, whole
 from pipeline.digest import Sha256
 from pipeline.errors import (
     AccessDenied,
@@ -150,8 +150,8 @@ class S3Store:
         """``keeps_sha256`` is what the last write showed; until then, what S3 itself does."""
         return StoreProperties(create_only=None, compare_and_swap=None, keeps_sha256=self._keeps_sha256)
 
-    def put(self, key: str, body: Buffer, *, sha256: Sha256, if_absent: bool = False, if_etag: str | None = None) -> ObjectInfo:
-        view = memoryview(body).cast("B")
+    def put(self, key: str, body: Body, *, sha256: Sha256, if_absent: bool = False, if_etag: str | None = None) -> ObjectInfo:
+        view = whole(body)
         # Some servers make a bucket that is written to: a misspelt one must be found before.
         self._find_bucket()
         asked = self._asked("put", key, if_absent=if_absent, if_etag=if_etag is not None)
@@ -174,6 +174,9 @@ class S3Store:
         self._keeps_sha256 = kept is not None
         at = date_of(got) or datetime.now(UTC)
         return ObjectInfo(key, view.nbytes, at, got["etag"], kept)
+
+    def draft(self) -> None:
+        return None
 
     def _send(self, line: _Line, key: str, view: memoryview, sha256: Sha256, headers: dict[str, str]) -> dict[str, str]:
         url = line.base_url + quote(self._prefix + key, safe="/-_.~")

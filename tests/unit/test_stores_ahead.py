@@ -53,9 +53,8 @@ def fd(tmp_path):
 
 
 def write(reads, fd, clock, *, idle_s, took_s, size=UNCACHED_BYTES):
-    begun_s = clock.at_s + idle_s
-    clock.at_s = begun_s + took_s
-    reads.written(fd, size, begun_s)
+    clock.at_s += idle_s + took_s
+    reads.written(fd, size, took_s)
     settled()
 
 
@@ -123,7 +122,7 @@ def test_nobody_waits_for_what_is_asked_and_its_file_is_closed_after_it(monkeypa
         go_on.wait(30)
 
     monkeypatch.setattr(ahead, "bring_in", slow)
-    ahead.ReadAhead().written(fd, UNCACHED_BYTES, clock.at_s)
+    ahead.ReadAhead().written(fd, UNCACHED_BYTES, 0)
     assert asked.wait(30)
     assert os.fstat(seen[0]).st_ino == os.fstat(fd).st_ino
     assert seen[0] != fd, "it may be closed meanwhile"

@@ -1,5 +1,8 @@
 """Parts into a store: what is there is believed only by a digest, and never overwritten unasked."""
 
+import errno
+import os
+
 import pytest
 
 from pipeline.errors import AccessDenied, DiskError, PoisonedObject, SourceChanged, StoreUnavailable
@@ -7,13 +10,19 @@ from pipeline.events import PartDone, Progress, StepFinished, StepStarted, ignor
 from pipeline.layout import part_key
 from pipeline.ports import read_object
 from pipeline.retry import Patience, Retry
+from pipeline.sources.reading import SourceReader
+from pipeline.steps import rooms
+from pipeline.steps.rooms import PARTS_AT_ONCE
 from pipeline.steps.upload import LOOK_AGAIN, put_part, upload_release
+from pipeline.stores import drafts
+from pipeline.stores.directory import DirectoryStore
 from pipeline.stores.faulty import Fault, FaultyStore
 from pipeline.stores.memory import MemoryStore
 from pipeline.stores.retrying import RetryingStore
 from tests.makers.releases import MIB, cut_folder, folder_bytes, lay_files, name_part, noise, rebuild
 from tests.makers.small_cuts import CHUNK, small_cuts
 from tests.makers.stores import DigestlessStore, FlickeringStore, plant
+from tests.open_files import open_below
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -118,6 +127,18 @@ def model(tmp_path):
         yield tmp_path
 
 
+@pytest.fixture(params=["memory", "directory"])
+def store(request, tmp_path_factory):
+    """One that takes whole parts, and one that takes them while they fill; nothing stays of what was not put."""
+    if request.param == "memory":
+        yield MemoryStore()
+        return
+    folder = tmp_path_factory.mktemp("store") / "store"
+    yield DirectoryStore(folder)
+    assert [path.name for path in folder.glob(".tmp/*") if path.name != "lock"] == []
+    assert open_below(folder) == []
+
+
 def stored(store):
     return {info.key.rpartition("/")[2]: read_object(store, info.key, cap=300 * MIB) for info in store.list("parts/")}
 
@@ -126,8 +147,8 @@ def upload(place, store, *, repair=False, listen=ignore, check=None):
     return upload_release(cut_folder(place, part_size=4 * CHUNK), store, repair=repair, listen=listen, check=check)
 
 
-def test_release_is_uploaded_and_found_again(model):
-    store, told = MemoryStore(), []
+def test_release_is_uploaded_and_found_again(model, store):
+    told = []
     done = upload(model, store, listen=told.append)
     assert rebuild(done.indexed.manifest, stored(store)) == folder_bytes(model)
     assert isinstance(told[0], StepStarted)
@@ -142,8 +163,7 @@ def test_release_is_uploaded_and_found_again(model):
     assert second.replaced == ()
 
 
-def test_repair_names_what_it_replaced(model):
-    store = MemoryStore()
+def test_repair_names_what_it_replaced(model, store):
     done = upload(model, store)
     keys = sorted(part_key(part.blake3) for part in done.indexed.manifest.parts)
     plant(store, keys[0], b"poison")
@@ -157,8 +177,7 @@ def test_repair_names_what_it_replaced(model):
 @pytest.mark.parametrize("number", range(1, 4))
 @pytest.mark.parametrize("error", [AccessDenied, DiskError, StoreUnavailable])
 @pytest.mark.parametrize("op", ["put", "head"])
-def test_upload_that_failed_anywhere_is_taken_up_where_it_stopped(model, number, error, op):
-    store = MemoryStore()
+def test_upload_that_failed_anywhere_is_taken_up_where_it_stopped(model, store, number, error, op):
     failing = FaultyStore(store, [Fault(op, "refuse", nth=number, times=99, error=lambda: error("planned"))])
     with pytest.raises(error, match="planned"):
         upload(model, failing)
@@ -171,8 +190,7 @@ def test_upload_that_failed_anywhere_is_taken_up_where_it_stopped(model, number,
     assert rebuild(done.indexed.manifest, stored(store)) == folder_bytes(model)
 
 
-def test_source_that_changes_leaves_nothing_but_parts(model):
-    store = MemoryStore()
+def test_source_that_changes_leaves_nothing_but_parts(model, store):
     seen = []
 
     def write(event):
@@ -186,9 +204,81 @@ def test_source_that_changes_leaves_nothing_but_parts(model):
     assert {info.key.split("/")[0] for info in store.list("")} <= {"parts"}
 
 
-def test_check_that_refuses_a_part_ends_the_upload(model):
+def test_check_that_refuses_a_part_ends_the_upload(model, store):
     def check(name, how):
         raise DiskError(f"{how} is not in the plan")
 
     with pytest.raises(DiskError, match="sent is not in the plan"):
-        upload(model, MemoryStore(), check=check)
+        upload(model, store, check=check)
+
+
+class Drafting(DirectoryStore):
+    """Counts the drafts that are begun."""
+
+    drafts = 0
+
+    def draft(self):
+        self.drafts += 1
+        return super().draft()
+
+
+def test_parts_that_are_found_are_not_written_for_nothing(model, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("store")
+    first = Drafting(folder)
+    parts = upload(model, first).indexed.manifest.parts
+    assert first.drafts == len(parts) > PARTS_AT_ONCE
+    again = Drafting(folder)
+    upload(model, again)
+    # Before the first answer came, as many as may be under way were begun.
+    assert 1 <= again.drafts <= PARTS_AT_ONCE
+    last = Drafting(folder)
+    last.delete(part_key(parts[-1].blake3))
+    upload(model, last)
+    assert set(stored(last)) == {part.blake3 for part in parts}
+
+
+def test_a_part_that_is_there_costs_no_space_that_is_missing(model, tmp_path_factory, monkeypatch):
+    folder = tmp_path_factory.mktemp("store")
+    upload(model, DirectoryStore(folder))
+
+    def fail(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(drafts, "write_past_cache", fail)
+    told = []
+    upload(model, DirectoryStore(folder), listen=told.append)
+    assert {event.how for event in told if isinstance(event, PartDone)} == {"present"}
+
+
+def test_source_that_fails_in_the_middle_of_a_part_leaves_nothing_of_it(model, store, monkeypatch):
+    real, calls = SourceReader.read_into, []
+
+    def fail(reader, at, room):
+        calls.append(at)
+        if len(calls) == 7:
+            raise SourceChanged("gone")
+        real(reader, at, room)
+
+    monkeypatch.setattr(SourceReader, "read_into", fail)
+    with pytest.raises(SourceChanged, match="gone"):
+        upload(model, store)
+    assert {name: name_part(memoryview(body)).blake3 for name, body in stored(store).items()} == {
+        name: name for name in stored(store)
+    }
+
+
+def test_memory_that_cannot_be_had_for_a_part_ends_the_upload_and_ships_no_torn_one(model, store, monkeypatch):
+    real, copies = rooms._copy, []
+
+    def fail(data, room):
+        copies.append(data)
+        if len(copies) == 2:
+            raise MemoryError
+        real(data, room)
+
+    monkeypatch.setattr(rooms, "_copy", fail)
+    with pytest.raises(MemoryError):
+        upload(model, store)
+    assert {name: name_part(memoryview(body)).blake3 for name, body in stored(store).items()} == {
+        name: name for name in stored(store)
+    }
