@@ -30,7 +30,7 @@ from pipeline.events import Listener, Progress, StepFinished, StepStarted, Warne
 from pipeline.layout import part_key
 from pipeline.place import Heard
 from pipeline.release import Release
-from pipeline.trust.chain import newest_fingerprint, shows_root
+from pipeline.trust.chain import describe_roots, newest_fingerprint, shows_root
 from pipeline.trust.reading import read_view
 from pipeline.trust.state import TrustState
 from pipeline.trust.view import View
@@ -171,14 +171,13 @@ def _check_signed(medium: Medium, fingerprint: str, listen: Listener) -> None:
         NotPinned, TrustError, InvalidDocument, VerifyFailed
     """
     reader = BundleReader(medium.folders[0], medium)
-    newest = newest_fingerprint(reader)
-    if newest is None:
-        raise SourceLied(f"{reader.url} carries no root", hint="Have the bundle built anew.")
     if fingerprint and not shows_root(reader, fingerprint):
         raise NotPinned(
-            f"no root of this bundle has the fingerprint {fingerprint}; its newest root is {newest[0]} with {newest[1]}",
+            f"no root of this bundle has the fingerprint {fingerprint}; {describe_roots(reader)}",
             hint="Ask the sender by another way which of the two is theirs. Install nothing until then.",
         )
+    if not fingerprint and newest_fingerprint(reader) is None:
+        raise SourceLied(f"{reader.url} carries no root", hint="Have the bundle built anew.")
     # In memory where the system has a folder there: what is trusted for this one look need not survive a power cut.
     memory = _MEMORY if os.access(_MEMORY, os.W_OK) else None
     with TemporaryDirectory(prefix="modelport-verify-", dir=memory) as folder:
@@ -194,7 +193,7 @@ def _check_signed(medium: Medium, fingerprint: str, listen: Listener) -> None:
             hint="It was altered, or built by something else than modelport: have it built anew.",
         )
     if not fingerprint:
-        listen(Warned("unpinned", f"signed under root {newest[1]}: compare it with the publisher's by another way"))
+        listen(Warned("unpinned", f"signed under root {view.root.sha256}: compare it with the publisher's by another way"))
 
 
 def _oldest(reader: BundleReader) -> str:

@@ -26,7 +26,7 @@ from pipeline.steps.lease import TRUST, held_lease
 from pipeline.steps.probe import probe_store
 from pipeline.supply import Supply
 from pipeline.trust.ceremony import Signature, Staged, apply_staged, describe_staged, sign_staged, signatures_of, stage_changes
-from pipeline.trust.chain import HINT_TO_RESTORE, lost_roots, newest_fingerprint, shows_root
+from pipeline.trust.chain import HINT_TO_RESTORE, describe_roots, lost_roots, shows_root
 from pipeline.trust.changes import Change, Delegate
 from pipeline.trust.commit import Committed, commit_changes
 from pipeline.trust.keyfolder import next_key, open_keys, promote_key
@@ -127,12 +127,10 @@ def pin_source(supply: Supply, fingerprint: str, listen: Listener) -> TrustShown
 
 
 def _not_its_root(source: TreeSource, fingerprint: str, flag: str) -> NotPinned:
-    found = newest_fingerprint(source)
-    if not found and (fault := lost_roots(source)):
+    if fault := lost_roots(source):
         return NotPinned(f"{fault}: nothing was changed", hint=HINT_TO_RESTORE)
-    shown = f"its newest root is {found[0]} with fingerprint {found[1]}" if found else "it has none"
     return NotPinned(
-        f"no root of {source.url} has the fingerprint {fingerprint}; {shown}",
+        f"no root of {source.url} has the fingerprint {fingerprint}; {describe_roots(source)}",
         hint=f"Nothing was changed. Compare with the publisher, and check {flag}.",
     )
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import copy
 import itertools
+import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from securesystemslib.formats import encode_canonical
 from securesystemslib.signer import CryptoSigner
 from tuf.api.exceptions import DownloadHTTPError
 from tuf.api.metadata import Metadata
@@ -229,6 +231,12 @@ def edited(world: World, key: str, signers: Sequence[CryptoSigner], **fields: ob
     for name, value in fields.items():
         setattr(signed, name, value)
     put(world, key, seal(signed, signers).data)
+
+
+def rightly_signed(signed: dict, signers: Sequence[CryptoSigner]) -> bytes:
+    """A document of any form, whose signatures are right."""
+    message = str(encode_canonical(signed)).encode()
+    return json.dumps({"signed": signed, "signatures": [signer.sign(message).to_dict() for signer in signers]}).encode()
 
 
 def read(world: World, state: TrustState | None = None, **flags: bool) -> View:

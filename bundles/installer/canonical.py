@@ -9,46 +9,48 @@ next: ``ed25519``
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from bundles.installer.faults import IntegrityError
+from bundles.installer.strictjson import HINT
+
+# Of objects and lists in one another: the same on every Python, whose own limit moves with its release and its stack.
+LEVELS = 64
 
 
-def canonical_bytes(value: Any) -> bytes:
-    """Spell ``value``.
+def canonical_bytes(value: Any, what: str = "it") -> bytes:
+    """Spell ``value``, which ``what`` names for people.
 
     Raises:
-        IntegrityError: it holds what canonical JSON cannot say.
+        IntegrityError: it holds what canonical JSON cannot say, or more than 64 levels.
     """
     out: list[str] = []
-    _spell(value, out)
+    _spell(value, out, what, 0)
     return "".join(out).encode("utf-8")
 
 
-def _spell(value: Any, out: list[str]) -> None:
+def _spell(value: Any, out: list[str], what: str, level: int) -> None:
     if isinstance(value, str):
         out.append('"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"')
-    elif value is True:
-        out.append("true")
-    elif value is False:
-        out.append("false")
-    elif value is None:
-        out.append("null")
-    elif isinstance(value, int):
-        out.append(str(value))
+    elif value is None or isinstance(value, int):
+        # Also true and false, which are numbers to Python and are spelled as in JSON.
+        out.append(json.dumps(value))
+    elif level == LEVELS:
+        raise IntegrityError(f"{what} is nested too deeply: more than {LEVELS} levels", HINT)
     elif isinstance(value, list):
         out.append("[")
         for index, item in enumerate(value):
             out.append("," if index else "")
-            _spell(item, out)
+            _spell(item, out, what, level + 1)
         out.append("]")
     elif isinstance(value, dict):
         out.append("{")
         for index, name in enumerate(sorted(value)):
             out.append("," if index else "")
-            _spell(name, out)
+            _spell(name, out, what, level)
             out.append(":")
-            _spell(value[name], out)
+            _spell(value[name], out, what, level + 1)
         out.append("}")
     else:
-        raise IntegrityError(f"{type(value).__name__} has no canonical spelling")
+        raise IntegrityError(f"{what} holds a {type(value).__name__}, which has no canonical spelling")

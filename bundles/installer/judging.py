@@ -23,12 +23,14 @@ from bundles.installer.tufrules import (
     ROOT_BYTES,
     TIMESTAMP_BYTES,
     Role,
+    Sealed,
     VerifySignature,
     check_meta,
     check_signed,
     is_signed,
     model_signers,
-    open_role,
+    open_sealed,
+    read_role,
     top_signers,
 )
 
@@ -129,8 +131,9 @@ class Judged:
                 f"no signed metadata delegates the model {model[:80]}", "The bundle was altered, or is another tree's."
             )
         entry = meta.object(f"{model}.json")
-        role = _meta_role(self.documents, entry, model, "targets", self.state.copy(model))
-        check_signed(role, signers, self.delegator.what, self.policy.verify)
+        sealed = _named(self.documents, entry, model, self.state.copy(model))
+        check_signed(sealed, signers, self.delegator.what, self.policy.verify)
+        role = _versioned(sealed, "targets", entry.number("version"))
         try:
             _check_seen(model, role, self)
         except _Older as error:
@@ -153,21 +156,18 @@ def judge(documents: Callable[[str], bytes | None], state: SiteState, policy: Po
     """
     root = _follow_roots(documents, state, policy.verify)
     baseline = dict(state.seen)
-    timestamp = open_role(_needed(documents, TIMESTAMP), "timestamp", TIMESTAMP, TIMESTAMP_BYTES)
-    announced = timestamp.signed.object("meta").object("snapshot.json")
-    if announced.number("version", 1) != timestamp.version:
-        raise IntegrityError(f"{TIMESTAMP} has version {timestamp.version} and announces another snapshot", HINT)
-    found = Judged(documents, state, policy, root, timestamp, timestamp, root, baseline, state.signed_at or EPOCH)
+    sealed = open_sealed(_needed(documents, TIMESTAMP), TIMESTAMP, TIMESTAMP_BYTES)
+    found = Judged(documents, state, policy, root, root, root, root, baseline, state.signed_at or EPOCH)
     found.check_fresh(root)
-    _check_top(found, timestamp)
+    found.timestamp = timestamp = _top_role(found, sealed, "timestamp", None)
     if not found.older:
         found.at = max(found.at, timestamp.signed_at)
         state.signed_at = max(state.signed_at, timestamp.signed_at)
     found.check_fresh(timestamp)
     if not found.older:
         state.record("timestamp", timestamp)
-    found.snapshot = snapshot = _meta_role(documents, announced, "snapshot", "snapshot")
-    _check_top(found, snapshot)
+    sealed = _named(documents, timestamp.signed.object("meta").object("snapshot.json"), "snapshot")
+    found.snapshot = snapshot = _top_role(found, sealed, "snapshot", timestamp.version)
     versions = _versions(snapshot)
     if not found.older:
         _check_claims(found, versions)
@@ -178,8 +178,9 @@ def judge(documents: Callable[[str], bytes | None], state: SiteState, policy: Po
         state.record("snapshot", snapshot)
         state.claim(versions)
         entry = snapshot.signed.object("meta").object("targets.json")
-        found.delegator = _meta_role(documents, entry, "targets", "targets", state.copy("targets"))
-        check_signed(found.delegator, top_signers(root, "targets"), root.what, policy.verify)
+        sealed = _named(documents, entry, "targets", state.copy("targets"))
+        check_signed(sealed, top_signers(root, "targets"), root.what, policy.verify)
+        found.delegator = _versioned(sealed, "targets", entry.number("version"))
         try:
             _check_seen("targets", found.delegator, found)
         except _Older as error:
@@ -192,73 +193,66 @@ def judge(documents: Callable[[str], bytes | None], state: SiteState, policy: Po
 
 def _follow_roots(documents: Callable[[str], bytes | None], state: SiteState, verify: VerifySignature) -> Role:
     """The newest root of the chain: N+1 must be signed by enough keys of N *and* of itself."""
-    if state.root is None:
-        root = _pinned_root(documents, state)
-        check_signed(root, top_signers(root, "root"), root.what, verify)
-        state.trust_root(root)
     trusted = state.root
     if trusted is None:
-        raise TrustError("no root is trusted here")
-    for _ in range(NEW_ROOTS):
-        following = _root(documents, trusted.version + 1)
-        if following is None:
+        trusted = _pinned_root(documents, state)
+        check_signed(trusted, top_signers(trusted, "root"), trusted.what, verify)
+        state.trust_root(trusted)
+    for version in range(trusted.version + 1, trusted.version + 1 + NEW_ROOTS):
+        data = documents(_root_key(version))
+        if data is None:
             return trusted
-        check_signed(following, top_signers(trusted, "root"), trusted.what, verify)
-        check_signed(following, top_signers(following, "root"), following.what, verify)
-        state.trust_root(following)
-        trusted = following
-    if _root(documents, trusted.version + 1) is None:
+        sealed = open_sealed(data, _root_key(version), ROOT_BYTES)
+        check_signed(sealed, top_signers(trusted, "root"), trusted.what, verify)
+        trusted = _versioned(sealed, "root", version)
+        check_signed(trusted, top_signers(trusted, "root"), trusted.what, verify)
+        state.trust_root(trusted)
+    if documents(_root_key(trusted.version + 1)) is None:
         return trusted
     raise TrustError(f"the bundle has more than {NEW_ROOTS} new roots", "No honest tree rotates so often: ask its publisher.")
 
 
-def _root(documents: Callable[[str], bytes | None], version: int) -> Role | None:
-    key = f"metadata/{version}.root.json"
-    data = documents(key)
-    if data is None:
-        return None
-    root = open_role(data, "root", key, ROOT_BYTES)
-    if root.version != version:
-        raise IntegrityError(f"{key} says it is version {root.version}", HINT)
-    return root
+def _root_key(version: int) -> str:
+    return f"metadata/{version}.root.json"
 
 
 def _pinned_root(documents: Callable[[str], bytes | None], state: SiteState) -> Role:
-    newest = None
+    """The root that is trusted here, known by the digest of its bytes: no other is read as a root to find it."""
+    newest, before = None, b""
     for version in range(1, 2 * NEW_ROOTS + 1):
-        root = _root(documents, version)
-        if root is None:
+        data = documents(_root_key(version))
+        # One document under two numbers is no chain.
+        if data is None or data == before:
             break
-        if root.sha256 in state.pins:
-            return root
-        newest = root
+        sha256, before = hashlib.sha256(data).hexdigest(), data
+        if sha256 in state.pins:
+            return _versioned(open_sealed(data, _root_key(version), ROOT_BYTES), "root", version)
+        newest = (version, sha256)
     if newest is None:
         raise TrustError("the bundle carries no root", HINT)
     fault = f"this site trusts {state.pins[0]}, which is none of its roots" if state.pins else "this site trusts no root yet"
     raise TrustError(
-        f"{fault}; the newest root of the bundle is {newest.version} with fingerprint {newest.sha256}",
+        f"{fault}; the newest root of the bundle is {newest[0]} with fingerprint {newest[1]}",
         "Compare it with the fingerprint that the publisher told you by another way, "
         "then give the one they told: --root-fingerprint HEX",
     )
 
 
-def _check_top(found: Judged, role: Role) -> None:
-    """Signature, then rollback, of a timestamp or snapshot; an older one is read as such."""
+def _top_role(found: Judged, sealed: Sealed, kind: str, version: int | None) -> Role:
+    """Signature, then form, then rollback, of a timestamp or snapshot; an older one is read as such."""
     state, verify = found.state, found.policy.verify
-    if not is_signed(role, top_signers(found.root, role.kind), verify):
-        # A medium made before a rotation is signed by keys that were right then.
-        past = next((root for root in state.roots() if is_signed(role, top_signers(root, role.kind), verify)), None)
-        if past is None:
-            check_signed(role, top_signers(found.root, role.kind), found.root.what, verify)
-        else:
-            _take_as_older(
-                found, f"{role.what} is signed by keys of root {past.version}, the newest here is {found.root.version}"
-            )
-            return
+    # A medium made before a rotation is signed by keys that were right then.
+    past = next((root for root in state.roots() if is_signed(sealed, top_signers(root, kind), verify)), found.root)
+    check_signed(sealed, top_signers(past, kind), past.what, verify)
+    role = _versioned(sealed, kind, version)
+    if past.version != found.root.version:
+        _take_as_older(found, f"{role.what} is signed by keys of root {past.version}, the newest here is {found.root.version}")
+        return role
     try:
-        _check_seen(role.kind, role, found)
+        _check_seen(kind, role, found)
     except _Older as error:
         _take_as_older(found, str(error))
+    return role
 
 
 def _take_as_older(found: Judged, why: str) -> None:
@@ -297,9 +291,9 @@ def _newest_targets(found: Judged) -> Role:
     data = found.state.copy("targets")
     if data is None:
         raise TrustError("an older tree cannot be judged: no targets role was seen here", "Install a newer medium first.")
-    targets = open_role(data, "targets", "the newest targets role seen here", ROLE_BYTES)
-    check_signed(targets, top_signers(found.root, "targets"), found.root.what, found.policy.verify)
-    return targets
+    sealed = open_sealed(data, "the newest targets role seen here", ROLE_BYTES)
+    check_signed(sealed, top_signers(found.root, "targets"), found.root.what, found.policy.verify)
+    return read_role(sealed, "targets")
 
 
 def _versions(snapshot: Role) -> dict[str, int]:
@@ -307,21 +301,25 @@ def _versions(snapshot: Role) -> dict[str, int]:
     return {name[: -len(".json")]: meta.object(name).number("version", 1) for name in meta.value if name.endswith(".json")}
 
 
-def _meta_role(documents: Callable[[str], bytes | None], meta: Fields, name: str, kind: str, kept: bytes | None = None) -> Role:
-    """The role that ``meta`` names: digest and size, then format, then version.
+def _named(documents: Callable[[str], bytes | None], meta: Fields, name: str, kept: bytes | None = None) -> Sealed:
+    """The document that ``meta`` names: its digest and size are right.
 
     ``kept`` is a copy that was verified here before; if it is the one that is named, it need not travel again.
     """
     if MODEL.fullmatch(name) is None:
         raise IntegrityError(f"{name[:80]!r} is no name of a role", HINT)
-    version = meta.number("version", 1)
-    key = f"metadata/{version}.{name}.json"
+    key = f"metadata/{meta.number('version', 1)}.{name}.json"
     again = kept is not None and meta.object("hashes").value == {"sha256": hashlib.sha256(kept).hexdigest()}
     data = kept if again and kept is not None else _needed(documents, key)
     check_meta(data, meta)
-    role = open_role(data, kind, key, ROLE_BYTES)
-    if role.version != version:
-        raise IntegrityError(f"{key} says it is version {role.version}", HINT)
+    return open_sealed(data, key, ROLE_BYTES)
+
+
+def _versioned(sealed: Sealed, kind: str, version: int | None) -> Role:
+    """The role that it holds under the number that it must have; a timestamp has that of the snapshot which it announces."""
+    role = read_role(sealed, kind)
+    if role.version != (role.signed.object("meta").object("snapshot.json").number("version", 1) if version is None else version):
+        raise IntegrityError(f"{sealed.what} says it is version {role.version}, which it is not named or announced by", HINT)
     return role
 
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from bundles.installer.faults import DiskError, IntegrityError, TrustError, UsageError
 from bundles.installer.folders import Folder
 from bundles.installer.strictjson import Fields, is_hex64, read_json, write_json
-from bundles.installer.tufrules import ROLE_BYTES, ROOT_BYTES, TOP_ROLES, Role, instant, open_role, top_signers
+from bundles.installer.tufrules import ROLE_BYTES, ROOT_BYTES, TOP_ROLES, Role, instant, open_sealed, read_role, top_signers
 
 FOLDER = "state/trust"
 FORMAT = "modelport-trust-state"
@@ -64,7 +64,7 @@ class SiteState:
         while root is not None:
             yield root
             data = self._read(f"roots/{root.version - 1}.root.json", ROOT_BYTES) if root.version > 1 else None
-            root = open_role(data, "root", f"the trusted root {root.version - 1}", ROOT_BYTES) if data else None
+            root = read_role(open_sealed(data, f"the trusted root {root.version - 1}", ROOT_BYTES), "root") if data else None
 
     def trust_root(self, root: Role) -> None:
         """Add a verified root. One that changes the snapshot or timestamp keys lets what they vouched for begin anew."""
@@ -84,10 +84,11 @@ class SiteState:
         return self._read(f"metadata/{role}.json", ROLE_BYTES)
 
     def record(self, name: str, role: Role) -> None:
-        """Keep a verified role as seen; nothing is ever lowered."""
-        if self.seen.get(name, (0, ""))[0] < role.version:
-            self._unsaved[f"metadata/{name}.json"] = role.data
+        """Keep a verified role as seen; nothing is ever lowered, and what was signed anew takes its own place."""
+        if self.seen.get(name, (0, ""))[0] <= role.version:
             self.seen[name] = (role.version, role.signed_sha256)
+            if self.copy(name) != role.data:
+                self._unsaved[f"metadata/{name}.json"] = role.data
 
     def claim(self, versions: dict[str, int]) -> None:
         """Keep the versions that a verified snapshot names."""
@@ -153,7 +154,7 @@ def load_state(site: Folder | None) -> SiteState:
         root = site.read(f"{FOLDER}/roots/{version}.root.json", ROOT_BYTES)
         if root is None:
             raise IntegrityError(f"{what} names root {version}, which is gone", "Restore the state, or pin in a new --site.")
-        state.root = open_role(root, "root", f"the trusted root {version}", ROOT_BYTES)
+        state.root = read_role(open_sealed(root, f"the trusted root {version}", ROOT_BYTES), "root")
     return state
 
 

@@ -20,7 +20,7 @@ from bundles.installer.layout import PARTS, STAGING, STATE, kept_manifest, part_
 from bundles.installer.manifest import MANIFEST_BYTES, open_manifest
 from bundles.installer.placing import Read, check_part
 from bundles.installer.strictjson import HINT
-from bundles.installer.tufrules import TIMESTAMP_BYTES, open_role
+from bundles.installer.tufrules import TIMESTAMP_BYTES, open_sealed, read_role
 from bundles.installer.volumes import MediumFault
 from bundles.installer.wanted import Job
 
@@ -144,4 +144,4 @@ def keep_documents(site: Folder, documents: dict[str, bytes]) -> None:
 
 
 def _version(data: bytes) -> int:
-    return open_role(data, "timestamp", TIMESTAMP, TIMESTAMP_BYTES).version
+    return read_role(open_sealed(data, TIMESTAMP, TIMESTAMP_BYTES), "timestamp").version

@@ -1,7 +1,8 @@
 """Signed metadata: opened strictly, and its signatures counted (The Update Framework, specification 1.0).
 
-Takes bytes that may come from anybody, gives a ``Role``: what a signed document says, and who signed it. Only
-``signatures_missing`` decides whether enough of the right keys did.
+Takes bytes that may come from anybody, gives a ``Sealed`` document, of which nothing is known but who may have
+signed which bytes; when enough of the right keys did, it is read as a ``Role``. The order of looks is modelport's
+own: size and digest, strict JSON and the envelope, signatures, form, version (docs/format.md §8).
 
 next: ``sitestate``
 """
@@ -33,14 +34,11 @@ VerifySignature = Callable[[dict[str, Any], bytes, bytes], bool]
 
 
 @dataclass(frozen=True)
-class Role:
-    """One version of one role: its exact bytes, and what they say."""
+class Sealed:
+    """A document for which nobody vouched yet: its exact bytes, what is said to be signed in it, and by which key ids."""
 
     data: bytes
     what: str
-    kind: str
-    version: int
-    expires: str
     signed: Fields
     signatures: dict[str, bytes]
     signed_bytes: bytes
@@ -54,6 +52,14 @@ class Role:
     def signed_sha256(self) -> str:
         """Digest of the signed part alone, by which two contents of one version are told apart."""
         return hashlib.sha256(self.signed_bytes).hexdigest()
+
+
+@dataclass(frozen=True)
+class Role(Sealed):
+    """One version of one role, and when it expires."""
+
+    version: int
+    expires: str
 
     @property
     def signed_at(self) -> str:
@@ -69,16 +75,14 @@ class Signers:
     threshold: int
 
 
-def open_role(data: bytes, kind: str, what: str, cap: int) -> Role:
-    """Read a role without judging its signatures.
+def open_sealed(data: bytes, what: str, cap: int) -> Sealed:
+    """Read of a document only what its signatures are judged by.
 
     Raises:
-        IntegrityError: larger than ``cap`` bytes, not strict JSON, or no role of this kind.
+        IntegrityError: larger than ``cap`` bytes, not strict JSON, or no signed document.
     """
     fields = Fields(read_json(data, what, cap), what)
     signed = fields.object("signed")
-    if signed.text("_type") != kind or not signed.text("spec_version").startswith("1."):
-        raise IntegrityError(f"{what} is of type {signed.value.get('_type')!r}, expected {kind!r} of TUF 1", HINT)
     signatures: dict[str, bytes] = {}
     for one in fields.objects("signatures"):
         keyid, text = one.text("keyid"), one.text("sig")
@@ -86,9 +90,21 @@ def open_role(data: bytes, kind: str, what: str, cap: int) -> Role:
             raise IntegrityError(f"{what} carries two signatures under one key id", HINT)
         # An empty or malformed signature is one that does not verify; others of the document still may.
         signatures[keyid] = bytes.fromhex(text) if _HEX.fullmatch(text) else b""
-    version = signed.number("version", 1)
-    expires = instant(signed.text("expires"), what)
-    return Role(data, what, kind, version, expires, signed, signatures, canonical_bytes(signed.value))
+    # All of it is spelled once, so that all of it is within the levels.
+    canonical_bytes(fields.value, what)
+    return Sealed(data, what, signed, signatures, canonical_bytes(signed.value, what))
+
+
+def read_role(sealed: Sealed, kind: str) -> Role:
+    """Read a document as a role.
+
+    Raises:
+        IntegrityError: it is none of this kind.
+    """
+    signed = sealed.signed
+    if signed.text("_type") != kind or not signed.text("spec_version").startswith("1."):
+        raise IntegrityError(f"{sealed.what} is of type {signed.value.get('_type')!r}, expected {kind!r} of TUF 1", HINT)
+    return Role(**vars(sealed), version=signed.number("version", 1), expires=instant(signed.text("expires"), sealed.what))
 
 
 def top_signers(root: Role, role: str) -> Signers:
@@ -118,18 +134,18 @@ def _signers(keys: Fields, role: Fields) -> Signers:
     return Signers(known, role.number("threshold", 1))
 
 
-def is_signed(role: Role, signers: Signers | None, verify: VerifySignature) -> bool:
-    """Tell whether enough of ``signers`` signed ``role``."""
-    return signers is not None and _count(role, signers, verify) >= signers.threshold
+def is_signed(sealed: Sealed, signers: Signers | None, verify: VerifySignature) -> bool:
+    """Tell whether enough of ``signers`` signed ``sealed``."""
+    return signers is not None and _count(sealed, signers, verify) >= signers.threshold
 
 
-def check_signed(role: Role, signers: Signers | None, by: str, verify: VerifySignature) -> None:
-    """Refuse ``role`` unless enough of ``signers``, whom ``by`` names, signed it.
+def check_signed(sealed: Sealed, signers: Signers | None, by: str, verify: VerifySignature) -> None:
+    """Refuse ``sealed`` unless enough of ``signers``, whom ``by`` names, signed it.
 
     Raises:
         TrustError: with how many signed and how many must.
     """
-    count = 0 if signers is None else _count(role, signers, verify)
+    count = 0 if signers is None else _count(sealed, signers, verify)
     needed = 1 if signers is None else signers.threshold
     if count >= needed:
         return
@@ -137,14 +153,14 @@ def check_signed(role: Role, signers: Signers | None, by: str, verify: VerifySig
     hint = "It was signed by somebody else, or altered: ask the publisher, and take another copy of the medium."
     if others:
         hint = f"Keys of type {', '.join(others)} are judged by modelport itself: invoke bundle.install"
-    raise TrustError(f"{role.what} is signed by {count} of the {needed} keys it needs that {by} names", hint)
+    raise TrustError(f"{sealed.what} is signed by {count} of the {needed} keys it needs that {by} names", hint)
 
 
-def _count(role: Role, signers: Signers, verify: VerifySignature) -> int:
+def _count(sealed: Sealed, signers: Signers, verify: VerifySignature) -> int:
     counted = set()
     for keyid, key in signers.keys.items():
-        signature = role.signatures.get(keyid)
-        if signature and verify(key, signature, role.signed_bytes):
+        signature = sealed.signatures.get(keyid)
+        if signature and verify(key, signature, sealed.signed_bytes):
             # One key under two ids counts once: an id is no digest of its key.
             counted.add((str(key.get("keytype")), str(Fields(key, keyid).object("keyval").value.get("public"))))
     return len(counted)

@@ -2,7 +2,8 @@
 
 Takes anything that gives objects by key, and the state of a place; gives the newest verified root.
 Each step is TUF's (specification §5.3): root N+1 must be signed by enough keys of N and of itself,
-and is kept before the next one is asked for.
+and is kept before the next one is asked for. The pinned root is known by the digest of its bytes alone:
+no other is read as a root to find it.
 
 next: ``judge``
 """
@@ -10,15 +11,16 @@ next: ``judge``
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from tuf.api.metadata import Root
 
+from pipeline.digest import sha256_of
 from pipeline.errors import InvalidDocument, NotPinned, ObjectMissing, RollbackRefused, TrustError
 from pipeline.layout import TIMESTAMP, role_key
 from pipeline.ports import TreeSource, read_object
 from pipeline.store_kinds import WEB, scheme_of
-from pipeline.trust.sealed import ROOT_BYTES, TIMESTAMP_BYTES, Sealed, check_signed, open_sealed
+from pipeline.trust.sealed import ROOT_BYTES, TIMESTAMP_BYTES, Sealed, check_signed, open_sealed, open_signed
 from pipeline.trust.state import TrustState
 
 # As many as the reference client follows in one go (tuf.ngclient.UpdaterConfig).
@@ -36,15 +38,10 @@ def read_root(source: TreeSource, version: int) -> Sealed[Root] | None:
     Raises:
         InvalidDocument: it is not a root, or carries another number than its name.
     """
-    key = role_key("root", version)
-    try:
-        data = read_object(source, key, cap=ROOT_BYTES)
-    except ObjectMissing:
+    data = _root_bytes(source, version)
+    if data is None:
         return None
-    root = open_sealed(data, Root, what=key, cap=ROOT_BYTES)
-    if root.version != version:
-        raise InvalidDocument(f"{key} says it is version {root.version}", hint="The tree was altered: try another source.")
-    return root
+    return _numbered(open_sealed(data, Root, what=role_key("root", version), cap=ROOT_BYTES), version)
 
 
 def follow_roots(source: TreeSource, state: TrustState) -> Sealed[Root]:
@@ -52,19 +49,22 @@ def follow_roots(source: TreeSource, state: TrustState) -> Sealed[Root]:
 
     Raises:
         NotPinned: this place trusts no root of this tree; the message gives the tree's fingerprint.
+        TrustError: as ``NotPinned``, and what it shows in the place of a root is none.
         BadSignature, InvalidDocument: the next root is not one; those before it stay trusted.
     """
     trusted = state.root() or _pinned_root(source, state)
     for _ in range(NEW_ROOTS):
-        following = read_root(source, trusted.version + 1)
-        if following is None:
+        version = trusted.version + 1
+        data = _root_bytes(source, version)
+        if data is None:
             return trusted
-        what = role_key("root", following.version)
-        check_signed(trusted.signed, "root", following, what=what)
+        what = role_key("root", version)
+        signed = open_signed(data, Root, trusted.signed, "root", what=what, cap=ROOT_BYTES)
+        following = _numbered(signed, version)
         check_signed(following.signed, "root", following, what=what)
         state.trust_root(following, trusted)
         trusted = following
-    if read_root(source, trusted.version + 1) is None:
+    if _root_bytes(source, trusted.version + 1) is None:
         return trusted
     raise TrustError(
         f"{source.url} has more than {NEW_ROOTS} roots above the newest one known here; root {trusted.version} is kept",
@@ -111,7 +111,9 @@ def is_empty(store: TreeSource, pins: Sequence[str]) -> bool:
 
 
 def lost_roots(source: TreeSource, pins: Sequence[str] = ()) -> str:
-    """Say what is left of the roots of a tree whose first one is not there; "" where there is no tree at all."""
+    """Say what is left of the roots of a tree whose first one is lost; "" where it is there, or no tree at all is."""
+    if _root_bytes(source, 1) is not None:
+        return ""
     try:
         read_object(source, TIMESTAMP, cap=TIMESTAMP_BYTES)
     except ObjectMissing:
@@ -126,6 +128,15 @@ def lost_roots(source: TreeSource, pins: Sequence[str] = ()) -> str:
     return f"{source.url} has a tree whose {lost} lost; root {shown}"
 
 
+def describe_roots(source: TreeSource) -> str:
+    """What a tree shows in the place of its roots, as the end of a sentence for people; nothing of it is verified."""
+    try:
+        found = newest_fingerprint(source)
+    except InvalidDocument as error:
+        return str(error)
+    return f"its newest root is {found[0]} with fingerprint {found[1]}" if found else "it has none"
+
+
 def _hint_to_begin(url: str) -> str:
     if scheme_of(url) in WEB:
         return "Check the address: it is that of the folder which holds metadata/ and parts/."
@@ -136,30 +147,58 @@ def _hint_to_begin(url: str) -> str:
 
 def shows_root(source: TreeSource, fingerprint: str) -> bool:
     """Whether one of the roots that a tree shows has this fingerprint."""
-    version = 1
-    while version <= 2 * NEW_ROOTS and (root := read_root(source, version)) is not None:
-        if root.sha256 == fingerprint:
-            return True
-        version += 1
-    return False
+    return _found_root(source, [fingerprint]) is not None
+
+
+def _root_bytes(source: TreeSource, version: int) -> bytes | None:
+    try:
+        return read_object(source, role_key("root", version), cap=ROOT_BYTES)
+    except ObjectMissing:
+        return None
+
+
+def _numbered(root: Sealed[Root], version: int) -> Sealed[Root]:
+    if root.version != version:
+        raise InvalidDocument(
+            f"{role_key('root', version)} says it is version {root.version}", hint="The tree was altered: try another source."
+        )
+    return root
+
+
+def _found_root(source: TreeSource, fingerprints: Collection[str]) -> tuple[int, bytes] | None:
+    """Number and bytes of the first root that has one of the fingerprints; nothing is read as a root to find it."""
+    before = b""
+    for version in range(1, 2 * NEW_ROOTS + 1):
+        data = _root_bytes(source, version)
+        # One document under two numbers is no chain, but what a web server may answer to every question.
+        if data is None or data == before:
+            return None
+        if sha256_of(data) in fingerprints:
+            return version, data
+        before = data
+    return None
 
 
 def _pinned_root(source: TreeSource, state: TrustState) -> Sealed[Root]:
     pins = state.pins
-    version = 1
-    shown: Sealed[Root] | None = None
-    while pins and version <= 2 * NEW_ROOTS and (root := read_root(source, version)) is not None:
-        if root.sha256 in pins:
-            check_signed(root.signed, "root", root, what=role_key("root", version))
-            state.trust_root(root, None)
-            return root
-        shown, version = root, version + 1
-    newest = (shown.version, shown.sha256) if shown else newest_fingerprint(source)
+    found = _found_root(source, pins) if pins else None
+    if found is not None:
+        version, data = found
+        what = role_key("root", version)
+        root = _numbered(open_sealed(data, Root, what=what, cap=ROOT_BYTES), version)
+        check_signed(root.signed, "root", root, what=what)
+        state.trust_root(root, None)
+        return root
+    fault = f"this place trusts {', '.join(pins)}, which is none of its roots" if pins else "no root of it is trusted here"
+    try:
+        newest = newest_fingerprint(source)
+    except InvalidDocument as error:
+        # What nobody trusts is damaged as well: another source may have the tree that is trusted.
+        raise TrustError(f"{source.url}: {fault}; {error}", hint=error.hint) from error
     if newest is None:
         if fault := lost_roots(source, pins):
             raise NotPinned(fault, hint=HINT_TO_RESTORE)
         raise NotPinned(f"{source.url} has no root: nothing is published there yet", hint=_hint_to_begin(source.url))
-    fault = f"this place trusts {', '.join(pins)}, which is none of its roots" if pins else "no root of it is trusted here"
     raise NotPinned(
         f"{source.url}: {fault}; its newest root is {newest[0]} with fingerprint {newest[1]}",
         hint=f"Compare this fingerprint with its publisher by another way, then: invoke trust.pin --fingerprint {newest[1]}",

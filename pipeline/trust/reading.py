@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime
 
-from tuf.api.metadata import Root, Snapshot, Targets, Timestamp
+from tuf.api.metadata import MetaFile, Root, Snapshot, Targets, Timestamp
 
 from pipeline.errors import BadSignature, InvalidDocument, RollbackRefused
 from pipeline.layout import TIMESTAMP, role_key
@@ -25,11 +25,15 @@ from pipeline.trust.sealed import (
     SNAPSHOT_BYTES,
     TARGETS_BYTES,
     TIMESTAMP_BYTES,
+    Envelope,
+    R,
     Sealed,
     check_meta,
     check_signed,
     is_signed,
-    open_sealed,
+    open_envelope,
+    open_signed,
+    read_role,
 )
 from pipeline.trust.state import StateDocument, TrustState
 from pipeline.trust.view import View, load_targets
@@ -57,19 +61,23 @@ def read_view(
     place: Place = "offline" if offline else "online"
     # One time for the whole reading; the chain comes first, for a new root may forget the signed time.
     start = now()
-    root, timestamp, baseline = _root_and_timestamp(source, state)
+    root, envelope, baseline = _root_and_timestamp(source, state)
     judge = judge_for(place, start, instant(baseline.signed_at) if baseline.signed_at else None, require_fresh=require_fresh)
     if offline:
         judge.record = lambda message: state.note(message, judge.at)
     judge.check_fresh(root.signed, role_key("root", root.version))
-    older = _check_role(state, root, timestamp, judge, baseline, what=TIMESTAMP)
+    timestamp, older = _vouched(state, root, envelope, judge, baseline, name="timestamp", what=TIMESTAMP, read=_read_timestamp)
     signed = None if older else _signed_time(timestamp, judge)
     judge.check_fresh(timestamp.signed, TIMESTAMP)
     if not older:
         state.record({"timestamp": timestamp}, signed_at=signed)
-    snapshot = load_snapshot(source, timestamp.signed)
-    what = role_key("snapshot", snapshot.version)
-    older = _check_role(state, root, snapshot, judge, baseline, what=what) or older
+    meta = timestamp.signed.snapshot_meta
+    what = role_key("snapshot", meta.version)
+    envelope = _snapshot_envelope(source, meta)
+    snapshot, behind = _vouched(
+        state, root, envelope, judge, baseline, name="snapshot", what=what, read=lambda found: _read_snapshot(found, meta)
+    )
+    older = older or behind
     if not older:
         try:
             state.check_claims(meta_versions(snapshot.signed), baseline, what=what)
@@ -107,13 +115,7 @@ def open_timestamp(data: bytes) -> Sealed[Timestamp]:
     Raises:
         InvalidDocument
     """
-    timestamp = open_sealed(data, Timestamp, what=TIMESTAMP, cap=TIMESTAMP_BYTES)
-    if timestamp.signed.snapshot_meta.version != timestamp.version:
-        raise InvalidDocument(
-            f"{TIMESTAMP} has version {timestamp.version} and announces snapshot {timestamp.signed.snapshot_meta.version}",
-            hint=_HINT,
-        )
-    return timestamp
+    return _read_timestamp(open_envelope(data, what=TIMESTAMP, cap=TIMESTAMP_BYTES))
 
 
 def load_snapshot(source: TreeSource, timestamp: Timestamp) -> Sealed[Snapshot]:
@@ -122,59 +124,80 @@ def load_snapshot(source: TreeSource, timestamp: Timestamp) -> Sealed[Snapshot]:
     Raises:
         InvalidDocument, DigestMismatch, ObjectMissing
     """
-    meta = timestamp.snapshot_meta
+    return _read_snapshot(_snapshot_envelope(source, timestamp.snapshot_meta), timestamp.snapshot_meta)
+
+
+def _read_timestamp(envelope: Envelope) -> Sealed[Timestamp]:
+    timestamp = read_role(envelope, Timestamp, what=TIMESTAMP)
+    if timestamp.signed.snapshot_meta.version != timestamp.version:
+        raise InvalidDocument(
+            f"{TIMESTAMP} has version {timestamp.version} and announces snapshot {timestamp.signed.snapshot_meta.version}",
+            hint=_HINT,
+        )
+    return timestamp
+
+
+def _snapshot_envelope(source: TreeSource, meta: MetaFile) -> Envelope:
     key = role_key("snapshot", meta.version)
     cap = SNAPSHOT_BYTES if meta.length is None else meta.length
     if cap > SNAPSHOT_BYTES:
         raise InvalidDocument(f"{key}: {cap} bytes are announced, at most {SNAPSHOT_BYTES} are allowed", hint=_HINT)
     data = read_object(source, key, cap=cap)
     check_meta(data, meta, what=key)
-    snapshot = open_sealed(data, Snapshot, what=key, cap=cap)
+    return open_envelope(data, what=key, cap=cap)
+
+
+def _read_snapshot(envelope: Envelope, meta: MetaFile) -> Sealed[Snapshot]:
+    key = role_key("snapshot", meta.version)
+    snapshot = read_role(envelope, Snapshot, what=key)
     if snapshot.version != meta.version:
         raise InvalidDocument(f"{key} says it is version {snapshot.version}", hint=_HINT)
     return snapshot
 
 
-def _root_and_timestamp(source: TreeSource, state: TrustState) -> tuple[Sealed[Root], Sealed[Timestamp], StateDocument]:
+def _root_and_timestamp(source: TreeSource, state: TrustState) -> tuple[Sealed[Root], Envelope, StateDocument]:
     root = follow_roots(source, state)
     while True:
         baseline = state.read()
-        timestamp = open_timestamp(read_object(source, TIMESTAMP, cap=TIMESTAMP_BYTES))
-        if is_signed(root.signed, "timestamp", timestamp):
-            return root, timestamp, baseline
+        envelope = open_envelope(read_object(source, TIMESTAMP, cap=TIMESTAMP_BYTES), what=TIMESTAMP, cap=TIMESTAMP_BYTES)
+        if is_signed(root.signed, "timestamp", envelope):
+            return root, envelope, baseline
         # A rotation may have passed between asking for roots and reading the timestamp.
         newest = follow_roots(source, state)
         if newest.version == root.version:
-            return root, timestamp, baseline
+            return root, envelope, baseline
         root = newest
 
 
-def _check_role(
+def _vouched(
     state: TrustState,
     root: Sealed[Root],
-    role: Sealed[Timestamp] | Sealed[Snapshot],
+    envelope: Envelope,
     judge: Judge,
     seen: StateDocument,
     *,
+    name: str,
     what: str,
-) -> bool:
-    """Signature, then rollback; True when it is older than what was seen and that is allowed here."""
-    name = role.signed.type
-    if judge.place == "offline" and not is_signed(root.signed, name, role):
+    read: Callable[[Envelope], Sealed[R]],
+) -> tuple[Sealed[R], bool]:
+    """Signature, then form, then rollback; True when it is older than what was seen and that is allowed here."""
+    if judge.place == "offline" and not is_signed(root.signed, name, envelope):
         # A medium made before a rotation is signed by keys that were right then.
-        before = next((past for past in state.roots() if is_signed(past.signed, name, role)), None)
+        before = next((past for past in state.roots() if is_signed(past.signed, name, envelope)), None)
         if before is not None:
+            role = read(envelope)
             message = f"{what} is signed by keys of root {before.version}, the newest one here is {root.version}"
-            return _as_older(judge, RollbackRefused(message))
-    check_signed(root.signed, name, role, what=what)
+            return role, _as_older(judge, RollbackRefused(message))
+    check_signed(root.signed, name, envelope, what=what)
+    role = read(envelope)
     try:
         state.check(name, role, seen, what=what)
     except RollbackRefused as error:
         known = seen.seen.get(name)
         if known is not None and role.version == known.version:
             raise
-        return _as_older(judge, error)
-    return False
+        return role, _as_older(judge, error)
+    return role, False
 
 
 def _as_older(judge: Judge, error: RollbackRefused) -> bool:
@@ -188,9 +211,8 @@ def _newest_targets(state: TrustState, root: Sealed[Root]) -> Sealed[Targets]:
     kept = state.copy("targets")
     if kept is None:
         raise BadSignature("an older tree cannot be judged: no targets role was seen here", hint="Read a newer medium first.")
-    targets = open_sealed(kept, Targets, what="the newest targets role seen here", cap=TARGETS_BYTES)
-    check_signed(root.signed, "targets", targets, what="the newest targets role seen here")
-    return targets
+    what = "the newest targets role seen here"
+    return open_signed(kept, Targets, root.signed, "targets", what=what, cap=TARGETS_BYTES)
 
 
 def _signed_time(timestamp: Sealed[Timestamp], judge: Judge) -> datetime:

@@ -1,20 +1,24 @@
 """Signed metadata as exact bytes with their meaning: opened strictly, verified, or newly signed.
 
 Takes bytes that may come from anybody and gives a ``Sealed`` role, or takes a role and signers. The
-order of checks is TUF's (theupdateframework.github.io/specification §5): size before digest before
-signature before version before expiry; each caller does its own steps in that order.
+order of looks is one, for every document and in the installer too (docs/format.md §8): size and digest,
+then strict JSON and the envelope, then signatures over the signed part as it stands, and only then its
+form, its version and its expiry. What nobody vouched for is not read as metadata.
 
 next: ``roles``
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Generic, TypeVar
 
-from securesystemslib.signer import Key, Signer
+import msgspec
+from securesystemslib.formats import encode_canonical
+from securesystemslib.signer import Key, Signature, Signer
 from tuf.api.exceptions import LengthOrHashMismatchError, UnsignedMetadataError
 from tuf.api.metadata import Metadata, MetaFile, Root, Snapshot, Targets, Timestamp
 from tuf.api.serialization import DeserializationError
@@ -34,14 +38,38 @@ SNAPSHOT_BYTES = 16 << 20
 TARGETS_BYTES = 16 << 20
 
 _HINT = "The tree was not written by modelport, or it was altered: try another source."
+# Of objects and lists in one another: the same on every Python, whose own limit moves with its release and its stack.
+LEVELS = 64
+# Lower case and nothing between: a signature has one spelling.
+_HEX = re.compile(r"(?:[0-9a-f]{2})*")
+
+
+class _Signature(msgspec.Struct):
+    keyid: str
+    sig: str
+
+
+class _Envelope(msgspec.Struct):
+    signed: dict[str, Any]
+    signatures: list[_Signature]
+
+
+@dataclass(frozen=True)
+class Envelope:
+    """A document for which nobody vouched yet: its exact ``data``, what is said to be signed in it, and by which key ids."""
+
+    data: bytes
+    signed_bytes: bytes
+    signatures: dict[str, Signature]
 
 
 @dataclass(frozen=True)
 class Sealed(Generic[R]):
-    """One version of one role: its exact ``data``, and what they say."""
+    """One version of one role: its exact ``data``, what they say, and the canonical spelling of what is signed of it."""
 
     data: bytes
     metadata: Metadata[R]
+    signed_bytes: bytes
 
     @property
     def signed(self) -> R:
@@ -61,7 +89,12 @@ class Sealed(Generic[R]):
     @cached_property
     def signed_sha256(self) -> Sha256:
         """Digest of the signed part alone, by which equivocation is judged."""
-        return sha256_of(self.metadata.signed_bytes)
+        return sha256_of(self.signed_bytes)
+
+    @property
+    def signatures(self) -> dict[str, Signature]:
+        """The signatures by key id, also those that were added since it was opened."""
+        return self.metadata.signatures
 
     @property
     def meta(self) -> MetaFile:
@@ -69,15 +102,36 @@ class Sealed(Generic[R]):
         return MetaFile(self.version, len(self.data), {"sha256": self.sha256})
 
 
-def open_sealed(data: bytes, kind: type[R], *, what: str, cap: int) -> Sealed[R]:
-    """Read metadata without judging its signatures.
+def open_envelope(data: bytes, *, what: str, cap: int) -> Envelope:
+    """Read of a document only what its signatures are judged by.
 
     Raises:
-        InvalidDocument: longer than ``cap`` bytes, not strict JSON, or not a role of this kind.
+        InvalidDocument: longer than ``cap`` bytes, not strict JSON, of more than 64 levels, or no signed document.
     """
-    check_json(data, what=what, cap=cap)
+    value = check_json(data, what=what, cap=cap)
+    level = [value]
+    for _ in range(LEVELS):
+        level = [child for one in level for child in _within(one) if isinstance(child, dict | list)]
+    if level:
+        raise InvalidDocument(f"{what} is nested too deeply: more than {LEVELS} levels", hint=_HINT)
     try:
-        metadata: Metadata[Any] = Metadata.from_bytes(data)
+        found = msgspec.convert(value, _Envelope)
+    except msgspec.ValidationError as error:
+        raise InvalidDocument(f"{what} is no signed document: {error}", hint=_HINT) from error
+    signatures = {one.keyid: Signature(one.keyid, one.sig) for one in found.signatures}
+    if len(signatures) != len(found.signatures):
+        raise InvalidDocument(f"{what} carries two signatures under one key id", hint=_HINT)
+    return Envelope(data, str(encode_canonical(found.signed)).encode(), signatures)
+
+
+def read_role(envelope: Envelope, kind: type[R], *, what: str) -> Sealed[R]:
+    """Read what an envelope holds as a role of ``kind``.
+
+    Raises:
+        InvalidDocument: it is none.
+    """
+    try:
+        metadata: Metadata[Any] = Metadata.from_bytes(envelope.data)
     except DeserializationError as error:
         cause = error.__cause__ or error
         raise InvalidDocument(f"{what} is not TUF metadata: {type(cause).__name__}: {cause}", hint=_HINT) from error
@@ -86,7 +140,28 @@ def open_sealed(data: bytes, kind: type[R], *, what: str, cap: int) -> Sealed[R]
         raise InvalidDocument(f"{what} is of type {signed.type!r}, expected {kind.type!r}", hint=_HINT)
     if type(signed.version) is not int or not 1 <= signed.version <= INTEGER_LIMIT:
         raise InvalidDocument(f"{what} has version {signed.version!r}, expected 1 to 2^53-1", hint=_HINT)
-    return Sealed(data, metadata)
+    return Sealed(envelope.data, metadata, envelope.signed_bytes)
+
+
+def open_sealed(data: bytes, kind: type[R], *, what: str, cap: int) -> Sealed[R]:
+    """Read metadata without judging its signatures.
+
+    Raises:
+        InvalidDocument: longer than ``cap`` bytes, not strict JSON, or not a role of this kind.
+    """
+    return read_role(open_envelope(data, what=what, cap=cap), kind, what=what)
+
+
+def open_signed(data: bytes, kind: type[R], delegator: Root | Targets, role: str, *, what: str, cap: int) -> Sealed[R]:
+    """Read metadata that enough of the keys which ``delegator`` names for ``role`` have signed.
+
+    Raises:
+        BadSignature: they have not; then nobody knows what it would have been.
+        InvalidDocument: as ``open_sealed``.
+    """
+    envelope = open_envelope(data, what=what, cap=cap)
+    check_signed(delegator, role, envelope, what=what)
+    return read_role(envelope, kind, what=what)
 
 
 def check_meta(data: bytes, meta: MetaFile, *, what: str) -> None:
@@ -101,19 +176,19 @@ def check_meta(data: bytes, meta: MetaFile, *, what: str) -> None:
         raise DigestMismatch(f"{what}: {error}", hint=_HINT) from error
 
 
-def is_signed(delegator: Root | Targets, role: str, sealed: Sealed[Any]) -> bool:
-    """Tell whether ``sealed`` carries enough valid signatures of the keys ``delegator`` names for ``role``."""
-    count, threshold = _count(delegator, role, sealed)
+def is_signed(delegator: Root | Targets, role: str, document: Envelope | Sealed[Any]) -> bool:
+    """Tell whether ``document`` carries enough valid signatures of the keys ``delegator`` names for ``role``."""
+    count, threshold = _count(delegator, role, document)
     return count >= threshold
 
 
-def check_signed(delegator: Root | Targets, role: str, sealed: Sealed[Any], *, what: str) -> None:
-    """Refuse ``sealed`` unless enough of the keys that ``delegator`` names for ``role`` signed it.
+def check_signed(delegator: Root | Targets, role: str, document: Envelope | Sealed[Any], *, what: str) -> None:
+    """Refuse ``document`` unless enough of the keys that ``delegator`` names for ``role`` signed it.
 
     Raises:
         BadSignature: with how many signed and how many must.
     """
-    count, threshold = _count(delegator, role, sealed)
+    count, threshold = _count(delegator, role, document)
     if count < threshold:
         raise BadSignature(
             f"{what} is signed by {count} of the {threshold} keys it needs that {delegator.type} version "
@@ -131,7 +206,7 @@ def seal(signed: R, signers: Iterable[Signer]) -> Sealed[R]:
     metadata = Metadata(signed)
     for signer in signers:
         add_signature(metadata, signer)
-    return Sealed(metadata.to_bytes(), metadata)
+    return Sealed(metadata.to_bytes(), metadata, metadata.signed_bytes)
 
 
 def add_signature(metadata: Metadata[Any], signer: Signer) -> None:
@@ -167,14 +242,20 @@ def check_older_root(older: Sealed[Root], newer: Sealed[Root], *, what: str) -> 
         )
 
 
-def _count(delegator: Root | Targets, role: str, sealed: Sealed[Any]) -> tuple[int, int]:
-    signers, threshold = _signers(delegator, role, sealed)
+def _within(value: Any) -> Iterable[Any]:
+    return value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+
+
+def _count(delegator: Root | Targets, role: str, document: Envelope | Sealed[Any]) -> tuple[int, int]:
+    signers, threshold = _signers(delegator, role, document)
     return len(signers), threshold
 
 
-def _signers(delegator: Root | Targets, role: str, sealed: Sealed[Any]) -> tuple[set[tuple[str, str]], int]:
+def _signers(delegator: Root | Targets, role: str, document: Envelope | Sealed[Any]) -> tuple[set[tuple[str, str]], int]:
+    # A malformed signature is one that does not verify; others of the document still may.
+    spelled = {keyid: one for keyid, one in document.signatures.items() if _HEX.fullmatch(one.signature)}
     try:
-        result = delegator.get_verification_result(role, sealed.metadata.signed_bytes, sealed.metadata.signatures)
+        result = delegator.get_verification_result(role, document.signed_bytes, spelled)
     except ValueError:
         # A role that nobody delegated cannot be signed by anybody.
         return set(), 1

@@ -29,7 +29,6 @@ from tuf.api.metadata import Root
 from pipeline.digest import is_hex64
 from pipeline.errors import DiskError, InvalidDocument, RollbackRefused, UsageError
 from pipeline.trust.facts import instant, instant_text
-from pipeline.trust.roles import role_keys
 from pipeline.trust.sealed import ROOT_BYTES, TARGETS_BYTES, Sealed, open_sealed
 from pipeline.wire import decode_document, encode_document
 
@@ -339,7 +338,8 @@ def check_fingerprint(text: str) -> None:
 
 
 def _keys(root: Sealed[Root], role: str) -> set[str]:
-    return {str(key.keyval) for key in role_keys(root.signed, role)}
+    # A key that a role names and the root does not hold has signed nothing.
+    return {str(root.signed.keys[keyid].keyval) for keyid in root.signed.roles[role].keyids if keyid in root.signed.keys}
 
 
 def _unwritable(path: Path, error: OSError, *, size: int = 0) -> DiskError:

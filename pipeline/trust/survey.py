@@ -28,9 +28,9 @@ from pipeline.trust.sealed import (
     TIMESTAMP_BYTES,
     Sealed,
     check_meta,
-    check_signed,
     is_signed,
     open_sealed,
+    open_signed,
 )
 from pipeline.trust.state import StateDocument
 from pipeline.trust.view import View, load_targets, target_sha256
@@ -185,8 +185,8 @@ def _valid_view(publisher: Publisher, basis: _Basis, version: int, *, looks: int
 def _open_view(publisher: Publisher, basis: _Basis, version: int) -> View:
     store, state = publisher.store, publisher.state
     key = role_key("snapshot", version)
-    snapshot = open_sealed(read_object(store, key, cap=SNAPSHOT_BYTES), Snapshot, what=key, cap=SNAPSHOT_BYTES)
-    check_signed(basis.snapshot_root.signed, "snapshot", snapshot, what=key)
+    data = read_object(store, key, cap=SNAPSHOT_BYTES)
+    snapshot = open_signed(data, Snapshot, basis.snapshot_root.signed, "snapshot", what=key, cap=SNAPSHOT_BYTES)
     if snapshot.version != version:
         raise BadSignature(f"{key} says it is version {snapshot.version}")
     signed_at(snapshot.signed.unrecognized_fields, key)

@@ -32,7 +32,7 @@ from pipeline.trust.facts import (
 )
 from pipeline.trust.judge import Judge
 from pipeline.trust.roles import check_paths, delegated_models
-from pipeline.trust.sealed import TARGETS_BYTES, Sealed, check_meta, check_signed, open_sealed
+from pipeline.trust.sealed import TARGETS_BYTES, Sealed, check_meta, open_signed
 from pipeline.trust.state import StateDocument, TrustState
 from pipeline.wire import decode_manifest
 
@@ -208,7 +208,7 @@ class View:
 def load_targets(
     source: TreeSource, snapshot: Snapshot, role: str, delegator: Root | Targets, state: TrustState
 ) -> Sealed[Targets]:
-    """Fetch the targets or model role that ``snapshot`` names: size, digest, signature, version.
+    """Fetch the targets or model role that ``snapshot`` names: size, digest, signature, form, version.
 
     Raises:
         InvalidDocument, DigestMismatch, BadSignature, ObjectMissing
@@ -225,8 +225,7 @@ def load_targets(
     reuse = kept is not None and meta.hashes == {"sha256": sha256_of(kept)}
     data = kept if reuse and kept is not None else read_object(source, key, cap=cap)
     check_meta(data, meta, what=key)
-    found = open_sealed(data, Targets, what=key, cap=cap)
-    check_signed(delegator, role, found, what=key)
+    found = open_signed(data, Targets, delegator, role, what=key, cap=cap)
     if found.version != meta.version:
         raise InvalidDocument(f"{key} says it is version {found.version}", hint=_HINT)
     return found

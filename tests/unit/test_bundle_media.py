@@ -58,6 +58,12 @@ def test_another_root_is_refused(built):
         verify(built, fingerprint="00" * 32)
 
 
+def test_another_root_is_refused_whatever_else_is_wrong_with_it(copy, tree):
+    forged = forge(volumes_in(copy)[0], copy.parent / "forged", bodies={"metadata/1.root.json": b"{}"})
+    with pytest.raises(NotPinned, match="no root of this bundle has the fingerprint"):
+        verify(forged.parent, fingerprint=tree.site.fingerprint)
+
+
 @pytest.mark.parametrize("seed", range(12))
 def test_one_flipped_bit_anywhere_is_found(copy, seed):
     chance = random.Random(seed)

@@ -119,6 +119,16 @@ def test_a_tree_that_nobody_pinned_is_refused(published, tmp_path):
     assert not fetcher.models.exists()
 
 
+def test_mirror_that_shows_no_root_at_all_is_dropped(published):
+    class Portal(Reader):
+        def get(self, key, *, start=0, size=None):
+            yield b"<html>"
+
+    fetcher = published.fetcher(Portal(published.store, name="#portal"), Reader(published.store))
+    done = fetcher.fetch("raw-v1.0.0")
+    assert "none of its roots" in next(one.dropped for one in done.sources if one.url.endswith("#portal"))
+
+
 def test_interrupt_leaves_a_state_that_the_next_run_finishes(published):
     class Interrupting(Reader):
         def read_range(self, key, start, size, take, *, total=None):

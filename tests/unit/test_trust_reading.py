@@ -41,7 +41,7 @@ from pipeline.trust.sealed import seal
 from pipeline.trust.state import TrustState
 from pipeline.wire import encode_manifest
 from tests.makers.manifests import manifest
-from tests.trust_world import Killed, World, edited, files, put, read, stored, world_with_release
+from tests.trust_world import Killed, World, edited, files, put, read, rightly_signed, stored, world_with_release
 
 ONE = Release.parse("bert-v1.0.0")
 BERT = ModelName("bert")
@@ -158,10 +158,31 @@ def test_hostile_timestamp_is_one_clear_refusal(world, data):
 
 @pytest.mark.parametrize("version", [0, -1, True, 2**63, 2**53, "1", None])
 def test_malformed_version_is_refused(world, version):
-    document = json.loads(stored(world, TIMESTAMP))
-    document["signed"]["version"] = version
-    put(world, TIMESTAMP, json.dumps(document).encode())
+    signed = {**json.loads(stored(world, TIMESTAMP))["signed"], "version": version}
+    put(world, TIMESTAMP, rightly_signed(signed, [world.release]))
     with pytest.raises(InvalidDocument):
+        read(world)
+
+
+@pytest.mark.parametrize("key", [TIMESTAMP, "metadata/2.root.json"])
+@pytest.mark.parametrize("field", ["_type", "version", "spec_version", "expires", "meta", "keys", "roles"])
+def test_nothing_is_read_as_metadata_before_somebody_signed_it(world, key, field):
+    state = world.state()
+    read(world, state)
+    before = files(state)
+    original = stored(world, TIMESTAMP if key == TIMESTAMP else "metadata/1.root.json")
+    signed = {**json.loads(original)["signed"], field: []}
+    put(world, key, rightly_signed(signed, [CryptoSigner.generate_ed25519()]))
+    with pytest.raises(BadSignature, match="by 0 of the 1 keys"):
+        read(world, state)
+    assert files(state) == before
+
+
+def test_signature_in_capitals_is_none(world):
+    document = json.loads(stored(world, TIMESTAMP))
+    document["signatures"][0]["sig"] = document["signatures"][0]["sig"].upper()
+    put(world, TIMESTAMP, json.dumps(document).encode())
+    with pytest.raises(BadSignature):
         read(world)
 
 
@@ -191,9 +212,8 @@ def test_announced_length_is_a_cap_and_no_more_is_read(world):
 
 
 def test_timestamp_that_announces_another_number_is_refused(world):
-    document = json.loads(stored(world, TIMESTAMP))
-    document["signed"]["version"] = 7
-    put(world, TIMESTAMP, json.dumps(document).encode())
+    signed = {**json.loads(stored(world, TIMESTAMP))["signed"], "version": 7}
+    put(world, TIMESTAMP, rightly_signed(signed, [world.release]))
     with pytest.raises(InvalidDocument, match="announces snapshot 2"):
         read(world)
 
@@ -206,6 +226,40 @@ def test_missing_file_is_named(world, key):
 
 
 # ---- the root chain
+
+
+@pytest.mark.parametrize("data", [b"", b"<html>", b"{}", b"[" * 50_000])
+@pytest.mark.parametrize("pinned", [True, False])
+def test_what_is_shown_in_the_place_of_a_root_is_not_trusted_before_it_is_damaged(world, data, pinned):
+    state = world.state() if pinned else TrustState(world.folder / "unpinned")
+    put(world, "metadata/1.root.json", data)
+    with pytest.raises(TrustError, match=r"metadata/1\.root\.json") as caught:
+        read(world, state)
+    # Another source may have the tree that is trusted, so this is no reason to stop.
+    assert not isinstance(caught.value, NotPinned)
+
+
+def test_older_root_that_was_damaged_does_not_hide_the_pinned_one(world):
+    roots(world, 2)
+    state = TrustState(world.folder / "third")
+    state.pin(sha256_of(stored(world, "metadata/3.root.json")))
+    put(world, "metadata/2.root.json", b"\xff")
+    assert read(world, state).root.version == 3
+
+
+def test_server_that_answers_all_with_one_page_is_not_asked_for_ever(world):
+    class Page:
+        url = "page"
+        asked = 0
+
+        def get(self, key, *, start=0, size=None):
+            self.asked += 1
+            yield b"<html>"
+
+    source = Page()
+    with pytest.raises(TrustError, match="not strict JSON"):
+        read_view(source, world.state(), now=lambda: world.at)
+    assert source.asked == 3
 
 
 def roots(world, count: int, first: int = 2) -> None:
@@ -464,9 +518,8 @@ def test_root_with_an_absurd_version_is_refused_and_the_last_good_one_kept(world
     state = world.state()
     read(world, state)
     roots(world, 1)
-    document = json.loads(stored(world, "metadata/2.root.json"))
-    document["signed"]["version"] = version
-    put(world, "metadata/2.root.json", json.dumps(document).encode())
+    signed = {**json.loads(stored(world, "metadata/2.root.json"))["signed"], "version": version}
+    put(world, "metadata/2.root.json", rightly_signed(signed, [world.root]))
     with pytest.raises(InvalidDocument):
         read(world, state)
     assert state.root().version == 1
@@ -482,3 +535,11 @@ def test_key_with_another_scheme_than_its_type_is_refused(world, scheme):
     with pytest.raises(InvalidDocument):
         read(world, state)
     assert state.root().version == 1
+
+
+def test_root_that_names_a_key_it_does_not_hold_is_followed(world):
+    following = next_root(copy.deepcopy(Metadata.from_bytes(world.first_root).signed), world.at)
+    following.roles["timestamp"].keyids.append("ab" * 32)
+    put(world, "metadata/2.root.json", seal(following, [world.root]).data)
+    state = world.state()
+    assert read(world, state).root.version == 2

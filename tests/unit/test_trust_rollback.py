@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from securesystemslib.signer import CryptoSigner
-from tuf.api.metadata import Metadata
+from tuf.api.metadata import Metadata, Snapshot
 
 from pipeline.digest import sha256_of
 from pipeline.errors import (
@@ -22,7 +22,7 @@ from pipeline.trust.commit import commit_changes
 from pipeline.trust.reading import read_view
 from pipeline.trust.roles import next_snapshot, timestamp_of
 from pipeline.trust.rotate import rotate_key, rotate_model_key
-from pipeline.trust.sealed import Sealed, seal
+from pipeline.trust.sealed import SNAPSHOT_BYTES, open_sealed, seal
 from pipeline.trust.state import TrustState
 from tests.trust_world import World, edited, files, put, read, stored, world_with_release
 
@@ -117,7 +117,8 @@ def test_same_version_with_other_content_is_refused_and_recorded(world):
     state = world.state()
     read(world, state)
     edited(world, "metadata/2.snapshot.json", [world.release], expires=world.at + timedelta(days=80))
-    snapshot = Sealed(stored(world, "metadata/2.snapshot.json"), Metadata.from_bytes(stored(world, "metadata/2.snapshot.json")))
+    key = "metadata/2.snapshot.json"
+    snapshot = open_sealed(stored(world, key), Snapshot, what=key, cap=SNAPSHOT_BYTES)
     edited(world, TIMESTAMP, [world.release], snapshot_meta=snapshot.meta)
     for _ in range(2):
         with pytest.raises(RollbackRefused, match="other content"):
