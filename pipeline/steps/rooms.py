@@ -9,7 +9,8 @@ next: ``steps.shipping``
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import Executor, Future
+from concurrent.futures import CancelledError, Executor, Future
+from contextlib import suppress
 from types import TracebackType
 from typing import Protocol, Self
 
@@ -141,7 +142,9 @@ class _Drafted:
 
     def close(self) -> None:
         for written in self._under_way:
-            written.exception()
+            # After an interrupt there may be writes that never begin.
+            with suppress(CancelledError):
+                written.exception()
         self._draft.close()
 
 

@@ -83,9 +83,10 @@ class FileDraft(Draft):
 
     def close(self) -> None:
         """Let go of it; without a name it is gone."""
-        os.close(self.fd)
-        # Unless it has its final name by now.
-        with suppress(FileNotFoundError):
+        # What counts is synced. It may have its final name by now; what a disk does not give up is swept, like that of the dead.
+        with suppress(OSError):
+            os.close(self.fd)
+        with suppress(OSError):
             os.unlink(self.name, dir_fd=self.folder_fd)
         os.close(self.folder_fd)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import threading
+from concurrent.futures import CancelledError
 from contextlib import suppress
 
 import pytest
@@ -117,3 +118,43 @@ def test_an_interrupt_waits_for_no_disk():
             raise KeyboardInterrupt
         assert not draft.closed
         go_on.set()
+
+
+def test_after_an_interrupt_nobody_waits_for_a_write_that_never_begins():
+    """Neither whoever fills a part, for a block, nor whoever has it, for its end: each would keep a program from ending."""
+    go_on, held = threading.Event(), threading.Event()
+    lagging, whole = Heap(slow=go_on), Heap(slow=go_on)
+    waiting = iter([whole, lagging])
+    ended = []
+
+    def fill(room):
+        with suppress(CancelledError, RuntimeError):
+            room.append(memoryview(bytes(BLOCK * (rooms_module.BLOCKS + 3))))
+        ended.append("filled")
+
+    def ship(room):
+        room.end()
+        held.set()
+        with suppress(CancelledError):
+            try:
+                room.body()
+            finally:
+                room.close()
+        ended.append("shipped")
+
+    with suppress(KeyboardInterrupt), threads(1, "write") as writer, Rooms(writer, BLOCK, lambda: next(waiting)) as rooms:
+        first, second = rooms.take(), rooms.take()
+        first.append(memoryview(bytes(2 * BLOCK)))
+        rooms.hand_over(first)
+        shipper = threading.Thread(target=ship, args=(first,), daemon=True)
+        filler = threading.Thread(target=fill, args=(second,), daemon=True)
+        shipper.start()
+        assert held.wait(30)
+        filler.start()
+        filler.join(0.05)
+        raise KeyboardInterrupt
+    go_on.set()
+    for thread in (shipper, filler):
+        thread.join(10)
+    assert sorted(ended) == ["filled", "shipped"]
+    assert whole.closed

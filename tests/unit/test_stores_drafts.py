@@ -165,3 +165,29 @@ def test_a_store_whose_bodies_are_to_be_spoilt_and_a_dry_run_give_none(store):
     assert FaultyStore(store, [Fault("put", "flip bit")]).draft() is None
     assert DryRunStore(store).draft() is None
     assert not (store.path / ".tmp").exists()
+
+
+@pytest.mark.parametrize("code, said", [(errno.ENOSPC, "No space left on device"), (errno.ENOENT, "No such file or directory")])
+def test_a_draft_that_cannot_begin_is_a_fault_of_the_disk_and_speaks_of_no_bytes(store, monkeypatch, code, said):
+    real = os.open
+
+    def refuse(path, flags, *more, **named):
+        if flags & os.O_EXCL:
+            raise OSError(code, os.strerror(code))
+        return real(path, flags, *more, **named)
+
+    store.put("parts/x", b"x", sha256=sha256_of(b"x"))
+    monkeypatch.setattr(os, "open", refuse)
+    with pytest.raises(DiskError, match=said) as error:
+        store.draft()
+    assert "bytes" not in str(error.value)
+
+
+def test_a_draft_is_let_go_of_whatever_the_disk_says(store, monkeypatch):
+    def fail(*_, **__):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    draft = store.draft()
+    monkeypatch.setattr(os, "unlink", fail)
+    draft.close()
+    assert open_below(store.path) == []

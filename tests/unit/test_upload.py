@@ -2,6 +2,8 @@
 
 import errno
 import os
+import stat
+from pathlib import Path
 
 import pytest
 
@@ -11,6 +13,7 @@ from pipeline.layout import part_key
 from pipeline.ports import read_object
 from pipeline.retry import Patience, Retry
 from pipeline.sources.reading import SourceReader
+from pipeline.steps import buffers, rooms
 from pipeline.steps.rooms import PARTS_AT_ONCE
 from pipeline.steps.upload import LOOK_AGAIN, put_part, upload_release
 from pipeline.stores import drafts
@@ -264,3 +267,55 @@ def test_source_that_fails_in_the_middle_of_a_part_leaves_nothing_of_it(model, s
     assert {name: name_part(memoryview(body)).blake3 for name, body in stored(store).items()} == {
         name: name for name in stored(store)
     }
+
+
+def test_memory_that_runs_out_in_the_middle_of_a_part_is_told_and_nothing_torn_gets_its_name(
+    model, tmp_path_factory, monkeypatch
+):
+    """The digests have all bytes by then, so that the name would be right."""
+    store, real, made = DirectoryStore(tmp_path_factory.mktemp("store")), buffers.aligned_memory, []
+
+    def run_out(size, **how):
+        if size == rooms.BLOCK_BYTES:
+            made.append(size)
+            if len(made) == 1:
+                raise MemoryError("planned")
+        return real(size, **how)
+
+    monkeypatch.setattr(rooms, "BLOCK_BYTES", 3 * CHUNK)
+    monkeypatch.setattr(buffers, "aligned_memory", run_out)
+    with pytest.raises(MemoryError, match="planned"):
+        upload(model, store)
+    assert {name: name_part(memoryview(body)).blake3 for name, body in stored(store).items()} == {
+        name: name for name in stored(store)
+    }
+    assert open_below(store.path) == []
+
+
+@pytest.mark.parametrize("call", ["unlink", "close"])
+def test_a_disk_that_can_no_longer_be_written_ends_the_upload_with_its_error(model, tmp_path_factory, monkeypatch, call):
+    """Every part under way fails, and neither can be taken back: whoever waits for room for the next must hear of it."""
+    store = DirectoryStore(tmp_path_factory.mktemp("store"))
+    real, real_fsync = getattr(os, call), os.fsync
+
+    def fail(*_):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    def sync(fd):
+        if stat.S_ISREG(os.fstat(fd).st_mode):
+            fail()
+        real_fsync(fd)
+
+    def refuse(what, **how):
+        if call == "close":
+            drafted = "/.tmp/" in str(Path(f"/proc/self/fd/{what}").readlink())
+            real(what)
+            if not drafted:
+                return
+        fail()
+
+    monkeypatch.setattr(os, "fsync", sync)
+    monkeypatch.setattr(os, call, refuse)
+    with pytest.raises(DiskError, match=r"parts/.*Read-only file system"):
+        upload(model, store)
+    assert list(store.list("")) == []
