@@ -64,6 +64,8 @@ class Rooms:
             AccessDenied, WrongStore, DiskError
         """
         draft = self._draft()
+        # Parts that are there already go the one way, new ones the other: memory must not be kept for both.
+        (self._blocks if draft is None else self._wholes).let_go()
         room = _Memory(*self._wholes.take()) if draft is None else _Drafted(draft, self._blocks, self._writer)
         self._open.add(room)
         return room
