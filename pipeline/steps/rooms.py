@@ -79,7 +79,7 @@ class Rooms:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         if kind is not None and issubclass(kind, KeyboardInterrupt):
-            # Threads may go on for a while, docs of ``workers``; the next run sweeps.
+            # Threads may go on for a while, docs of ``workers``: a draft goes with the last that has it.
             return
         while self._open:
             self._open.pop().close()
@@ -123,9 +123,12 @@ class _Drafted:
             data = data[fits.nbytes :]
             self._at += fits.nbytes
             if start + fits.nbytes == BLOCK_BYTES:
-                self.end()
+                self._pass_on()
 
     def end(self) -> None:
+        self._pass_on()
+
+    def _pass_on(self) -> None:
         if self._block is not None:
             size = (self._at - 1) % BLOCK_BYTES + 1
             self._under_way.append(self._writer.submit(self._write, *self._block, self._at - size, size))

@@ -1,8 +1,11 @@
 """Parts into a store: what is there is believed only by a digest, and never overwritten unasked."""
 
 import errno
+import gc
 import os
 import stat
+import threading
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -319,3 +322,21 @@ def test_a_disk_that_can_no_longer_be_written_ends_the_upload_with_its_error(mod
     with pytest.raises(DiskError, match=r"parts/.*Read-only file system"):
         upload(model, store)
     assert list(store.list("")) == []
+
+
+def test_a_program_that_goes_on_after_an_interrupt_keeps_no_draft_open(model, tmp_path_factory):
+    """Whatever is open is locked, and no later publish would sweep it."""
+    store, before = DirectoryStore(tmp_path_factory.mktemp("store")), set(threading.enumerate())
+
+    def interrupt(event):
+        if isinstance(event, Progress) and list(store.path.glob(".tmp/*")):
+            raise KeyboardInterrupt
+
+    with suppress(KeyboardInterrupt):
+        upload(model, store, listen=interrupt)
+        pytest.fail("nobody interrupted")
+    for thread in set(threading.enumerate()) - before:
+        thread.join(30)
+    gc.collect()
+    assert open_below(store.path) == []
+    assert [path.name for path in store.path.glob(".tmp/*") if path.name != "lock"] == []
