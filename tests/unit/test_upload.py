@@ -5,6 +5,8 @@ import gc
 import os
 import stat
 import threading
+import weakref
+from concurrent.futures import Executor, Future
 from contextlib import suppress
 from pathlib import Path
 
@@ -16,8 +18,9 @@ from pipeline.layout import part_key
 from pipeline.ports import read_object
 from pipeline.retry import Patience, Retry
 from pipeline.sources.reading import SourceReader
-from pipeline.steps import buffers, rooms
+from pipeline.steps import rooms
 from pipeline.steps.rooms import PARTS_AT_ONCE
+from pipeline.steps.shipping import HASHES_AHEAD, PartFiller
 from pipeline.steps.upload import LOOK_AGAIN, put_part, upload_release
 from pipeline.stores import drafts
 from pipeline.stores.directory import DirectoryStore
@@ -272,27 +275,21 @@ def test_source_that_fails_in_the_middle_of_a_part_leaves_nothing_of_it(model, s
     }
 
 
-def test_memory_that_runs_out_in_the_middle_of_a_part_is_told_and_nothing_torn_gets_its_name(
-    model, tmp_path_factory, monkeypatch
-):
-    """The digests have all bytes by then, so that the name would be right."""
-    store, real, made = DirectoryStore(tmp_path_factory.mktemp("store")), buffers.aligned_memory, []
+def test_memory_that_cannot_be_had_for_a_part_ends_the_upload_and_ships_no_torn_one(model, store, monkeypatch):
+    real, copies = rooms._copy, []
 
-    def run_out(size, **how):
-        if size == rooms.BLOCK_BYTES:
-            made.append(size)
-            if len(made) == 1:
-                raise MemoryError("planned")
-        return real(size, **how)
+    def fail(data, room):
+        copies.append(data)
+        if len(copies) == 2:
+            raise MemoryError
+        real(data, room)
 
-    monkeypatch.setattr(rooms, "BLOCK_BYTES", 3 * CHUNK)
-    monkeypatch.setattr(buffers, "aligned_memory", run_out)
-    with pytest.raises(MemoryError, match="planned"):
+    monkeypatch.setattr(rooms, "_copy", fail)
+    with pytest.raises(MemoryError):
         upload(model, store)
     assert {name: name_part(memoryview(body)).blake3 for name, body in stored(store).items()} == {
         name: name for name in stored(store)
     }
-    assert open_below(store.path) == []
 
 
 @pytest.mark.parametrize("call", ["unlink", "close"])
@@ -340,3 +337,26 @@ def test_a_program_that_goes_on_after_an_interrupt_keeps_no_draft_open(model, tm
     gc.collect()
     assert open_below(store.path) == []
     assert [path.name for path in store.path.glob(".tmp/*") if path.name != "lock"] == []
+
+
+class Prompt(Executor):
+    """Does at once what it is given, and knows what anybody still keeps of it."""
+
+    def __init__(self):
+        self.kept = weakref.WeakSet()
+
+    def submit(self, work, /, *args):
+        future = Future()
+        self.kept.add(future)
+        future.set_result(work(*args))
+        return future
+
+
+def test_of_the_chunks_of_a_part_nothing_is_kept():
+    """As many as small files, each of which may come to a kilobyte."""
+    hasher, chunks = Prompt(), 1000
+    filler = PartFiller(hasher, Prompt(), None, None)
+    for number in range(chunks):
+        filler.write(number, memoryview(b"x"), lambda: None)
+    assert len(hasher.kept) <= HASHES_AHEAD
+    assert filler.parts() == [name_part(b"x" * chunks)]
