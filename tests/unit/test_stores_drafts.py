@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import errno
 import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -191,3 +194,40 @@ def test_a_draft_is_let_go_of_whatever_the_disk_says(store, monkeypatch):
     monkeypatch.setattr(os, "unlink", fail)
     draft.close()
     assert open_below(store.path) == []
+
+
+FORKS = """
+import os, sys
+from pipeline.digest import sha256_of
+from pipeline.stores.directory import DirectoryStore
+
+store = DirectoryStore(sys.argv[1])
+draft = store.draft()
+draft.write(memoryview(b"whole"), 0)
+child = os.fork()
+if child == 0:
+    sys.exit()
+assert os.waitpid(child, 0)[1] == 0
+store.put("parts/x", draft, sha256=sha256_of(b"whole"), if_absent=True)
+"""
+
+
+def test_a_child_that_was_forked_and_ends_takes_no_draft_from_its_parent(store):
+    subprocess.run([sys.executable, "-c", FORKS, store.path], cwd=Path(__file__).parents[2], check=True)
+    assert read_object(store, "parts/x", cap=5) == b"whole"
+
+
+def test_a_draft_that_is_closed_twice_closes_nobody_elses_file(store):
+    draft = store.draft()
+    taken = (draft.fd, draft.folder_fd)
+    draft.close()
+    with Path(os.devnull).open("rb") as other:
+        # Its numbers are free now, and are given to others.
+        for fd in taken:
+            if fd != other.fileno():
+                os.dup2(other.fileno(), fd)
+        draft.close()
+        for fd in taken:
+            assert os.fstat(fd).st_rdev == os.fstat(other.fileno()).st_rdev
+            if fd != other.fileno():
+                os.close(fd)
