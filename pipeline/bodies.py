@@ -28,7 +28,7 @@ class Draft(ABC):
 
     @abstractmethod
     def close(self) -> None:
-        """Let go of it; unless it was put, nothing of it stays."""
+        """Let go of it, whatever happens: unless it was put, nothing of it stays, or what a failing disk keeps is swept later."""
 
 
 Body = Buffer | Draft

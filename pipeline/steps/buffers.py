@@ -10,6 +10,7 @@ from __future__ import annotations
 import mmap
 import queue
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 
 from pipeline.past_cache import aligned_memory
@@ -30,3 +31,13 @@ class Buffers:
         """Memory, and what gives it back; waits until there is some."""
         buffer = self._free.get() or aligned_memory(self._size, huge=self._huge)
         return memoryview(buffer), partial(self._free.put, buffer)
+
+    def let_go(self) -> None:
+        """Give those that nobody uses back to the system; they are made anew when they are needed."""
+        idle = 0
+        with suppress(queue.Empty):
+            while True:
+                self._free.get_nowait()
+                idle += 1
+        for _ in range(idle):
+            self._free.put(None)

@@ -2,7 +2,7 @@
 
 Takes a cut plan and ``ship``, which is called on a thread with every part that is full; gives an
 ``Indexed``. ``upload`` ships to a store; a plan ships nothing, and then no part is kept. Memory is
-bounded, whatever the release's size: a few pieces under way and the buffers of ``shipping``.
+bounded, whatever the release's size: a few pieces under way and the buffers of ``rooms``.
 
 next: ``steps.upload``
 """

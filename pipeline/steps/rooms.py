@@ -9,7 +9,8 @@ next: ``steps.shipping``
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import Executor, Future
+from concurrent.futures import CancelledError, Executor, Future
+from contextlib import suppress
 from types import TracebackType
 from typing import Protocol, Self
 
@@ -63,6 +64,8 @@ class Rooms:
             AccessDenied, WrongStore, DiskError
         """
         draft = self._draft()
+        # Parts that are there already go the one way, new ones the other: memory must not be kept for both.
+        (self._blocks if draft is None else self._wholes).let_go()
         room = _Memory(*self._wholes.take()) if draft is None else _Drafted(draft, self._blocks, self._writer)
         self._open.add(room)
         return room
@@ -76,7 +79,7 @@ class Rooms:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         if kind is not None and issubclass(kind, KeyboardInterrupt):
-            # Threads may go on for a while, docs of ``workers``; the next run sweeps.
+            # Threads may go on for a while, docs of ``workers``: a draft goes with the last that has it.
             return
         while self._open:
             self._open.pop().close()
@@ -120,9 +123,12 @@ class _Drafted:
             data = data[fits.nbytes :]
             self._at += fits.nbytes
             if start + fits.nbytes == BLOCK_BYTES:
-                self.end()
+                self._pass_on()
 
     def end(self) -> None:
+        self._pass_on()
+
+    def _pass_on(self) -> None:
         if self._block is not None:
             size = (self._at - 1) % BLOCK_BYTES + 1
             self._under_way.append(self._writer.submit(self._write, *self._block, self._at - size, size))
@@ -141,7 +147,9 @@ class _Drafted:
 
     def close(self) -> None:
         for written in self._under_way:
-            written.exception()
+            # After an interrupt there may be writes that never begin.
+            with suppress(CancelledError):
+                written.exception()
         self._draft.close()
 
 

@@ -11,8 +11,10 @@ from __future__ import annotations
 
 import hashlib
 import threading
+from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future
+from contextlib import closing
 
 import blake3
 
@@ -36,7 +38,7 @@ class PartFiller:
         self._ship = ship
         self._rooms = rooms
         self._places = threading.BoundedSemaphore(PARTS_AT_ONCE)
-        self._waiting = threading.BoundedSemaphore(HASHES_AHEAD)
+        self._taking: deque[Future[None]] = deque()
         self._room: Room | None = None
         self._digests: _Digests | None = None
         self._parts: list[Future[Part]] = []
@@ -53,7 +55,7 @@ class PartFiller:
         Waits while too many parts are on their way. A gap before the first chunk is filled with zeros.
 
         Raises:
-            Whatever ``ship`` raised for an earlier part.
+            Whatever ``ship`` raised for an earlier part; MemoryError.
         """
         if self._digests is None:
             self._begin()
@@ -66,7 +68,7 @@ class PartFiller:
         """Send the part being filled on its way; nothing if none is."""
         if self._digests is None:
             return
-        name = self._hasher.submit(self._end, self._digests, self._room)
+        name = self._hasher.submit(self._end, self._digests, self._room, tuple(self._taking))
         if self._room is not None:
             name = self._shippers.submit(self._send, name, self._room)
         self._parts.append(name)
@@ -94,8 +96,9 @@ class PartFiller:
 
     def _take(self, digests: _Digests, data: memoryview, done: Callable[[], None]) -> None:
         digests.size += data.nbytes
-        self._waiting.acquire()
-        digests.takes.append(self._hasher.submit(self._take_in, digests, data, self._room, done))
+        if len(self._taking) == HASHES_AHEAD:
+            self._taking.popleft().result()
+        self._taking.append(self._hasher.submit(self._take_in, digests, data, self._room, done))
 
     def _take_in(self, digests: _Digests, data: memoryview, room: Room | None, done: Callable[[], None]) -> None:
         try:
@@ -104,12 +107,11 @@ class PartFiller:
                 room.append(data)
         finally:
             done()
-            self._waiting.release()
 
-    def _end(self, digests: _Digests, room: Room | None) -> Part:
-        for taken in digests.takes:
-            # Done by now, for the hasher does one after the other: a part that lacks a byte must not be shipped.
-            taken.result()
+    def _end(self, digests: _Digests, room: Room | None, taken: Sequence[Future[None]]) -> Part:
+        # All over by now. A chunk that found no room has its digest all the same: the part would be torn under its right name.
+        for chunk in taken:
+            chunk.result()
         if room is not None:
             room.end()
         return digests.part()
@@ -117,11 +119,11 @@ class PartFiller:
     def _send(self, name: Future[Part], room: Room) -> Part:
         self._rooms.hand_over(room)
         try:
-            part = name.result()
-            if self._ship is not None:
-                self._ship(part, room.body())
+            with closing(room):
+                part = name.result()
+                if self._ship is not None:
+                    self._ship(part, room.body())
         finally:
-            room.close()
             self._places.release()
         return part
 
@@ -131,7 +133,6 @@ class _Digests:
 
     def __init__(self) -> None:
         self.size = 0
-        self.takes: list[Future[None]] = []
         self._sha256 = hashlib.sha256()
         self._blake3 = blake3.blake3()
 

@@ -100,7 +100,7 @@ class DirectoryStore:
                 os.close(parent_fd)
 
     def draft(self) -> FileDraft:
-        with self._told(TEMP), self._temp_folder() as temp_fd:
+        with self._told(TEMP, size=0), self._temp_folder() as temp_fd:
             return FileDraft(temp_fd)
 
     @contextmanager
@@ -238,19 +238,20 @@ class DirectoryStore:
             os.close(temp_fd)
 
     @contextmanager
-    def _told(self, key: str, *, size: int = 0) -> Iterator[None]:
-        """Turn what the system raised into what the port promises."""
+    def _told(self, key: str, *, size: int | None = None) -> Iterator[None]:
+        """Turn what the system raised into what the port promises; ``size`` of what is written, 0 while nobody knows."""
         try:
             yield
         except OSError as error:
             raise self._error(error, key, size) from error
 
-    def _error(self, error: OSError, key: str, size: int) -> ModelportError:
+    def _error(self, error: OSError, key: str, size: int | None) -> ModelportError:
         where = f"{self.url}: {key}"
+        needed, meant = (f"; {size} bytes are needed", f"; {size} bytes were to be written") if size else ("", "")
         match error.errno:
             case errno.EEXIST:
                 return ObjectExists(f"{where} exists already")
-            case errno.ENOENT | errno.ENOTDIR if not size:
+            case errno.ENOENT | errno.ENOTDIR if size is None:
                 return ObjectMissing(f"{where}: there is no such object")
             case errno.ELOOP:
                 return ObjectMissing(
@@ -265,13 +266,9 @@ class DirectoryStore:
             case errno.EACCES | errno.EPERM:
                 return AccessDenied(f"{where}: {error.strerror}", hint=f"Check who owns {self._root} and may write there.")
             case errno.ENOSPC | errno.EDQUOT | errno.EFBIG:
-                return DiskError(
-                    f"{where}: {error.strerror}; {size} bytes are needed", hint=f"Free space at {self._root}, then run it again."
-                )
+                return DiskError(f"{where}: {error.strerror}{needed}", hint=f"Free space at {self._root}, then run it again.")
             case errno.EROFS:
-                return DiskError(
-                    f"{where}: {error.strerror}; {size} bytes were to be written", hint="Mount the file system writable."
-                )
+                return DiskError(f"{where}: {error.strerror}{meant}", hint="Mount the file system writable.")
         return DiskError(f"{where}: {error.strerror or error}", hint="Check the disk and the system's log.")
 
 

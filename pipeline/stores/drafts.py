@@ -12,6 +12,7 @@ import fcntl
 import os
 import secrets
 import time
+import weakref
 from contextlib import suppress
 from typing import Self
 
@@ -41,6 +42,10 @@ class FileDraft(Draft):
         except OSError:
             os.close(self.folder_fd)
             raise
+        # Nobody closes it where a program goes on after an interrupt, and while it is open no sweeper takes it either.
+        self._let_go = weakref.finalize(self, _let_go, self.fd, self.name, self.folder_fd)
+        # Else a child that was forked meanwhile would take it from its parent.
+        self._let_go.atexit = False
 
     @property
     def busy_s(self) -> float:
@@ -82,12 +87,8 @@ class FileDraft(Draft):
         self._sync_s = time.monotonic() - begun_s
 
     def close(self) -> None:
-        """Let go of it; without a name it is gone."""
-        os.close(self.fd)
-        # Unless it has its final name by now.
-        with suppress(FileNotFoundError):
-            os.unlink(self.name, dir_fd=self.folder_fd)
-        os.close(self.folder_fd)
+        """Let go of it; without a name it is gone. Once is enough."""
+        self._let_go()
 
     def __enter__(self) -> Self:
         return self
@@ -112,6 +113,15 @@ def _begin(folder_fd: int) -> tuple[str, int]:
         if os.fstat(fd).st_nlink:
             return name, fd
         os.close(fd)
+
+
+def _let_go(fd: int, name: str, folder_fd: int) -> None:
+    # What counts is synced. It may have its final name by now; what a disk does not give up is swept, like that of the dead.
+    with suppress(OSError):
+        os.close(fd)
+    with suppress(OSError):
+        os.unlink(name, dir_fd=folder_fd)
+    os.close(folder_fd)
 
 
 def _hold(fd: int) -> None:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import random
 import threading
+import weakref
+from concurrent.futures import CancelledError
 from contextlib import suppress
 
 import pytest
 
 from pipeline.bodies import Draft
+from pipeline.steps import buffers
 from pipeline.steps import rooms as rooms_module
 from pipeline.steps.rooms import PARTS_AT_ONCE, Rooms
 from pipeline.workers import threads
@@ -117,3 +120,68 @@ def test_an_interrupt_waits_for_no_disk():
             raise KeyboardInterrupt
         assert not draft.closed
         go_on.set()
+
+
+def test_after_an_interrupt_nobody_waits_for_a_write_that_never_begins():
+    """Neither whoever fills a part, for a block, nor whoever has it, for its end: each would keep a program from ending."""
+    go_on, held = threading.Event(), threading.Event()
+    lagging, whole = Heap(slow=go_on), Heap(slow=go_on)
+    waiting = iter([whole, lagging])
+    ended = []
+
+    def fill(room):
+        with suppress(CancelledError, RuntimeError):
+            room.append(memoryview(bytes(BLOCK * (rooms_module.BLOCKS + 3))))
+        ended.append("filled")
+
+    def ship(room):
+        room.end()
+        held.set()
+        with suppress(CancelledError):
+            try:
+                room.body()
+            finally:
+                room.close()
+        ended.append("shipped")
+
+    with suppress(KeyboardInterrupt), threads(1, "write") as writer, Rooms(writer, BLOCK, lambda: next(waiting)) as rooms:
+        first, second = rooms.take(), rooms.take()
+        first.append(memoryview(bytes(2 * BLOCK)))
+        rooms.hand_over(first)
+        shipper = threading.Thread(target=ship, args=(first,), daemon=True)
+        filler = threading.Thread(target=fill, args=(second,), daemon=True)
+        shipper.start()
+        assert held.wait(30)
+        filler.start()
+        filler.join(0.05)
+        raise KeyboardInterrupt
+    go_on.set()
+    for thread in (shipper, filler):
+        thread.join(10)
+    assert sorted(ended) == ["filled", "shipped"]
+    assert whole.closed
+
+
+def test_parts_in_turns_in_memory_and_in_drafts_keep_no_memory_for_both(monkeypatch):
+    """As behind a publish that was killed: some parts are there, others are not."""
+    real, alive = buffers.aligned_memory, weakref.WeakSet()
+
+    def made(size, **how):
+        memory = real(size, **how)
+        alive.add(memory)
+        return memory
+
+    monkeypatch.setattr(buffers, "aligned_memory", made)
+    part, most = 16 * BLOCK, 0
+    # Blocks of a draft that lags behind, then whole parts, and again.
+    waiting = iter([Heap(), *[None] * PARTS_AT_ONCE, Heap(), *[None] * PARTS_AT_ONCE])
+    with threads(1, "write") as writer, Rooms(writer, part, lambda: next(waiting)) as rooms:
+        for parts in (1, PARTS_AT_ONCE, 1, PARTS_AT_ONCE):
+            taken = [rooms.take() for _ in range(parts)]
+            for room in taken:
+                room.append(memoryview(bytes(part)))
+            most = max(most, sum(len(memory) for memory in alive))
+            for room in taken:
+                rooms.hand_over(room)
+                room.close()
+    assert most == PARTS_AT_ONCE * part

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import errno
 import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -165,3 +168,66 @@ def test_a_store_whose_bodies_are_to_be_spoilt_and_a_dry_run_give_none(store):
     assert FaultyStore(store, [Fault("put", "flip bit")]).draft() is None
     assert DryRunStore(store).draft() is None
     assert not (store.path / ".tmp").exists()
+
+
+@pytest.mark.parametrize("code, said", [(errno.ENOSPC, "No space left on device"), (errno.ENOENT, "No such file or directory")])
+def test_a_draft_that_cannot_begin_is_a_fault_of_the_disk_and_speaks_of_no_bytes(store, monkeypatch, code, said):
+    real = os.open
+
+    def refuse(path, flags, *more, **named):
+        if flags & os.O_EXCL:
+            raise OSError(code, os.strerror(code))
+        return real(path, flags, *more, **named)
+
+    store.put("parts/x", b"x", sha256=sha256_of(b"x"))
+    monkeypatch.setattr(os, "open", refuse)
+    with pytest.raises(DiskError, match=said) as error:
+        store.draft()
+    assert "bytes" not in str(error.value)
+
+
+def test_a_draft_is_let_go_of_whatever_the_disk_says(store, monkeypatch):
+    def fail(*_, **__):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    draft = store.draft()
+    monkeypatch.setattr(os, "unlink", fail)
+    draft.close()
+    assert open_below(store.path) == []
+
+
+FORKS = """
+import os, sys
+from pipeline.digest import sha256_of
+from pipeline.stores.directory import DirectoryStore
+
+store = DirectoryStore(sys.argv[1])
+draft = store.draft()
+draft.write(memoryview(b"whole"), 0)
+child = os.fork()
+if child == 0:
+    sys.exit()
+assert os.waitpid(child, 0)[1] == 0
+store.put("parts/x", draft, sha256=sha256_of(b"whole"), if_absent=True)
+"""
+
+
+def test_a_child_that_was_forked_and_ends_takes_no_draft_from_its_parent(store):
+    subprocess.run([sys.executable, "-c", FORKS, store.path], cwd=Path(__file__).parents[2], check=True)
+    assert read_object(store, "parts/x", cap=5) == b"whole"
+
+
+def test_a_draft_that_is_closed_twice_closes_nobody_elses_file(store):
+    draft = store.draft()
+    taken = (draft.fd, draft.folder_fd)
+    draft.close()
+    with Path(os.devnull).open("rb") as other:
+        # Its numbers are free now, and are given to others.
+        for fd in taken:
+            if fd != other.fileno():
+                os.dup2(other.fileno(), fd)
+        draft.close()
+        for fd in taken:
+            assert os.fstat(fd).st_rdev == os.fstat(other.fileno()).st_rdev
+            if fd != other.fileno():
+                os.close(fd)

@@ -1,7 +1,14 @@
 """Parts into a store: what is there is believed only by a digest, and never overwritten unasked."""
 
 import errno
+import gc
 import os
+import stat
+import threading
+import weakref
+from concurrent.futures import Executor, Future
+from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
@@ -13,6 +20,7 @@ from pipeline.retry import Patience, Retry
 from pipeline.sources.reading import SourceReader
 from pipeline.steps import rooms
 from pipeline.steps.rooms import PARTS_AT_ONCE
+from pipeline.steps.shipping import HASHES_AHEAD, PartFiller
 from pipeline.steps.upload import LOOK_AGAIN, put_part, upload_release
 from pipeline.stores import drafts
 from pipeline.stores.directory import DirectoryStore
@@ -282,3 +290,73 @@ def test_memory_that_cannot_be_had_for_a_part_ends_the_upload_and_ships_no_torn_
     assert {name: name_part(memoryview(body)).blake3 for name, body in stored(store).items()} == {
         name: name for name in stored(store)
     }
+
+
+@pytest.mark.parametrize("call", ["unlink", "close"])
+def test_a_disk_that_can_no_longer_be_written_ends_the_upload_with_its_error(model, tmp_path_factory, monkeypatch, call):
+    """Every part under way fails, and neither can be taken back: whoever waits for room for the next must hear of it."""
+    store = DirectoryStore(tmp_path_factory.mktemp("store"))
+    real, real_fsync = getattr(os, call), os.fsync
+
+    def fail(*_):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    def sync(fd):
+        if stat.S_ISREG(os.fstat(fd).st_mode):
+            fail()
+        real_fsync(fd)
+
+    def refuse(what, **how):
+        if call == "close":
+            drafted = "/.tmp/" in str(Path(f"/proc/self/fd/{what}").readlink())
+            real(what)
+            if not drafted:
+                return
+        fail()
+
+    monkeypatch.setattr(os, "fsync", sync)
+    monkeypatch.setattr(os, call, refuse)
+    with pytest.raises(DiskError, match=r"parts/.*Read-only file system"):
+        upload(model, store)
+    assert list(store.list("")) == []
+
+
+def test_a_program_that_goes_on_after_an_interrupt_keeps_no_draft_open(model, tmp_path_factory):
+    """Whatever is open is locked, and no later publish would sweep it."""
+    store, before = DirectoryStore(tmp_path_factory.mktemp("store")), set(threading.enumerate())
+
+    def interrupt(event):
+        if isinstance(event, Progress) and list(store.path.glob(".tmp/*")):
+            raise KeyboardInterrupt
+
+    with suppress(KeyboardInterrupt):
+        upload(model, store, listen=interrupt)
+        pytest.fail("nobody interrupted")
+    for thread in set(threading.enumerate()) - before:
+        thread.join(30)
+    gc.collect()
+    assert open_below(store.path) == []
+    assert [path.name for path in store.path.glob(".tmp/*") if path.name != "lock"] == []
+
+
+class Prompt(Executor):
+    """Does at once what it is given, and knows what anybody still keeps of it."""
+
+    def __init__(self):
+        self.kept = weakref.WeakSet()
+
+    def submit(self, work, /, *args):
+        future = Future()
+        self.kept.add(future)
+        future.set_result(work(*args))
+        return future
+
+
+def test_of_the_chunks_of_a_part_nothing_is_kept():
+    """As many as small files, each of which may come to a kilobyte."""
+    hasher, chunks = Prompt(), 1000
+    filler = PartFiller(hasher, Prompt(), None, None)
+    for number in range(chunks):
+        filler.write(number, memoryview(b"x"), lambda: None)
+    assert len(hasher.kept) <= HASHES_AHEAD
+    assert filler.parts() == [name_part(b"x" * chunks)]
