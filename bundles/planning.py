@@ -135,6 +135,11 @@ def numbers_of(bundle: Bundle, only: Sequence[int]) -> list[int]:
 def _begun(fresh: Recipe, order: BundleOrder, shelf: RecipeShelf | None, to: Path | None) -> Recipe:
     """The recipe to follow: of what ``to`` holds already, of the bundle that was asked for again, or the fresh one."""
     found = _in_folder(to) if to else None
+    if found and order.bundle and not found[0].id.startswith(order.bundle):
+        raise OtherContent(
+            f"{to} holds bundle {found[0].plan.name} ({found[0].id[:12]}), ordered is --bundle {order.bundle}",
+            hint="Choose an empty folder with --to, or leave --bundle out.",
+        )
     if found is None and order.bundle:
         kept = shelf.find(order.bundle) if shelf else None
         if kept is None:

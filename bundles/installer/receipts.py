@@ -128,4 +128,4 @@ def whoami() -> str:
         user = getpass.getuser()
     except (KeyError, OSError, ImportError):
         user = str(os.getuid())
-    return f"{user}@{os.uname().nodename}"
+    return f"{user}@{os.uname().nodename}".encode(errors="replace").decode()

@@ -48,7 +48,7 @@ def read_json(data: bytes, what: str, cap: int) -> Any:
 
 def write_json(value: Any) -> bytes:
     """The one spelling that modelport writes: sorted keys, no spaces, characters as they are, a newline at the end."""
-    return json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode("utf-8") + b"\n"
+    return json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode(errors="backslashreplace") + b"\n"
 
 
 class Fields:

@@ -75,7 +75,9 @@ def test_steps_of_the_readme_do_what_they_say(desk, built, tmp_path):
     usb = shutil.copytree(desk.folder / "usb", tmp_path / "usb")
     readme = (usb / "README.txt").read_text()
     steps = [line.strip() for line in readme.splitlines() if line.strip().startswith(("sha256sum ", "python3 "))]
-    assert [step.split()[0] for step in steps] == ["sha256sum", "python3"]
+    # The last is for a site that has trusted this root before, as this one has by then.
+    assert [step.split()[0] for step in steps] == ["sha256sum", "python3", "python3"]
+    assert ["SITE/bin/install.pyz" in step for step in steps] == [False, False, True]
     environment = {"PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin"}
     for step in steps:
         words = step.replace("SITE", str(tmp_path / "site"))
@@ -210,3 +212,9 @@ def test_a_site_key_that_did_not_sign_is_refused(desk):
     words = ("bundle.plan", "--model", "bert-v2.0.0", "--have", str(inventory))
     assert "is none of" in desk.run(*words).refused(2)
     assert "not signed by the key" in desk.run(*words, "--site-key", "cd" * 32).refused(4)
+
+
+def test_another_bundle_than_the_one_asked_for_again_is_not_taken_for_it(desk, built):
+    words = ("bundle.build", "--model", "bert@stable", "--to", "usb", "--volume-size", "3300000", *NO_WHEELS, "--bundle")
+    assert "ordered is --bundle 00zz" in desk.run(*words, "00zz").refused(8)
+    assert desk.run(*words, built["bundle"][:12]).result["bundle"] == built["bundle"]
