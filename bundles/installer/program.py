@@ -62,10 +62,8 @@ def main(arguments: Sequence[str], *, own_path: str = "") -> int:
 def _install(wishes: argparse.Namespace, own_path: str) -> int:
     order = Order(**{one.name: getattr(wishes, one.name) for one in dataclasses.fields(Order)})
     own = _own_bytes(own_path)
-    facts = {
-        "installer": f"install.pyz {hashlib.sha256(own).hexdigest()}" if own else "install.pyz",
-        "python": sys.version.split()[0],
-    }
+    name = f"install.pyz {hashlib.sha256(own).hexdigest()}" if own else "install.pyz"
+    facts = {"installer": name, "python": sys.version.split()[0]}
     done = install(order, Tools(), installer=own, facts=facts, dry=wishes.check)
     _answer(wishes, dataclasses.asdict(done), summary(done))
     if not done.missing or done.dry:

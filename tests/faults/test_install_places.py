@@ -318,3 +318,17 @@ def test_medium_whose_name_is_no_text_does_not_spoil_the_receipt(tree, column, t
     assert "a copy was passed over" in warnings[0]
     done = column.install(pack(tree, "raw-v1.0.0").write(tmp_path / "two"), site, keep=1)
     assert done.code == 0, done.said
+
+
+@pytest.mark.parametrize("record", ["trust/state.json", "installed/bert-v1.0.0.json"])
+def test_own_record_that_was_altered_is_not_blamed_on_the_medium(tree, column, tmp_path, record):
+    site = tmp_path / "site"
+    media = pack(tree, "bert-v1.0.0").write(tmp_path / "media")
+    assert column.install(media, site, tree.site.fingerprint).code == 0
+    (site / "state" / record).write_text("{")
+    refused = column.install(media, site)
+    assert (refused.code, f"state/{record} is not strict JSON" in refused.error) == (3, True), refused.said
+    assert "move it away and run this again" in refused.hint
+    (site / "state" / record).unlink()
+    done = column.install(media, site, tree.site.fingerprint)
+    assert done.code == 0, done.said
