@@ -193,7 +193,16 @@ def build_here(folder: Path) -> None:
 
 
 def publish_and_build_here(folder: Path) -> None:
-    import pipeline.encoding  # noqa: F401 (publish imports it while it runs)
+    # What publish imports while it runs.
+    import _strptime  # noqa: F401
+
+    import tuf.api.serialization.json  # noqa: F401
+
+    import pipeline.encoding
+    import pipeline.sources.objects
+    import pipeline.stores.counting
+    import pipeline.stores.directory
+    import pipeline.stores.retrying  # noqa: F401
     from pipeline.connect import open_place
     from pipeline.events import ignore
     from pipeline.order import PublishOrder

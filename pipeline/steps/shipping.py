@@ -95,7 +95,7 @@ class PartFiller:
     def _take(self, digests: _Digests, data: memoryview, done: Callable[[], None]) -> None:
         digests.size += data.nbytes
         self._waiting.acquire()
-        self._hasher.submit(self._take_in, digests, data, self._room, done)
+        digests.takes.append(self._hasher.submit(self._take_in, digests, data, self._room, done))
 
     def _take_in(self, digests: _Digests, data: memoryview, room: Room | None, done: Callable[[], None]) -> None:
         try:
@@ -107,6 +107,9 @@ class PartFiller:
             self._waiting.release()
 
     def _end(self, digests: _Digests, room: Room | None) -> Part:
+        for taken in digests.takes:
+            # Done by now, for the hasher does one after the other: a part that lacks a byte must not be shipped.
+            taken.result()
         if room is not None:
             room.end()
         return digests.part()
@@ -128,6 +131,7 @@ class _Digests:
 
     def __init__(self) -> None:
         self.size = 0
+        self.takes: list[Future[None]] = []
         self._sha256 = hashlib.sha256()
         self._blake3 = blake3.blake3()
 

@@ -11,6 +11,7 @@ from pipeline.layout import part_key
 from pipeline.ports import read_object
 from pipeline.retry import Patience, Retry
 from pipeline.sources.reading import SourceReader
+from pipeline.steps import rooms
 from pipeline.steps.rooms import PARTS_AT_ONCE
 from pipeline.steps.upload import LOOK_AGAIN, put_part, upload_release
 from pipeline.stores import drafts
@@ -260,6 +261,23 @@ def test_source_that_fails_in_the_middle_of_a_part_leaves_nothing_of_it(model, s
 
     monkeypatch.setattr(SourceReader, "read_into", fail)
     with pytest.raises(SourceChanged, match="gone"):
+        upload(model, store)
+    assert {name: name_part(memoryview(body)).blake3 for name, body in stored(store).items()} == {
+        name: name for name in stored(store)
+    }
+
+
+def test_memory_that_cannot_be_had_for_a_part_ends_the_upload_and_ships_no_torn_one(model, store, monkeypatch):
+    real, copies = rooms._copy, []
+
+    def fail(data, room):
+        copies.append(data)
+        if len(copies) == 2:
+            raise MemoryError
+        real(data, room)
+
+    monkeypatch.setattr(rooms, "_copy", fail)
+    with pytest.raises(MemoryError):
         upload(model, store)
     assert {name: name_part(memoryview(body)).blake3 for name, body in stored(store).items()} == {
         name: name for name in stored(store)
