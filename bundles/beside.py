@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -21,7 +22,10 @@ from bundles.medium import PARTIAL, medium_error, opened
 from bundles.parity import parity_files
 from bundles.side_files import INSTALLER, README, SUMS, WHEELS, read_sums, readme_text, sums_text
 from pipeline.digest import Sha256, sha256_of
-from pipeline.errors import UsageError, VerifyFailed
+from pipeline.errors import OtherContent, UsageError, VerifyFailed
+
+_IS_README = re.compile(rb"^Bundle [0-9a-f]{64}\s", re.MULTILINE)
+_IS_SUMS = re.compile(rb"^[0-9a-f]{64} [ *]install\.pyz\s", re.MULTILINE | re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +57,28 @@ def lay_beside(to: Path, bundle: Bundle, extra: Beside, *, needs_codec: bool, pa
     for name, path in extra.wheels.items():
         write_whole(to / WHEELS / name, path.read_bytes())
     return installer
+
+
+def refuse_others(to: Path) -> None:
+    """Refuse a folder without volumes whose README.txt or SHA256SUMS are somebody's own.
+
+    Raises:
+        OtherContent, AccessDenied, DiskError
+    """
+    for name, ours in ((README, _IS_README), (SUMS, _IS_SUMS)):
+        path = to / name
+        # A link or a pipe is nobody's work, and is not written through.
+        if not path.is_file() or path.is_symlink():
+            continue
+        try:
+            data = path.read_bytes()
+        except OSError as error:
+            raise medium_error(error, path) from error
+        if data and not ours.search(data):
+            raise OtherContent(
+                f"{path} is not of a bundle, and would be written over",
+                hint="Choose an empty folder with --to, or move it away.",
+            )
 
 
 def beside_bytes(to: Path, extra: Beside) -> int:

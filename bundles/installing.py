@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -115,8 +116,10 @@ def _record(installs: Installs, done: Done) -> None:
         folder = Path(done.site).resolve() / one["folder"]
         known = installed_at_site(folder)
         if known is not None:
-            installs.intend(msgspec.structs.replace(known[0], source=f"bundle {done.bundle}"), known[1])
-            installs.confirm(folder)
+            # A folder whose name is no text cannot be written down here; the site has a record of its own.
+            with suppress(UnicodeEncodeError):
+                installs.intend(msgspec.structs.replace(known[0], source=f"bundle {done.bundle}"), known[1])
+                installs.confirm(folder)
 
 
 def fast_tools() -> Tools:

@@ -100,7 +100,10 @@ def open_medium(folders: Sequence[Path]) -> Medium:
     if first is None and unusable:
         raise InvalidDocument(f"{unusable[0].path} is no whole volume: {unusable[0].reason}", hint="Take another copy of it.")
     if first is None:
-        raise UsageError(f"there is no volume of a bundle in {told}", hint="Volumes are files such as bert-v2.1.0.vol001.tar.")
+        raise UsageError(
+            f"there is no volume of a bundle in {told}",
+            hint="Volumes are files such as bert-v2.1.0.vol001.tar; links to them do not count.",
+        )
     return Medium(tuple(folders), first.bundle, dict(sorted(volumes.items())), tuple(unusable))
 
 

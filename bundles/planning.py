@@ -15,6 +15,7 @@ from pathlib import Path
 
 import msgspec
 
+from bundles.beside import refuse_others
 from bundles.carving import Contents, carve_volumes
 from bundles.index import Bundle, Member, bundle_of
 from bundles.medium import ENDING, PARTIAL, Volume, is_volume_name, open_volume, read_bundle
@@ -100,7 +101,7 @@ def plan_bundle(
 
     Raises:
         UsageError: a volume size that cannot work, the least that does is named; a volume that is none of the plan's.
-        OtherContent: ``to`` holds another bundle.
+        OtherContent: ``to`` holds another bundle, or a file of somebody else that would be written over.
         UnknownName, TrustError, IntegrityError, UnavailableError
     """
     selected = supply.read(partial(select_contents, order.selection, supply.channel), listen)
@@ -135,6 +136,11 @@ def numbers_of(bundle: Bundle, only: Sequence[int]) -> list[int]:
 def _begun(fresh: Recipe, order: BundleOrder, shelf: RecipeShelf | None, to: Path | None) -> Recipe:
     """The recipe to follow: of what ``to`` holds already, of the bundle that was asked for again, or the fresh one."""
     found = _in_folder(to) if to else None
+    if found and order.bundle and not found[0].id.startswith(order.bundle):
+        raise OtherContent(
+            f"{to} holds bundle {found[0].plan.name} ({found[0].id[:12]}), ordered is --bundle {order.bundle}",
+            hint="Choose an empty folder with --to, or leave --bundle out.",
+        )
     if found is None and order.bundle:
         kept = shelf.find(order.bundle) if shelf else None
         if kept is None:
@@ -180,6 +186,8 @@ def _in_folder(to: Path) -> tuple[Bundle, Volume | None] | None:
                 return volume.bundle, volume
         elif path.name.endswith(ENDING + PARTIAL):
             begun = read_bundle(path) or begun
+    if begun is None:
+        refuse_others(to)
     return (begun, None) if begun else None
 
 

@@ -27,9 +27,11 @@ _PARITY = """\
 """
 _CODEC = """\
 
-   The models are compressed with zstandard: {carried}.
+   What it holds is compressed with zstandard: {carried}.
    The program `zstd`, or Python 3.14 or newer, serves as well.
 """
+# What a bundle is of, by kind.
+_NOUNS = {"model": "AI models", "web": "web applications", "wheels": "Python packages"}
 # Where what is no model is found, by kind.
 _OTHERS = {
     "web": "   Web applications are in SITE/web/NAME, for any web server.\n",
@@ -61,17 +63,19 @@ def readme_text(bundle: Bundle, *, installer_sha256: Sha256, needs_codec: bool, 
     )
     partly = "\n   (with --ignore-missing as long as not all volumes lie here)" if volumes > 1 else ""
     carried = "what is carried in wheels/ does that" if wheels else "this bundle carries nothing that does that"
+    nouns = [noun for kind, noun in _NOUNS.items() if any(one.kind == kind for one in plan.releases)]
+    what = ", ".join(nouns[:-1]) + (" and " if nouns[1:] else "") + nouns[-1]
     others = "".join(text for kind, text in _OTHERS.items() if any(one.kind == kind for one in plan.releases))
     codec = _CODEC.format(carried=carried) if needs_codec else ""
     return f"""\
-This is {plan.name}, a bundle of AI models for a place without a network.
+This is {plan.name}, a bundle of {what} for a place without a network.
 Bundle {bundle.id}
 
 It holds
 {held}
 in {names}.
 
-{bases}What to do at the site
+{bases}What to do at the site, in the folder in which this file lies
 
 1. Compare. Anybody could have written these files, so ask the sender by another way (by telephone, from the
    release page, on paper) for the two numbers below, 64 digits each. If one of them differs: stop.
@@ -92,11 +96,12 @@ in {names}.
      python3 {INSTALLER} --from . --site SITE --root-fingerprint {plan.root_fingerprint}
 
    {media}   Nothing that is installed is touched before everything new is verified and safe on disk.
-   At a site that has trusted this root before, leave --root-fingerprint out, and run the copy of the installer
-   that the site kept: python3 SITE/bin/install.pyz
+   A site that has trusted this root before kept a copy of the installer. Run that one; it needs no fingerprint:
+
+     python3 SITE/bin/install.pyz --from . --site SITE
 {codec}
-4. The models are then in SITE/current. A receipt of what was done lies in SITE/state; carry it back if the
-   sender asks for it.
+4. What was installed is then in SITE/current. A receipt of what was done lies in SITE/state/receipts; carry it
+   back if the sender asks for it.
 {others}"""
 
 

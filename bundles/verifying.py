@@ -25,7 +25,7 @@ from bundles.index import Layout, Placed, Plan
 from bundles.listing import volume_faults
 from bundles.medium import Medium, Volume, medium_error, open_medium, opened
 from bundles.reader import BundleReader
-from pipeline.errors import NotPinned, SourceLied, VerifyFailed
+from pipeline.errors import DiskError, NotPinned, SourceLied, VerifyFailed
 from pipeline.events import Listener, Progress, StepFinished, StepStarted, Warned
 from pipeline.layout import part_key
 from pipeline.place import Heard
@@ -102,6 +102,8 @@ def verify_bundle(
     faults = [f"{one.path.name}: {one.reason}" for one in medium.unusable]
     found = list(damages(copies, done))
     faults += map(str, found)
+    if all_there:
+        faults += [f"volume {number} ({medium.bundle.file_name(number)}) is missing" for number in medium.missing]
     beside, lost = look_beside(folders, medium.bundle)
     faults += map(str, lost)
     if sums:
@@ -109,8 +111,6 @@ def verify_bundle(
         faults += volume_faults([volume for volume in copies if volume.path not in damaged], done)
     for unnamed in unnamed_beside(folders, medium.bundle):
         heard.listen(Warned("not-listed", unnamed))
-    if all_there:
-        faults += [f"volume {number} ({medium.bundle.file_name(number)}) is missing" for number in medium.missing]
     heard.listen(StepFinished(STEP, len(copies), total * (2 if sums else 1), time.monotonic() - started))
     if faults:
         for fault in faults:
@@ -178,9 +178,7 @@ def _check_signed(medium: Medium, fingerprint: str, listen: Listener) -> None:
         )
     if not fingerprint and newest_fingerprint(reader) is None:
         raise SourceLied(f"{reader.url} carries no root", hint="Have the bundle built anew.")
-    # In memory where the system has a folder there: what is trusted for this one look need not survive a power cut.
-    memory = _MEMORY if os.access(_MEMORY, os.W_OK) else None
-    with TemporaryDirectory(prefix="modelport-verify-", dir=memory) as folder:
+    with _folder_for_a_look() as folder:
         state = TrustState(Path(folder))
         state.pin(fingerprint or _oldest(reader))
         view = read_view(reader, state, now=lambda: datetime.now(UTC), offline=True)
@@ -194,6 +192,18 @@ def _check_signed(medium: Medium, fingerprint: str, listen: Listener) -> None:
         )
     if not fingerprint:
         listen(Warned("unpinned", f"signed under root {view.root.sha256}: compare it with the publisher's by another way"))
+
+
+def _folder_for_a_look() -> TemporaryDirectory[str]:
+    # In memory where the system has a folder there: what is trusted for this one look need not survive a power cut.
+    memory = _MEMORY if os.access(_MEMORY, os.W_OK) else None
+    try:
+        return TemporaryDirectory(prefix="modelport-verify-", dir=memory)
+    except OSError as error:
+        raise DiskError(
+            f"no folder can be made to judge signatures in: {error.strerror}",
+            hint="Name one that can be written to in the environment: TMPDIR=FOLDER.",
+        ) from error
 
 
 def _oldest(reader: BundleReader) -> str:

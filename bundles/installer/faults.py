@@ -18,6 +18,7 @@ _HINTS = {
     errno.EPERM: _NOT_OURS,
     errno.EROFS: "It is mounted read-only: mount it for writing, or choose another --site.",
 }
+OWN_RECORD = "This site's own record was altered: restore it, or move it away and run this again."
 _OTHERWISE = "Check free space, the owner and the disk; then run it again."
 
 

@@ -18,7 +18,7 @@ from bundles.installer.generations import Live, current_number, live_releases
 from bundles.installer.index import Member, Plan
 from bundles.installer.judging import Judged, Policy, judge
 from bundles.installer.landing import bad_files_of
-from bundles.installer.layout import release_folder
+from bundles.installer.layout import CURRENT, release_folder
 from bundles.installer.manifest import Manifest, open_manifest
 from bundles.installer.names import split_release
 from bundles.installer.ranges import order_of, serves
@@ -84,8 +84,10 @@ def prepare(order: Order, tools: Tools, site: Folder | None) -> Ready:
     Raises:
         UsageError, IntegrityError, TrustError, DiskError
     """
-    if site is None and os.path.lexists(order.site):
-        raise UsageError(f"{order.site} is no folder", "Name a folder, which is made if it is missing: --site DIR")
+    if site is None and (not order.site or os.path.lexists(order.site)):
+        raise UsageError(
+            f"{order.site or 'an empty name'} is no folder", "Name a folder, which is made if it is missing: --site DIR"
+        )
     medium = find_volumes(order.sources)
     try:
         return _prepared(order, tools, site, medium)
@@ -111,6 +113,11 @@ def _prepared(order: Order, tools: Tools, site: Folder | None, medium: Medium) -
     judged = judge(document, state, Policy(tools.verify, order.require_fresh, order.allow_downgrade))
     manifests = [(_manifest(judged, one.name, one.manifest_sha256, order), one.chosen) for one in plan.releases]
     releases = [_wanted(manifest, site, chosen=chosen) for manifest, chosen in manifests]
+    if site and site.kind(CURRENT) == "folder":
+        raise UsageError(
+            f"{site.shown(CURRENT)} is a folder, expected a link: a copy of a site was made that followed its links",
+            "Nothing was changed. Copy the site again with its links (cp -a, rsync -a), or install into a new folder.",
+        )
     before = live_releases(site, current_number(site)) if site else {}
     live = _next_live(releases, before)
     if site:

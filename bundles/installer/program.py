@@ -50,7 +50,7 @@ def main(arguments: Sequence[str], *, own_path: str = "") -> int:
             return _inventory(wishes)
         if wishes.verify:
             return _verify(wishes)
-        if not wishes.source:
+        if not wishes.sources:
             raise UsageError("no medium is named", "Name the folder with the volumes: --from FOLDER")
         return _install(wishes, own_path)
     except ModelportError as error:
@@ -60,22 +60,10 @@ def main(arguments: Sequence[str], *, own_path: str = "") -> int:
 
 
 def _install(wishes: argparse.Namespace, own_path: str) -> int:
-    order = Order(
-        tuple(wishes.source),
-        wishes.site,
-        wishes.root_fingerprint,
-        wishes.require_fresh,
-        wishes.allow_downgrade,
-        wishes.allow_yanked,
-        wishes.keep_parts,
-        wishes.keep,
-        wishes.zstd,
-    )
+    order = Order(**{one.name: getattr(wishes, one.name) for one in dataclasses.fields(Order)})
     own = _own_bytes(own_path)
-    facts = {
-        "installer": f"install.pyz {hashlib.sha256(own).hexdigest()}" if own else "install.pyz",
-        "python": sys.version.split()[0],
-    }
+    name = f"install.pyz {hashlib.sha256(own).hexdigest()}" if own else "install.pyz"
+    facts = {"installer": name, "python": sys.version.split()[0]}
     done = install(order, Tools(), installer=own, facts=facts, dry=wishes.check)
     _answer(wishes, dataclasses.asdict(done), summary(done))
     if not done.missing or done.dry:
@@ -128,13 +116,8 @@ def _inventory(wishes: argparse.Namespace) -> int:
             file.write(data)
     except OSError as error:
         raise DiskError(f"{path} cannot be written: {error.strerror}", "Name a new file: --inventory FILE") from error
-    told = {
-        "path": path,
-        "releases": [one["release"] for one in signed["releases"]],
-        "snapshot": signed["snapshot"],
-        "root_fingerprint": signed["root_fingerprint"],
-        "keyid": "",
-    }
+    told = {"path": path, "releases": [one["release"] for one in signed["releases"]], "keyid": ""}
+    told |= {name: signed[name] for name in ("snapshot", "root_fingerprint")}
     _answer(wishes, told, f"{path}: carry it to the publisher for: bundle.build --have {os.path.basename(path)}")
     return 0
 
@@ -172,6 +155,10 @@ class _Parser(argparse.ArgumentParser):
         """Refuse."""
         raise UsageError(message, "All that can be asked for: install.pyz --help")
 
+    def print_help(self, file: Any = None) -> None:
+        """Say what can be asked for, to whoever still listens."""
+        _say(self.format_help(), file or sys.stdout)
+
 
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
@@ -182,9 +169,9 @@ def _parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     add = parser.add_argument
-    add("--from", dest="source", metavar="FOLDER", action="append", help="folder with volumes; repeat it for more")
+    add("--from", dest="sources", metavar="FOLDER", action="append", help="folder with volumes; repeat it for more")
     add("--site", metavar="DIR", required=True, help="folder to install into")
-    add("--root-fingerprint", metavar="HEX", default="", help="sha256 of the publisher's root; needed the first time only")
+    add("--root-fingerprint", dest="fingerprint", metavar="HEX", default="", help="sha256 of the root; needed only at first")
     add("--check", action="store_true", help="verify what is signed and what would be done; write nothing")
     add("--require-fresh", action="store_true", help="refuse expired metadata (default: a recorded warning)")
     add("--allow-downgrade", action="store_true", help="accept older metadata of a model than was seen here (recorded)")
@@ -236,6 +223,14 @@ def _say(text: str, stream: object) -> None:
     # A terminal that cannot show a character must not end an installation.
     data = text.encode(getattr(stream, "encoding", None) or "utf-8", "backslashreplace")
     buffer = getattr(stream, "buffer", None)
-    if buffer is not None:
+    if buffer is None:
+        return
+    try:
         buffer.write(data)
         buffer.flush()
+    except OSError as error:
+        # Python flushes once more at its end, and would complain then.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), buffer.fileno())
+        # A reader who left changes nothing of what was done.
+        if stream is sys.stdout and not isinstance(error, BrokenPipeError):
+            raise DiskError(f"the result cannot be written: {error.strerror}", "It was done all the same.") from error

@@ -15,6 +15,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+from bundles.installer.faults import OWN_RECORD
 from bundles.installer.folders import Folder
 from bundles.installer.layout import INSTALLED, RECEIPTS, installed_record, kept_manifest, receipt_file, release_folder
 from bundles.installer.manifest import MANIFEST_BYTES, Manifest
@@ -69,8 +70,8 @@ def keeps_bits(site: Folder, release: str) -> bool:
 
 def _record(site: Folder, release: str) -> Fields | None:
     data = site.read(installed_record(release), RECORD_BYTES)
-    what = f"the record of {release}"
-    return None if data is None else Fields(read_json(data, what, RECORD_BYTES), what)
+    what = site.shown(installed_record(release))
+    return None if data is None else Fields(read_json(data, what, RECORD_BYTES, OWN_RECORD), what)
 
 
 def installed_releases(site: Folder) -> list[tuple[str, str]]:
@@ -99,7 +100,7 @@ def receipted_releases(site: Folder, number: int) -> list[str]:
     for name in site.names(RECEIPTS):
         data = site.read(f"{RECEIPTS}/{name}", RECORD_BYTES) if name.startswith(f"{number}.") and name.endswith(".json") else None
         if data is not None:
-            fields = Fields(read_json(data, name, RECORD_BYTES), name)
+            fields = Fields(read_json(data, site.shown(f"{RECEIPTS}/{name}"), RECORD_BYTES, OWN_RECORD), name)
             found += [one.text("release") for one in fields.objects("releases")]
     return found
 
@@ -128,4 +129,4 @@ def whoami() -> str:
         user = getpass.getuser()
     except (KeyError, OSError, ImportError):
         user = str(os.getuid())
-    return f"{user}@{os.uname().nodename}"
+    return f"{user}@{os.uname().nodename}".encode(errors="replace").decode()

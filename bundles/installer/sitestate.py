@@ -13,7 +13,7 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from bundles.installer.faults import DiskError, IntegrityError, TrustError, UsageError
+from bundles.installer.faults import OWN_RECORD, DiskError, IntegrityError, TrustError, UsageError
 from bundles.installer.folders import Folder
 from bundles.installer.strictjson import Fields, is_hex64, read_json, write_json
 from bundles.installer.tufrules import ROLE_BYTES, ROOT_BYTES, TOP_ROLES, Role, instant, open_sealed, read_role, top_signers
@@ -138,7 +138,7 @@ def load_state(site: Folder | None) -> SiteState:
     if site is None or data is None:
         return state
     what = site.shown(f"{FOLDER}/state.json")
-    fields = Fields(read_json(data, what, ROLE_BYTES), what)
+    fields = Fields(read_json(data, what, ROLE_BYTES, OWN_RECORD), what)
     if fields.text("format") != FORMAT or fields.number("format_version") != 1:
         raise IntegrityError(f"{what} has another format", "It needs a newer modelport.")
     state.pins = fields.texts("pins", [])

@@ -21,14 +21,14 @@ _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 _HEX64 = re.compile(r"[0-9a-f]{64}")
 
 
-def read_json(data: bytes, what: str, cap: int) -> Any:
-    """Decode ``data``; ``what`` names it for people, ``cap`` is in bytes.
+def read_json(data: bytes, what: str, cap: int, hint: str = HINT) -> Any:
+    """Decode ``data``; ``what`` names it for people, ``cap`` is in bytes, ``hint`` says what to do.
 
     Raises:
         IntegrityError: it breaks one of the rules above.
     """
     if len(data) > cap:
-        raise IntegrityError(f"{what} has {len(data)} bytes, at most {cap} are allowed", HINT)
+        raise IntegrityError(f"{what} has {len(data)} bytes, at most {cap} are allowed", hint)
     try:
         value = json.loads(
             data.decode("utf-8", errors="strict"),
@@ -40,15 +40,15 @@ def read_json(data: bytes, what: str, cap: int) -> Any:
         if _SURROGATE.search(data):
             json.dumps(value, ensure_ascii=False).encode("utf-8")
     except RecursionError:
-        raise IntegrityError(f"{what} is nested too deeply", HINT) from None
+        raise IntegrityError(f"{what} is nested too deeply", hint) from None
     except ValueError as error:
-        raise IntegrityError(f"{what} is not strict JSON: {error}", HINT) from error
+        raise IntegrityError(f"{what} is not strict JSON: {error}", hint) from error
     return value
 
 
 def write_json(value: Any) -> bytes:
     """The one spelling that modelport writes: sorted keys, no spaces, characters as they are, a newline at the end."""
-    return json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode("utf-8") + b"\n"
+    return json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode(errors="backslashreplace") + b"\n"
 
 
 class Fields:

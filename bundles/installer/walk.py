@@ -344,7 +344,8 @@ class _Run:
             "snapshot": found.snapshot,
             "releases": [{"release": one["release"], "manifest_sha256": one["manifest_sha256"]} for one in found.releases],
             "repaired": found.repaired,
-            "warnings": found.warnings,
+            # Strict readers refuse half characters, which stand for bytes of names that are no text.
+            "warnings": [warning.encode(errors="replace").decode() for warning in found.warnings],
             "decoder": found.decoder,
             **facts,
         }

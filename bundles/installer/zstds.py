@@ -108,7 +108,8 @@ def _of_wheel(folders: Sequence[str], scratch: str | None) -> Decoder | str:
             continue
         try:
             zstandard = _import_wheel(data, scratch)
-        except ImportError as error:
+        except (ImportError, OSError) as error:
+            # OSError: there is no room for it, or no folder to unpack it in.
             fault = f"{path} cannot be loaded ({error})"
             continue
         return Decoder(f"zstandard {zstandard.__version__}", partial(_by_zstandard, zstandard), (name, data))

@@ -44,6 +44,10 @@ def bundle_order(settings: Settings, listen: Listener, asked: Packing, *, bundle
     wants = tuple(read_want(text) for text in asked.model)
     if not wants:
         raise UsageError("--model is needed", hint="invoke --help bundle.build shows an example.")
+    if asked.site_key and not asked.have:
+        raise UsageError(
+            "--site-key without --have judges nothing", hint="Name the inventory that the site exported: --have FILE"
+        )
     percent = _parity(asked.parity)
     size, medium = _volume_size(asked.volume_size, percent)
     selection = Selection(
@@ -105,7 +109,8 @@ def check_fingerprint_flag(text: str) -> str:
     Raises:
         UsageError: it is none.
     """
-    return read_fingerprint(text) if text else ""
+    # As it was read out and written down: in groups, in capitals.
+    return read_fingerprint("".join(text.split()).lower()) if text else ""
 
 
 def folders_of(texts: Iterable[str], *, flag: str) -> list[Path]:

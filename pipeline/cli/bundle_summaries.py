@@ -46,6 +46,8 @@ def plan_summary(plan: BundlePlan) -> str:
 def build_summary(done: Built) -> str:
     """After ``bundle.build``."""
     kept = sum(volume.kept for volume in done.volumes)
+    # Volumes that were not written now may be on other media.
+    some = " --some" if len(done.volumes) < done.of_volumes else ""
     lines = [
         f"built {done.name} in {done.folder}: {_of(len(done.volumes), done.of_volumes)}, {spell_size(done.bytes)}",
         f"  holds        {', '.join(done.releases)}",
@@ -60,7 +62,7 @@ def build_summary(done: Built) -> str:
         f"  fingerprint  {done.root_fingerprint}",
         "  Tell the site these two by another way than with the medium.",
         f"safe to remove: every volume was synced, read back from the medium and hashed, in {done.seconds:.1f} s",
-        f"next: invoke bundle.verify{flag_words(from_=done.folder, root_fingerprint=done.root_fingerprint)}",
+        f"next: invoke bundle.verify{flag_words(from_=done.folder, root_fingerprint=done.root_fingerprint)}{some}",
     ]
     return "\n".join(lines)
 
@@ -69,10 +71,11 @@ def verify_summary(done: BundleVerified) -> str:
     """After ``bundle.verify``."""
     root = "the root that you named" if done.trusted else f"root {done.root_fingerprint}"
     volumes = len(done.volumes)
+    whole = f"what is here of {done.name}" if done.missing else done.name
     missing = f"; {spell_volumes(done.missing, volumes + len(done.missing))} not here" if done.missing else ""
     return (
-        f"{done.name} is whole, signed under {root}: {spell_count(volumes, 'volume')}{missing}, {spell_count(done.members, 'member')}, {spell_size(done.bytes)}, "
-        f"in {done.seconds:.1f} s"
+        f"{whole} is whole, signed under {root}: {spell_count(volumes, 'volume')}, {spell_count(done.members, 'member')}, {spell_size(done.bytes)}, "
+        f"in {done.seconds:.1f} s{missing}"
     )
 
 

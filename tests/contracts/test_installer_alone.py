@@ -15,6 +15,8 @@ import pytest
 
 import bundles.installer
 from bundles import zipped
+from bundles.installer import zstds
+from bundles.installer.faults import UsageError
 from bundles.installer.wheel_pins import PINS
 from tests.fetch_world import contents
 from tests.install_world import Column, make_bundle_tree, pythons
@@ -357,3 +359,16 @@ def test_older_python_is_told_what_is_needed():
     # Every Python 3 must be able to read the door.
     ast.parse(main, feature_version=(3, 4))
     assert re.search(r"version_info < \(3, 9\)", main)
+
+
+def test_where_no_folder_can_be_made_for_a_wheel_the_program_decodes(tmp_path, monkeypatch):
+    def no_folder(**_):
+        raise FileNotFoundError(2, "No usable temporary directory found")
+
+    (tmp_path / "wheels").mkdir()
+    name, data = own_wheel(tmp_path / "wheels")
+    monkeypatch.setitem(zstds.PINS, name, hashlib.sha256(data).hexdigest())
+    monkeypatch.setattr(zstds.tempfile, "mkdtemp", no_folder)
+    assert zstds.find_decoder([str(tmp_path)], "auto", None).name.endswith("/zstd")
+    with pytest.raises(UsageError, match=r"cannot be loaded .*No usable temporary directory"):
+        zstds.find_decoder([str(tmp_path)], "wheel", None)

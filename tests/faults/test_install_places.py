@@ -282,3 +282,53 @@ def test_parts_larger_than_memory_should_hold_do_not_fill_it(tmp_path):
         assert code == 0, ran.stderr
         assert peak < 200, f"{peak} MiB for parts of 80 MiB"
     assert (tmp_path / "alone" / "models" / "big-v1.0.0" / "c.bin").read_bytes() == (source / "c.bin").read_bytes()
+
+
+def test_site_without_a_name_is_not_the_folder_one_stands_in(tree, column, tmp_path, monkeypatch):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    media = pack(tree, "bert-v1.0.0").write(tmp_path / "media")
+    refused = column.install(media, "", tree.site.fingerprint)
+    assert (refused.code, "an empty name is no folder" in refused.error) == (2, True), refused.said
+    assert list((tmp_path / "here").iterdir()) == []
+    assert {path.name for path in tmp_path.iterdir()} <= {"here", "media", "install.pyz"}
+
+
+def test_site_that_was_copied_with_its_links_followed_is_left_as_it_is(tree, column, tmp_path):
+    site, copy = tmp_path / "site", tmp_path / "copy"
+    assert column.install(pack(tree, "bert-v1.0.0").write(tmp_path / "one"), site, tree.site.fingerprint).code == 0
+    shutil.copytree(site, copy)
+    before = site_files(copy)
+    for check in (True, False):
+        refused = column.install(pack(tree, "raw-v1.0.0").write(tmp_path / "two"), copy, check=check)
+        assert (refused.code, "current is a folder, expected a link" in refused.error) == (2, True), refused.said
+    assert site_files(copy) == before
+
+
+def test_medium_whose_name_is_no_text_does_not_spoil_the_receipt(tree, column, tmp_path):
+    site, packed = tmp_path / "site", pack(tree, "bert-v1.0.0")
+    bad = packed.write(Path(os.fsdecode(os.fsencode(tmp_path) + b"/bad-\xff")))
+    volume = next(bad.glob("*.tar"))
+    with volume.open("r+b") as file:
+        file.seek(volume.stat().st_size - 4096)
+        file.write(b"rot" * 300)
+    order = Order((str(bad), str(packed.write(tmp_path / "good"))), str(site), tree.site.fingerprint)
+    tools = fast_tools() if column.name == "bundle.install" else Tools()
+    warnings = install(order, tools).warnings
+    assert "a copy was passed over" in warnings[0]
+    done = column.install(pack(tree, "raw-v1.0.0").write(tmp_path / "two"), site, keep=1)
+    assert done.code == 0, done.said
+
+
+@pytest.mark.parametrize("record", ["trust/state.json", "installed/bert-v1.0.0.json"])
+def test_own_record_that_was_altered_is_not_blamed_on_the_medium(tree, column, tmp_path, record):
+    site = tmp_path / "site"
+    media = pack(tree, "bert-v1.0.0").write(tmp_path / "media")
+    assert column.install(media, site, tree.site.fingerprint).code == 0
+    (site / "state" / record).write_text("{")
+    refused = column.install(media, site)
+    assert (refused.code, f"state/{record} is not strict JSON" in refused.error) == (3, True), refused.said
+    assert "move it away and run this again" in refused.hint
+    (site / "state" / record).unlink()
+    done = column.install(media, site, tree.site.fingerprint)
+    assert done.code == 0, done.said

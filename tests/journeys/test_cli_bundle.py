@@ -75,7 +75,9 @@ def test_steps_of_the_readme_do_what_they_say(desk, built, tmp_path):
     usb = shutil.copytree(desk.folder / "usb", tmp_path / "usb")
     readme = (usb / "README.txt").read_text()
     steps = [line.strip() for line in readme.splitlines() if line.strip().startswith(("sha256sum ", "python3 "))]
-    assert [step.split()[0] for step in steps] == ["sha256sum", "python3"]
+    # The last is for a site that has trusted this root before, as this one has by then.
+    assert [step.split()[0] for step in steps] == ["sha256sum", "python3", "python3"]
+    assert ["SITE/bin/install.pyz" in step for step in steps] == [False, False, True]
     environment = {"PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin"}
     for step in steps:
         words = step.replace("SITE", str(tmp_path / "site"))
@@ -210,3 +212,38 @@ def test_a_site_key_that_did_not_sign_is_refused(desk):
     words = ("bundle.plan", "--model", "bert-v2.0.0", "--have", str(inventory))
     assert "is none of" in desk.run(*words).refused(2)
     assert "not signed by the key" in desk.run(*words, "--site-key", "cd" * 32).refused(4)
+
+
+def test_another_bundle_than_the_one_asked_for_again_is_not_taken_for_it(desk, built):
+    words = ("bundle.build", "--model", "bert@stable", "--to", "usb", "--volume-size", "3300000", *NO_WHEELS, "--bundle")
+    assert "ordered is --bundle 00zz" in desk.run(*words, "00zz").refused(8)
+    assert desk.run(*words, built["bundle"][:12]).result["bundle"] == built["bundle"]
+
+
+@pytest.mark.parametrize("name, text", [("README.txt", "my own notes\n"), ("SHA256SUMS", f"{'00' * 32}  photo.jpg\n")])
+def test_files_of_somebody_else_are_not_written_over(desk, name, text):
+    medium = desk.folder / f"stick-{name}"
+    medium.mkdir()
+    (medium / name).write_text(text)
+    words = ("bundle.build", "--model", "bert@stable", "--to", medium.name, *NO_WHEELS)
+    assert f"{name} is not of a bundle" in desk.run(*words).refused(8)
+    assert [path.name for path in medium.iterdir()] == [name]
+    assert (medium / name).read_text() == text
+
+
+def test_what_stands_beside_a_bundle_that_lost_its_volumes_is_taken_for_its_own(desk, built):
+    medium = shutil.copytree(desk.folder / "usb", desk.folder / "emptied")
+    for volume in volumes_in(medium):
+        volume.unlink()
+    words = ("bundle.build", "--model", "bert@stable", "--to", "emptied", "--volume-size", "3300000", *NO_WHEELS)
+    assert desk.run(*words).result["name"] == built["name"]
+
+
+def test_some_volumes_are_verified_as_the_build_says(desk, built):
+    words = ("bundle.build", "--model", "bert@stable", "--to", "some", "--volume-size", "3300000", "--only", "2", *NO_WHEELS)
+    follow = desk.run(*words, report="plain").out.splitlines()[-1].removeprefix("next: modelport ").split()
+    verified = desk.run(*follow, report="plain")
+    assert verified.code == 0, verified.err
+    said = verified.out.strip()
+    assert said.startswith(f"what is here of {built['name']} is whole, signed under the root that you named: 1 volume, ")
+    assert said.endswith("; volume 1 of 2 is not here")

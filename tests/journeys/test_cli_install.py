@@ -303,3 +303,65 @@ def test_interrupt_and_bug_of_install_pyz_are_told_as_modelport_tells_them(monke
         assert json.loads(last)["code"] == 1
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+@pytest.fixture
+def installing(tree, tmp_path):
+    """The words that install a bundle into a folder of any name, by either program."""
+    media = pack(tree, "bert-v1.0.0").write(tmp_path / "media")
+    (tmp_path / "install.pyz").write_bytes(installer_bytes())
+    programs = {
+        "install.pyz": [sys.executable, "-I", "-S", tmp_path / "install.pyz"],
+        "bundle.install": [Path(sys.executable).with_name("modelport"), "bundle.install"],
+    }
+
+    def start(name, site, *more, **streams):
+        words = [*programs[name], "--from", media, "--site", site, "--root-fingerprint", tree.site.fingerprint, *more]
+        places = {one: str(tmp_path / one) for one in ("HOME", "XDG_STATE_HOME", "XDG_CACHE_HOME", "XDG_DATA_HOME")}
+        environment = {"PATH": "/usr/bin:/bin", **places}
+        return subprocess.run(words, cwd=tmp_path, env=environment, timeout=120, check=False, **streams)
+
+    return start
+
+
+@pytest.mark.parametrize("name", COLUMNS)
+def test_reader_of_the_result_may_leave(installing, tmp_path, name):
+    read, write = os.pipe()
+    os.close(read)
+    with os.fdopen(write, "wb") as nobody:
+        ran = installing(name, "site", stdout=nobody, stderr=subprocess.PIPE, text=True)
+    assert (ran.returncode, "error" in ran.stderr) == (0, False), ran.stderr
+    assert (tmp_path / "site" / "current" / "bert").is_dir()
+
+
+@pytest.mark.parametrize("name", COLUMNS)
+def test_result_that_cannot_be_written_is_no_bug(installing, tmp_path, name):
+    with Path("/dev/full").open("wb") as full:
+        ran = installing(name, "site", stdout=full, stderr=subprocess.PIPE, text=True)
+    assert (ran.returncode, "the result cannot be written: No space left" in ran.stderr) == (6, True), ran.stderr
+    assert "Traceback" not in ran.stderr
+    assert "It was done all the same." in ran.stderr
+    with Path("/dev/full").open("wb") as full:
+        ran = installing(name, "other", stdout=subprocess.PIPE, stderr=full, text=True)
+    assert (ran.returncode, "live" in ran.stdout) == (0, True), ran.stdout
+
+
+def test_reader_of_the_help_of_install_pyz_may_leave(tmp_path):
+    (tmp_path / "install.pyz").write_bytes(installer_bytes())
+    words = [sys.executable, "-I", "-S", tmp_path / "install.pyz", "--help"]
+    read, write = os.pipe()
+    os.close(read)
+    with os.fdopen(write, "wb") as nobody:
+        ran = subprocess.run(words, stdout=nobody, stderr=subprocess.PIPE, text=True, timeout=60, check=False)
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert "Exit codes: 0 done" in subprocess.run(words, capture_output=True, text=True, timeout=60, check=True).stdout
+
+
+@pytest.mark.parametrize("name", COLUMNS)
+@pytest.mark.parametrize("mode", ["plain", "json"])
+def test_site_whose_name_is_no_text_is_installed_and_told(installing, tmp_path, name, mode):
+    site = os.fsdecode(b"site-\xff")
+    ran = installing(name, site, "--report", mode, capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr
+    assert (json.loads(ran.stdout)["site"] == site) if mode == "json" else ("\\udcff" in ran.stdout)
+    assert (tmp_path / site / "current" / "bert").is_dir()

@@ -68,7 +68,7 @@ def test_what_somebody_planted_is_not_written_through(builder, tmp_path, how, na
         planted.hardlink_to(target)
     else:
         os.mkfifo(planted)
-    if name.startswith("README"):
+    if name.startswith("README") and (how, name) != ("hard link", "README.txt"):
         builder.build(tmp_path / "out", "plain-v1.0.0")
         assert (tmp_path / "out" / "README.txt").read_text().startswith("This is plain-v1.0.0")
     else:

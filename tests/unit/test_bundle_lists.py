@@ -249,9 +249,14 @@ def test_two_files_that_differ_in_capitals_alone_are_two_copies(copy):
 
 
 @pytest.mark.parametrize(
-    ("kind", "place"), [("web", "SITE/web/NAME"), ("wheels", "--find-links SITE/wheels/RELEASE"), ("model", "")]
+    ("kind", "place", "noun"),
+    [
+        ("web", "SITE/web/NAME", "web applications"),
+        ("wheels", "--find-links SITE/wheels/RELEASE", "Python packages"),
+        ("model", "", "AI models"),
+    ],
 )
-def test_readme_says_where_each_kind_is_found(built, kind, place):
+def test_readme_says_what_it_is_of_and_where_each_kind_is_found(built, kind, place, noun):
     bundle = next(iter(open_medium([built]).volumes.values()))[0].bundle
     releases = tuple(msgspec.structs.replace(one, kind=kind) for one in bundle.plan.releases)
     plan = msgspec.structs.replace(bundle.plan, releases=releases)
@@ -259,3 +264,5 @@ def test_readme_says_where_each_kind_is_found(built, kind, place):
     assert [words for words in ("SITE/web/NAME", "--find-links SITE/wheels/RELEASE") if words in text] == (
         [place] if place else []
     )
+    assert f"a bundle of {noun} for a place without a network" in text
+    assert ("model" in text) == (kind == "model")

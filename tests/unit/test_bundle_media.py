@@ -6,8 +6,9 @@ import shutil
 
 import pytest
 
+from bundles import verifying
 from bundles.medium import open_medium
-from pipeline.errors import InvalidDocument, NotPinned, ObjectMissing, SourceLied, UsageError, VerifyFailed
+from pipeline.errors import DiskError, InvalidDocument, NotPinned, ObjectMissing, SourceLied, UsageError, VerifyFailed
 from pipeline.sources.mirrors import Mirrors
 from tests.bundle_forge import forge
 from tests.bundle_world import (
@@ -243,3 +244,31 @@ def test_a_folder_where_no_volume_is_whole_says_why(copy):
         os.truncate(path, 5000)
     with pytest.raises(InvalidDocument, match="no whole volume"):
         reader_of(copy)
+
+
+def test_missing_volumes_are_named_before_files_beside_them(copy):
+    volumes_in(copy)[1].unlink()
+    (copy / "README.txt").unlink()
+    with pytest.raises(VerifyFailed) as found:
+        verify(copy)
+    assert 0 < str(found.value).index("is missing") < str(found.value).index("README.txt: it is gone")
+
+
+def test_where_no_folder_can_be_made_to_judge_in_verify_says_so(copy, monkeypatch):
+    def no_folder(**_):
+        raise FileNotFoundError(2, "No usable temporary directory found")
+
+    monkeypatch.setattr(verifying, "TemporaryDirectory", no_folder)
+    with pytest.raises(DiskError, match="No usable temporary directory") as refused:
+        verify(copy)
+    assert "TMPDIR" in refused.value.hint
+
+
+def test_folder_of_links_to_volumes_is_told_that_links_do_not_count(copy, tmp_path):
+    links = tmp_path / "links"
+    links.mkdir()
+    for path in volumes_in(copy):
+        (links / path.name).symlink_to(path)
+    with pytest.raises(UsageError) as refused:
+        verify(links)
+    assert "links to them do not count" in refused.value.hint

@@ -59,6 +59,7 @@ def test_parity_leaves_room_on_the_medium(tmp_path):
         ({"base": ("bert",)}, "bert"),
         ({"have": "nothing.json"}, "cannot read the inventory"),
         ({"have": "x", "site_key": "xyz"}, "no Ed25519 key"),
+        ({"site_key": "ab" * 32}, "--site-key without --have"),
     ],
 )
 def test_flags_that_cannot_be_are_refused(tmp_path, flags, said):
@@ -70,6 +71,7 @@ def test_flags_that_cannot_be_are_refused(tmp_path, flags, said):
 
 def test_a_fingerprint_is_64_hex_digits():
     assert check_fingerprint_flag("AB" * 32) == "ab" * 32
+    assert check_fingerprint_flag(" ".join(["ABAB"] * 16)) == "ab" * 32
     with pytest.raises(UsageError, match="64 lower-case hex digits"):
         check_fingerprint_flag("ab")
 
