@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import mmap
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -20,7 +21,7 @@ from bundles.index import Member, Placed, gap_after
 from bundles.runs import Run, stretches
 from pipeline.errors import DigestMismatch, ModelportError
 from pipeline.layout import part_name
-from pipeline.retry import Retry
+from pipeline.retry import Retry, is_progress
 from pipeline.steps.replicate import ALTERED_READS, RangeReader
 from pipeline.workers import in_order, threads
 
@@ -166,12 +167,11 @@ class Pouring:
             return room
 
         while at < size:
-            before = at
+            before, asked_at = at, time.monotonic()
             try:
                 self._origin.source.read_range(member.key, start + at, size - at, count, total=member.size)
             except ModelportError as error:
-                # Bytes that came are progress: only failures without any count towards giving up.
-                failed = 1 if at > before else failed + 1
+                failed = 1 if is_progress(at - before, time.monotonic() - asked_at) else failed + 1
                 self._origin.retry.pause(error, failed=failed, what=f"get {member.key}")
 
 

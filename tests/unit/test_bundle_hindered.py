@@ -158,3 +158,17 @@ def test_what_was_altered_is_read_again_from_a_source_that_breaks_off_too(tree, 
     builder_of(tree, Reader(tree.store, spoil)).build(tmp_path / "out", "bert@stable")
     assert asked.count(spoilt) > 2
     assert contents_of(tmp_path / "out") == contents_of(tmp_path / "right")
+
+
+def test_a_source_that_breaks_off_after_a_few_bytes_each_time_ends_the_build(tree, tmp_path):
+    class Breaking(Reader):
+        def read_range(self, key, start, size, take, *, total=None):
+            few = min(size, 100) if key.startswith("parts/") else size
+            super().read_range(key, start, few, take, total=total)
+            if few < size:
+                raise StoreUnavailable("it broke off")
+
+    reader = Breaking(tree.store)
+    with pytest.raises(StoreUnavailable, match="it broke off"):
+        builder_of(tree, reader).build(tmp_path / "out", "bert@stable")
+    assert not volumes_in(tmp_path / "out")
