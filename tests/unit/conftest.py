@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pytest
 
+from tests.bundle_world import begin_tree, build_with_parity
 from tests.collect_world import Garden
 
 
@@ -23,3 +26,19 @@ def ripe(garden) -> Garden:
     garden.collect()
     garden.pass_days(8)
     return garden
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory):
+    return begin_tree(tmp_path_factory.mktemp("tree"), tensor_bytes=64 << 10)
+
+
+@pytest.fixture(scope="module")
+def built(tree):
+    """A bundle of several volumes with parity."""
+    return build_with_parity(tree)
+
+
+@pytest.fixture
+def copy(built, tmp_path):
+    return shutil.copytree(built, tmp_path / "copy")

@@ -12,8 +12,6 @@ from pipeline.errors import DiskError, InvalidDocument, NotPinned, ObjectMissing
 from pipeline.sources.mirrors import Mirrors
 from tests.bundle_forge import forge
 from tests.bundle_world import (
-    begin_tree,
-    build_with_parity,
     builder_of,
     flip,
     member_at,
@@ -23,21 +21,6 @@ from tests.bundle_world import (
     volumes_in,
 )
 from tests.fetch_world import contents
-
-
-@pytest.fixture(scope="module")
-def tree(tmp_path_factory):
-    return begin_tree(tmp_path_factory.mktemp("tree"), tensor_bytes=64 << 10)
-
-
-@pytest.fixture(scope="module")
-def built(tree):
-    return build_with_parity(tree)
-
-
-@pytest.fixture
-def copy(built, tmp_path):
-    return shutil.copytree(built, tmp_path / "copy")
 
 
 def test_a_sound_bundle_is_proven(built, tree):

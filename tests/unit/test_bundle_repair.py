@@ -10,7 +10,6 @@ from bundles.parity import find_program
 from pipeline.errors import UsageError, VerifyFailed
 from tests.bundle_world import (
     begin_tree,
-    build_with_parity,
     builder_of,
     contents_of,
     flip,
@@ -18,22 +17,6 @@ from tests.bundle_world import (
     repair,
     volumes_in,
 )
-
-
-@pytest.fixture(scope="module")
-def tree(tmp_path_factory):
-    return begin_tree(tmp_path_factory.mktemp("tree"), tensor_bytes=64 << 10)
-
-
-@pytest.fixture(scope="module")
-def built(tree):
-    return build_with_parity(tree)
-
-
-@pytest.fixture
-def copy(built, tmp_path):
-    return shutil.copytree(built, tmp_path / "copy")
-
 
 # --- repair --------------------------------------------------------------------------------------
 
