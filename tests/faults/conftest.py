@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from pipeline.sources.http import HttpReader
+from tests.http_world import OBJECTS
 from tests.publish_calm import Calm
 from tests.publish_children import Children, open_children
 from tests.publish_world import Site, directory_shelf, memory_shelf, oss_shelf, s3_shelf
+from tests.servers.hostile import run_hostile
 from tests.servers.processes import scratch
 
 
@@ -57,3 +61,23 @@ def make_site(request, tmp_path, bucket_on):
         return site
 
     return make
+
+
+@pytest.fixture
+def server():
+    """A web server with one object, which misbehaves as a test says."""
+    with run_hostile(OBJECTS) as running:
+        yield running
+
+
+@pytest.fixture
+def open_reader():
+    """Makes readers, which are closed at the end."""
+    with contextlib.ExitStack() as stack:
+
+        def make(url, **more):
+            made = HttpReader(url, **more)
+            stack.callback(made.close)
+            return made
+
+        yield make

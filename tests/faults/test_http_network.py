@@ -10,48 +10,20 @@ import pytest
 from pipeline.errors import AccessDenied, RedirectRefused, StoreUnavailable, UnavailableError
 from pipeline.sources.auth import FieldAuth, open_auth
 from pipeline.sources.dialing import Dialler
-from pipeline.sources.http import HttpReader
 from pipeline.sources.pace import Limits
 from pipeline.sources.proxies import Proxies
 from tests.best_of import quickest_s, seconds_of
+from tests.http_world import BODY, OBJECTS, PART, read
 from tests.servers import hostile
 from tests.servers.hostile import run_hostile
 from tests.servers.processes import free_port
 from tests.servers.tunnel import run_tunnel
-
-PART = "parts/cd/" + "cd" * 32
-BODY = bytes(range(256)) * 400
-OBJECTS = {PART: BODY}
-
-
-def read(reader, start=1000, size=5000):
-    got = bytearray()
-    reader.read_range(PART, start, size, got.extend, total=len(BODY))
-    assert bytes(got) == BODY[start : start + size]
-
-
-@pytest.fixture
-def server():
-    with run_hostile(OBJECTS) as running:
-        yield running
 
 
 @pytest.fixture
 def other():
     with run_hostile(OBJECTS) as running:
         yield running
-
-
-@pytest.fixture
-def open_reader():
-    with contextlib.ExitStack() as stack:
-
-        def make(url, **more):
-            made = HttpReader(url, **more)
-            stack.callback(made.close)
-            return made
-
-        yield make
 
 
 @pytest.fixture

@@ -2,46 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import ssl
 
 import pytest
 import trustme
 
 from pipeline.errors import StoreUnavailable, UnavailableError
-from pipeline.sources.http import HttpReader
 from pipeline.sources.pace import Limits
+from tests.http_world import BODY, OBJECTS, read
 from tests.servers import hostile
 from tests.servers.hostile import run_hostile
-
-PART = "parts/cd/" + "cd" * 32
-BODY = bytes(range(256)) * 400
-OBJECTS = {PART: BODY}
-
-
-def read(reader, start=1000, size=5000):
-    got = bytearray()
-    reader.read_range(PART, start, size, got.extend, total=len(BODY))
-    assert bytes(got) == BODY[start : start + size]
-
-
-@pytest.fixture
-def server():
-    with run_hostile(OBJECTS) as running:
-        yield running
-
-
-@pytest.fixture
-def open_reader():
-    with contextlib.ExitStack() as stack:
-
-        def make(url, **more):
-            made = HttpReader(url, **more)
-            stack.callback(made.close)
-            return made
-
-        yield make
-
 
 # --- TLS -------------------------------------------------------------------------------------------
 
