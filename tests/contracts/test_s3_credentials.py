@@ -16,11 +16,10 @@ from pipeline.errors import (
     UnavailableError,
 )
 from pipeline.stores.s3 import S3Store
+from tests.makers.store_calls import BODY, CALLS
 from tests.servers.processes import free_port
 from tests.servers.relay import Rule, s3_error
 
-BODY = b"hello"
-SHA = sha256_of(BODY)
 CANARY = "canary-token-4711"
 
 
@@ -32,17 +31,6 @@ def bucket(seaweedfs):
 @pytest.fixture
 def relay(seaweedfs_relay):
     return seaweedfs_relay
-
-
-CALLS = {
-    "put": lambda store: store.put("parts/x", BODY, sha256=SHA),
-    "create": lambda store: store.put("parts/x", BODY, sha256=SHA, if_absent=True),
-    "swap": lambda store: store.put("parts/x", BODY, sha256=SHA, if_etag='"e"'),
-    "get": lambda store: list(store.get("parts/x")),
-    "head": lambda store: store.head("parts/x"),
-    "list": lambda store: list(store.list("parts/")),
-    "delete": lambda store: store.delete("parts/x"),
-}
 
 
 def test_wrong_keys_are_denied_and_their_source_is_named(seaweedfs, bucket):

@@ -28,12 +28,10 @@ from pipeline.errors import (
 from pipeline.retry import Patience, Retry
 from pipeline.stores.retrying import RetryingStore
 from pipeline.stores.s3 import S3Store
+from tests.makers.store_calls import BODY, CALLS, SHA
 from tests.servers.processes import free_port
 from tests.servers.relay import Rule, s3_error, sends_through_a_stall
 from tests.servers.s3_servers import SECRET_KEY, run_juicefs
-
-BODY = b"hello"
-SHA = sha256_of(BODY)
 
 
 @pytest.fixture(scope="module")
@@ -53,15 +51,6 @@ def s3(seaweedfs, relay, bucket):
     return store
 
 
-CALLS = {
-    "put": lambda store: store.put("parts/x", BODY, sha256=SHA),
-    "create": lambda store: store.put("parts/x", BODY, sha256=SHA, if_absent=True),
-    "swap": lambda store: store.put("parts/x", BODY, sha256=SHA, if_etag='"e"'),
-    "get": lambda store: list(store.get("parts/x")),
-    "head": lambda store: store.head("parts/x"),
-    "list": lambda store: list(store.list("parts/")),
-    "delete": lambda store: store.delete("parts/x"),
-}
 ANSWERS = [
     (503, "SlowDown", "", StoreUnavailable),
     (500, "InternalError", "", StoreUnavailable),
